@@ -1,0 +1,40 @@
+# Every chore is one short command. On a fresh machine each of them sets up its own environment first.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints/tested.txt
+EXTRAS := dev,onnx,demo
+
+.PHONY: setup demo test lint format bench clean
+.DELETE_ON_ERROR:
+
+setup: $(VENV)/ready
+
+$(VENV)/ready: pyproject.toml constraints/tested.txt
+	$(PYTHON) -m venv $(VENV)
+	$(INSTALL) -e '.[$(EXTRAS)]'
+	touch $@
+
+demo: setup  ## fine-tune, compress and prove a small intent classifier
+	HF_HUB_OFFLINE=1 $(BIN)/python examples/demo.py
+
+test: setup  ## all tests, coverage printed
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest --cov=laconic --cov-report=term
+
+lint: setup  ## format, lint, types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: setup
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: setup  ## every benchmark; needs LACONIC_DATA and LACONIC_MODELS
+	$(INSTALL) -e '.[bench]'
+	$(BIN)/python -m benchmarks.conll2003
+	$(BIN)/python -m benchmarks.classification
+	$(BIN)/python -m benchmarks.kill
+
+clean:
+	rm -rf $(VENV) demo-out

@@ -1,0 +1,161 @@
+"""The published table, beaten small: CoNLL-2003, original and every built-in recipe, test read once.
+
+No paper: the worked example. `python -m benchmarks.conll2003`; a killed run goes on where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import laconic
+from benchmarks import peers_onnx, record, sizes
+from laconic import data, engines, prove
+from laconic.contracts import Example
+from laconic.engines.torch import Torch
+from laconic.measures import latency, quality, size
+from laconic.recipe import built_in
+
+TRAINING = laconic.Training(epochs=5, learning_rate=2e-4, batch=16)
+PUBLISHED = {"name": "published BERT", "tool": "guide", "bytes": 433_000_000, "micro_f1": 0.973, "macro_f1": 0.909}
+PEER = "original, ONNX Runtime int8"
+DATASET, MODEL = "conll2003", "all-minilm-l6-v2"
+
+
+def main() -> None:
+    """Train, compress by every recipe, judge all on test in one go, time all in one go, write the page."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--recipe", action="append", help="only these recipes; by default every built-in one")
+    parser.add_argument("--epochs", type=float, default=TRAINING.epochs)
+    options = parser.parse_args()
+    recipes = options.recipe or built_in()
+    source = record.folder("LACONIC_DATA", DATASET)
+    model = record.folder("LACONIC_MODELS", MODEL)
+    base = record.runs() / DATASET
+    training = laconic.Training(options.epochs, TRAINING.learning_rate, TRAINING.batch)
+    original = laconic.train(model, "ner", source, base / "original", options=training)
+    folders = {"original": original}
+    for name in recipes:
+        out = base / name
+        if not (out / "manifest.json").is_file():
+            laconic.compress(original, name, out)
+        folders[name] = out
+    examples = data.read_split(source, prove.predict.read(original).task, "test")
+    judged = judge(folders, examples)
+    times = speeds(judged, base / "peer")
+    weighed = sizes.compare(judged["original"].loaded.model, base / "peer")
+    rows = rows_of(judged, times, examples) + [PUBLISHED]
+    rows += [{"name": f"size: {k}", "tool": k, "bytes": v} for k, v in weighed.items()]
+    rows.append({"name": PEER, "tool": "onnxruntime", "bytes": weighed["ONNX Runtime int8"], **_speed(times[PEER], times)})
+    record.write("conll2003", [{"model": MODEL, "dataset": DATASET, **row} for row in rows], pages(rows, judged, examples))
+
+
+def judge(folders: dict[str, Path], examples: list[Example]) -> dict[str, prove.Candidate]:
+    """Every model's answers to the test examples: the original in PyTorch, artifacts in the fastest engine."""
+    return {
+        name: prove.candidate(name, folder, examples, "torch" if name == "original" else "auto")
+        for name, folder in folders.items()
+    }
+
+
+def speeds(judged: dict[str, prove.Candidate], peer: Path) -> dict[str, latency.Latency]:
+    """Times of all in one run, against the fastest way to run the original."""
+    first = judged["original"]
+    exported = peers_onnx.export_int8(first.loaded.model, peer)
+    pad = first.loaded.tokenizer.pad_token_id or 0
+    contestants = [latency.Contestant(PEER, partial(peers_onnx.Session, exported), first.features, pad)]
+    contestants.append(latency.Contestant("original", partial(Torch, first.loaded.model, threads=2), first.features, pad))
+    for name, one in list(judged.items())[1:]:
+        opened = partial(engines.choose(one.loaded.engine.name), one.loaded.model, threads=2)
+        contestants.append(latency.Contestant(name, opened, one.features, one.loaded.tokenizer.pad_token_id or 0))
+    return latency.take(contestants, threads=torch.get_num_threads(), texts=512, rounds=7)
+
+
+def _speed(one: latency.Latency, times: dict[str, latency.Latency]) -> dict[str, float]:
+    torch_times = times["original"]
+    return {
+        "p50_seconds": one.p50_seconds,
+        "p95_seconds": one.p95_seconds,
+        "sentences_per_second": one.sentences_per_second,
+        "speedup_batch1": torch_times.p50_seconds / one.p50_seconds,
+        "speedup_batch32": one.sentences_per_second / torch_times.sentences_per_second,
+        "speedup_batch1_vs_ort_int8": one.single_speedup.median,
+        "speedup_batch32_vs_ort_int8": one.batch_speedup.median,
+    }
+
+
+def rows_of(
+    judged: dict[str, prove.Candidate], times: dict[str, latency.Latency], examples: list[Example]
+) -> list[dict[str, Any]]:
+    """One flat record per model."""
+    rows = []
+    first = judged["original"]
+    for name, one in judged.items():
+        found = quality.take(first.loaded.task, examples, first.predictions, one.predictions)
+        score = found.after
+        row = {"name": name, "tool": "laconic" if name != "original" else "transformers", "engine": one.loaded.engine.name}
+        row |= {"bytes": size.folder_bytes(one.folder), "score": score[found.main]}
+        row |= {key: score[key] for key in ("micro_f1", "macro_f1", "entity_f1")}
+        row |= {"difference": found.difference.value, "low": found.difference.low, "high": found.difference.high}
+        row |= {"flipped_sentences": found.flips, "flipped_words": found.token_flips}
+        row |= {"cross_entropy_bits": one.loaded.task.bits(one.outputs, one.features, examples)}
+        row |= {"engine_agreement": agreement(one)}
+        rows.append({**row, **_speed(times[name], times)})
+    return rows
+
+
+def agreement(one: prove.Candidate) -> float:
+    """Share of words to which PyTorch gives the same tag as the engine."""
+    inner = one.loaded
+    reference = prove.predict.Loaded(inner.model, inner.tokenizer, inner.task, Torch(inner.model, threads=2), "")
+    same = total = 0
+    for mine, theirs in zip(one.outputs, reference.outputs(one.features), strict=True):
+        same += int((mine.argmax(-1) == theirs.argmax(-1)).sum())
+        total += len(mine)
+    return same / total
+
+
+def pages(
+    rows: list[dict[str, Any]], judged: dict[str, prove.Candidate], examples: list[Example]
+) -> list[tuple[str, str, list[list[str]]]]:
+    """The page's tables."""
+    models = [["model", "bytes", "micro F1", "macro F1", "entity F1", "difference (95%)", "words changed"]]
+    speed = [["model", "engine", "ms, batch 1", "sentences/s, batch 32", "x PyTorch, 1", "x int8, 1", "x int8, 32"]]
+    weighed = [["format", "bytes"]]
+    for row in rows:
+        if "micro_f1" in row:
+            cells = [row["name"], f"{row['bytes']:,}", f"{row['micro_f1']:.4f}", f"{row['macro_f1']:.4f}"]
+            if "entity_f1" in row:
+                cells += [f"{row['entity_f1']:.4f}", f"{row['difference']:+.4f} [{row['low']:+.4f}, {row['high']:+.4f}]"]
+                cells.append(f"{row['flipped_words']:.2%}")
+            models.append(cells + [""] * (7 - len(cells)))
+        if "p50_seconds" in row:
+            speed.append([row["name"], row.get("engine", row["tool"]), f"{row['p50_seconds'] * 1e3:.2f}"])
+            speed[-1] += [f"{row['sentences_per_second']:.0f}", f"{row['speedup_batch1']:.1f}"]
+            speed[-1] += [f"{row[f'speedup_batch{b}_vs_ort_int8']:.2f}" for b in (1, 32)]
+        if row["name"].startswith("size: "):
+            weighed.append([row["tool"], f"{row['bytes']:,}"])
+    weighed += [[f"laconic {row['name']}", f"{row['bytes']:,}"] for row in rows if row.get("tool") == "laconic"]
+    tables = [
+        ("Models", "Per token over nine tags (micro, macro) and per entity, on test, read once.", models),
+        ("Speed", "Real test sentences, two threads, one run, medians of seven rounds.", speed),
+        ("Size", "The same fine-tuned original in the formats people use, and ours with tokenizer and all.", weighed),
+    ]
+    return tables + [tag_table(name, one, examples) for name, one in judged.items()]
+
+
+def tag_table(name: str, one: prove.Candidate, examples: list[Example]) -> tuple[str, str, list[list[str]]]:
+    """Precision, recall, F1 and support of every tag."""
+    table = one.loaded.task.score(one.predictions, examples)["table"]
+    rows = [["tag", "precision", "recall", "F1", "support"]]
+    for tag, line in table.items():
+        rows.append([tag, *(f"{line[key]:.4f}" for key in ("precision", "recall", "f1")), f"{line['support']:.0f}"])
+    return f"Tags: {name}", "", rows
+
+
+if __name__ == "__main__":
+    main()

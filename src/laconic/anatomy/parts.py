@@ -1,0 +1,68 @@
+"""The records an anatomy is made of: stacks of blocks, their attention and feed-forward.
+
+Vaswani et al. 2017, arXiv:1706.03762; key and value heads shared by groups: Ainslie et al. 2023, arXiv:2305.13245.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Attention:
+    """Paths of the projections and how many heads they hold; q, k and v are one path where one matrix holds them."""
+
+    path: str  # the module that computes with them
+    q: str
+    k: str
+    v: str
+    o: str
+    heads: int  # query heads
+    kv_heads: int  # key and value heads; heads / kv_heads query heads share one
+    head_size: int
+
+    @property
+    def fused(self) -> bool:
+        """Whether one matrix holds q, k and v, below one another."""
+        return self.q == self.k
+
+    def rows(self, part: Literal["q", "k", "v"], heads: Sequence[int]) -> list[int]:
+        """Rows of the (out, in) weight at path q, k or v that make these heads; for k and v, heads of `kv_heads`."""
+        before = {"q": 0, "k": self.heads, "v": self.heads + self.kv_heads}[part] if self.fused else 0
+        return [(before + h) * self.head_size + i for h in heads for i in range(self.head_size)]
+
+    def columns(self, heads: Sequence[int]) -> list[int]:
+        """Columns of the (out, in) weight at path o that read these query heads."""
+        return [h * self.head_size + i for h in heads for i in range(self.head_size)]
+
+
+@dataclass(frozen=True)
+class FeedForward:
+    """Paths of the matrices that make the neurons (up, then gate where there is one) and of the one that reads them."""
+
+    inputs: tuple[str, ...]
+    output: str
+    size: int  # neurons
+
+
+@dataclass(frozen=True)
+class Block:
+    """One transformer block; `cross` is a decoder's attention to the encoder."""
+
+    path: str
+    attention: Attention
+    cross: Attention | None
+    ffn: FeedForward
+    repeats: int = 1  # times it runs in one pass: ALBERT runs one block many times
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A list of blocks that feed one another."""
+
+    path: str
+    blocks: tuple[Block, ...]  # each once, however often it runs
+    depth: int  # blocks that run in one pass: more than len(blocks) where ALBERT repeats one
+    shared_heads: bool  # T5: all blocks must have the same heads

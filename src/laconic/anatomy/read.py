@@ -1,0 +1,129 @@
+"""Read the parts of a model: which family it is, and the sizes its blocks have.
+
+No paper: paths come from `families.py`, sizes from the weights that stand there, whatever layer holds them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, cast
+
+from torch import nn
+from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
+
+from laconic import layers
+from laconic.anatomy.cut import size
+from laconic.anatomy.families import FAMILIES, Blocks, Family, Heads
+from laconic.anatomy.parts import Attention, Block, FeedForward, Stack
+from laconic.errors import AnatomyError
+
+
+def family_of(model: PreTrainedModel) -> tuple[str, Family]:
+    """A model's family and its name; raises AnatomyError that says what to add for an unknown one."""
+    name = str(getattr(model.config, "model_type", ""))
+    if name not in FAMILIES:
+        raise AnatomyError(
+            f"{type(model).__name__} is a {name!r} model, which has no anatomy (known: {', '.join(FAMILIES)}); add an "
+            f"entry {name!r} to FAMILIES in laconic/anatomy/families.py with its words, positions and stacks (path of "
+            "the blocks, attention's q, k, v, o, feed-forward's inputs and output, config fields), and to tests/tiny.py"
+        )
+    family = FAMILIES[name]
+    for flag in family.refused:
+        if getattr(model.config, flag, False):
+            raise AnatomyError(
+                f"{name} with {flag} has parts that laconic/anatomy/families.py does not name; add them there"
+            )
+    return name, family
+
+
+def at(model: nn.Module, path: str) -> nn.Module | None:
+    """The module at a path, or None where the model has none."""
+    module: Any = model
+    for name in path.split(".") if path else []:
+        module = getattr(module, name, None)
+        if module is None:
+            return None
+    return cast(nn.Module, module)
+
+
+def base_path(model: PreTrainedModel) -> str:
+    """Dotted prefix of the base model, with its dot; empty when the model is its own base."""
+    prefix = model.base_model_prefix
+    return f"{prefix}." if prefix and isinstance(getattr(model, prefix, None), nn.Module) else ""
+
+
+def present(model: nn.Module, base: str, paths: Iterable[str | None]) -> list[str]:
+    """Full paths of those that the model has."""
+    return [base + path for path in paths if path is not None and at(model, base + path) is not None]
+
+
+def stacks(model: PreTrainedModel, family: Family, base: str) -> tuple[Stack, ...]:
+    """The stacks of a model, encoder first."""
+    return tuple(_stack(model, base + b.path, b) for b in family.stacks if at(model, base + b.path) is not None)
+
+
+def hidden(model: PreTrainedModel, read: tuple[Stack, ...]) -> int:
+    """Width of the residual stream."""
+    return size(model.get_submodule(read[0].blocks[0].attention.o))[0]
+
+
+def tables(model: nn.Module, read: tuple[Stack, ...]) -> Iterator[tuple[str, nn.Module]]:
+    """Every embedding outside the blocks with its path."""
+    for path, module in _outside(model, read):
+        if isinstance(module, nn.Embedding) or getattr(module, "role", None) == "embedding":
+            yield path, module
+
+
+def matrices(model: nn.Module, read: tuple[Stack, ...]) -> Iterator[tuple[str, nn.Module]]:
+    """Every linear outside the blocks with its path: heads, poolers, projections of embeddings."""
+    for path, module in _outside(model, read):
+        if isinstance(module, nn.Linear | Conv1D) or getattr(module, "role", None) == "linear":
+            yield path, module
+
+
+def plain(module: nn.Module) -> bool:
+    """Whether an embedding only looks rows up, so that a layer kind can hold it; BART's positions do more."""
+    stock = isinstance(module, nn.Embedding) and not isinstance(module, layers.kinds())
+    return not stock or type(module).forward is nn.Embedding.forward or "embed_scale" in vars(module)
+
+
+def _outside(model: nn.Module, read: tuple[Stack, ...]) -> Iterator[tuple[str, nn.Module]]:
+    inside = tuple(f"{stack.path}." for stack in read)
+    return ((path, m) for path, m in model.named_modules() if not path.startswith(inside))
+
+
+def _stack(model: PreTrainedModel, path: str, entry: Blocks) -> Stack:
+    listed = cast(nn.ModuleList, model.get_submodule(path))
+    shared_heads = entry.shared_heads
+    if entry.inner is None:
+        blocks = [_block(model, f"{path}.{i}", entry, 1) for i in range(len(listed))]
+        return Stack(path, tuple(blocks), len(blocks), shared_heads)
+    depth, groups = int(getattr(model.config, entry.depth)), len(listed)
+    blocks = []
+    for g, group in enumerate(listed):
+        repeats = sum(int(i / (depth / groups)) == g for i in range(depth))  # transformers' own formula
+        inner = cast(nn.ModuleList, getattr(group, entry.inner))
+        blocks += [_block(model, f"{path}.{g}.{entry.inner}.{i}", entry, repeats) for i in range(len(inner))]
+    return Stack(path, tuple(blocks), depth, shared_heads)
+
+
+def _block(model: PreTrainedModel, path: str, entry: Blocks, repeats: int) -> Block:
+    block = model.get_submodule(path)
+    crossed = entry.cross is not None and at(block, entry.cross.path) is not None
+    inputs = tuple(f"{path}.{name}" for name in entry.inputs if at(block, name) is not None)
+    return Block(
+        path,
+        _attention(model, path, entry.attention),
+        _attention(model, path, entry.cross) if crossed and entry.cross is not None else None,
+        FeedForward(inputs, f"{path}.{entry.output}", size(model.get_submodule(inputs[0]))[0]),
+        repeats,
+    )
+
+
+def _attention(model: PreTrainedModel, block: str, entry: Heads) -> Attention:
+    path, q, k, v, o = (f"{block}.{name}" for name in (entry.path, entry.q, entry.k, entry.v, entry.o))
+    each = int(getattr(model.get_submodule(path), entry.size))
+    heads = size(model.get_submodule(o))[1] // each
+    kv_heads = heads if q == k else size(model.get_submodule(k))[0] // each
+    return Attention(path, q, k, v, o, heads, kv_heads, each)

@@ -1,0 +1,23 @@
+"""Save and open artifacts: folders that describe a result.
+
+No paper: storage. A folder holds manifest.json, config.json, weights.safetensors and tokenizer.json.xz; the
+coders are in `integers`, `masks`, `floats` and `planes`, each with its source.
+"""
+
+from laconic.artifact.folder import Opened, load, save, weigh
+from laconic.artifact.manifest import Manifest, is_artifact
+from laconic.artifact.manifest import read as read_manifest
+from laconic.artifact.original import check_model_folder
+from laconic.artifact.place import check_target
+
+__all__ = [
+    "Manifest",
+    "Opened",
+    "check_model_folder",
+    "check_target",
+    "is_artifact",
+    "load",
+    "read_manifest",
+    "save",
+    "weigh",
+]

@@ -1,0 +1,175 @@
+"""Save a compressed model as a folder and open it again, bit for bit.
+
+No paper: a folder describes the result. Opening it is: the stock model from its config on the meta device, cut to the
+shape, the listed layers laid in, every tensor read strictly. What was one tensor is one again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+import transformers
+from torch import nn
+from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerFast
+
+from laconic import layers
+from laconic.anatomy import Anatomy
+from laconic.artifact import floats, original, place, store
+from laconic.artifact import manifest as manifests
+from laconic.artifact import tokenizer as tokenizers
+from laconic.artifact.damage import AGAIN
+from laconic.artifact.manifest import Manifest
+from laconic.contracts import LayerKind
+from laconic.errors import ArtifactError
+
+VERSION = transformers.__version__
+CONFIG, WEIGHTS, TOKENIZER = "config.json", "weights.safetensors", "tokenizer.json.xz"
+LEFT_OUT = {"_name_or_path", "auto_map", "attn_implementation", "_attn_implementation", "quantization_config"}
+"""Keys of a config that name paths of this machine, code, or kernels to fetch."""
+
+
+@dataclass(frozen=True)
+class Opened:
+    """An artifact in memory: model in eval mode, tokenizer, manifest."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerFast
+    manifest: Manifest
+
+
+def save(
+    folder: Path | str,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerFast,
+    *,
+    task: dict[str, Any],
+    recipe: dict[str, Any] | None,
+    provenance: dict[str, Any],
+    measures: dict[str, Any],
+    base_config: dict[str, Any],
+) -> Manifest:
+    """Write the artifact in one move; layers may be in training.
+
+    `base_config` is the config of the stock model before any cut (`config.to_dict()`, with its labels). Equal arguments
+    give byte-identical folders, so no time or path belongs in them. The folder may be absent, empty or an artifact;
+    anything else is an ArtifactError, and so is a full disk, which leaves what was there.
+    """
+    place.check_target(Path(folder))
+    config = {key: value for key, value in base_config.items() if key not in LEFT_OUT}
+    config["architectures"] = [type(model).__name__]
+    files = {
+        CONFIG: json.dumps(config, indent=1, sort_keys=True).encode(),
+        WEIGHTS: store.encode(_tensors(model)),
+        TOKENIZER: tokenizers.encode(tokenizer),
+    }
+    manifest = Manifest(
+        attention=model.config._attn_implementation,
+        task=task,
+        shape=Anatomy(model).shape(),
+        layers={path: [layer.kind, layer.spec()] for path, layer in _held(model)},
+        recipe=recipe,
+        provenance=provenance,
+        measures=measures,
+        files=manifests.describe(files),
+    )
+    if manifest.attention not in manifests.ATTENTIONS:
+        allowed = " or ".join(manifests.ATTENTIONS)
+        raise ArtifactError(f"the model's attn_implementation is {manifest.attention!r}; load it with {allowed}")
+    place.write(Path(folder), {manifests.MANIFEST: manifest.encode()} | files)
+    return manifest
+
+
+def load(folder: Path | str) -> Opened:
+    """The artifact, after every hash; ArtifactError names the file that is missing, damaged or unsafe."""
+    folder = Path(folder)
+    manifest, files = _verified(folder)
+    model = _empty(folder, manifest, json.loads(files[CONFIG]))
+    weights = files[WEIGHTS]
+    _compare(model, store.index_of(weights, folder / WEIGHTS), folder / WEIGHTS)
+    _fill(model, store.decode(weights, folder / WEIGHTS))
+    return Opened(model.train(False), tokenizers.decode(files[TOKENIZER], folder / TOKENIZER), manifest)
+
+
+def weigh(folder: Path | str) -> list[tuple[str, int, int]]:
+    """(path, parameters, stored bytes) of each stored tensor; tied tensors once."""
+    folder = Path(folder)
+    _, files = _verified(folder)
+    return store.weigh(store.index_of(files[WEIGHTS], folder / WEIGHTS))
+
+
+def _verified(folder: Path) -> tuple[Manifest, dict[str, bytes]]:
+    if not folder.is_dir():
+        raise ArtifactError(f"{folder}: there is no such folder; name a folder that `laconic compress` wrote")
+    original.refuse_pickles(folder)
+    manifest = manifests.read(folder)
+    if missing := {CONFIG, WEIGHTS, TOKENIZER} - set(manifest.files):
+        raise ArtifactError(f"{folder / manifests.MANIFEST}: does not list {', '.join(sorted(missing))}; {AGAIN}")
+    return manifest, manifests.contents(folder, manifest)
+
+
+def _empty(folder: Path, manifest: Manifest, config: dict[str, Any]) -> PreTrainedModel:
+    """The model on the meta device: stock, cut to shape, our layers in it."""
+    where = folder / CONFIG
+    name = str((config.get("architectures") or [None])[0])
+    made = getattr(transformers, name, None)
+    if not (name.isidentifier() and isinstance(made, type) and issubclass(made, PreTrainedModel)):
+        raise ArtifactError(f"{where}: transformers {VERSION} has no model {name!r}; use the version that made it")
+    known = {key: value for key, value in config.items() if key not in LEFT_OUT | {"model_type"}}
+    try:
+        stock = AutoConfig.for_model(config["model_type"], attn_implementation=manifest.attention, **known)
+    except (KeyError, ValueError, TypeError) as error:
+        raise ArtifactError(f"{where}: not a config that transformers {VERSION} reads ({error}); {AGAIN}") from error
+    with torch.device("meta"):
+        model = made(stock)
+        Anatomy(model).reshape(manifest.shape)
+        listed = sorted(manifest.layers.items(), key=lambda item: item[1][0] == "shared")  # sources come first
+        for path, (kind, spec) in listed:
+            layers.swap(model, path, layers.build(kind, spec))
+        layers.bind(model)
+    return model
+
+
+def _tensors(model: nn.Module) -> dict[str, torch.Tensor]:
+    """Every parameter and buffer at every path it has, also the buffers that `state_dict` leaves out."""
+    return dict(model.named_parameters(remove_duplicate=False)) | dict(model.named_buffers(remove_duplicate=False))
+
+
+def _compare(model: nn.Module, index: store.Index, where: Path) -> None:
+    """Refuse weights whose names, shapes or types are not the model's, before anything is decoded."""
+    entries = {entry.name: entry for entry in index.entries}
+    entries |= {name: entries[stored] for name, stored in index.same.items()}
+    tensors = _tensors(model)
+    if wrong := sorted(set(entries) ^ set(tensors)):
+        side = "which the model does not have" if wrong[0] in entries else "not among the weights"
+        raise ArtifactError(f"{where}: {wrong[0]}: {side} ({len(wrong)} such); use the versions that made it")
+    for name, tensor in tensors.items():
+        entry = entries[name]
+        dtype = floats.DTYPES[entry.dtype]
+        kind = dtype == tensor.dtype or (dtype.is_floating_point and tensor.dtype.is_floating_point)
+        if entry.shape != tuple(tensor.shape) or not kind:
+            wanted = f"{tensor.dtype} {tuple(tensor.shape)}"
+            raise ArtifactError(f"{where}: {name} is {entry.dtype} {entry.shape} and not {wanted}; {AGAIN}")
+
+
+def _fill(model: nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Put the tensors in, one Parameter for each stored tensor, so that ties are as they were saved."""
+    parameters: dict[int, nn.Parameter] = {}
+    for path, module in model.named_modules(remove_duplicate=False):
+        prefix = f"{path}." if path else ""
+        for name, empty in module._parameters.items():
+            if empty is not None:
+                tensor = tensors[prefix + name]
+                parameters.setdefault(id(tensor), nn.Parameter(tensor, requires_grad=empty.requires_grad))
+                module._parameters[name] = parameters[id(tensor)]
+        for name, buffer in module._buffers.items():
+            if buffer is not None:
+                module._buffers[name] = tensors[prefix + name]
+
+
+def _held(model: nn.Module) -> list[tuple[str, LayerKind]]:
+    return [(path, cast(LayerKind, layer)) for path, layer in layers.held(model)]

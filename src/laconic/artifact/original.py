@@ -1,0 +1,53 @@
+"""Check a folder with an ordinary checkpoint before anything in it is opened.
+
+No paper: a refusal of what could run code or can't be used.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from laconic.artifact.manifest import plain_name
+from laconic.errors import ArtifactError
+
+PICKLES = frozenset({".bin", ".pt", ".pkl", ".pth", ".ckpt", ".pickle"})
+TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model", "spiece.model", "source.spm")
+SHARDS = "model.safetensors.index.json"
+
+
+def check_model_folder(folder: Path | str) -> None:
+    """Raise ArtifactError unless the folder is a checkpoint with safetensors weights, a config and a tokenizer."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise ArtifactError(f"{folder}: there is no such folder; name a folder with a model")
+    refuse_pickles(folder)
+    if not (folder / "config.json").is_file():
+        raise ArtifactError(f"{folder}: there is no config.json; name a folder with a model")
+    for weights in _weights(folder):
+        if not weights.is_file():
+            raise ArtifactError(
+                f"{weights}: missing; weights are read from safetensors, as save_pretrained writes them"
+            )
+    if not any((folder / name).is_file() for name in TOKENIZERS):
+        known = ", ".join(TOKENIZERS)
+        raise ArtifactError(f"{folder}: there is no tokenizer ({known}); tokenizer.save_pretrained writes one")
+
+
+def refuse_pickles(folder: Path) -> None:
+    """Raise ArtifactError for the first file that could hold a pickle; below the folder nothing is read."""
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() in PICKLES and path.is_file():
+            raise ArtifactError(f"{path}: a pickle can run code, so it is never read; delete it and keep safetensors")
+
+
+def _weights(folder: Path) -> list[Path]:
+    """The weight files, by the index where the model is in shards."""
+    index = folder / SHARDS
+    if not index.is_file():
+        return [folder / "model.safetensors"]
+    try:
+        names = sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise ArtifactError(f"{index}: does not read ({error}); copy the model again") from error
+    return [folder / plain_name(str(name), index) for name in names]

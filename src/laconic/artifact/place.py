@@ -1,0 +1,69 @@
+"""Put a whole folder in its place at once, or leave everything as it was.
+
+No paper: a temporary sibling, flushed to disk, then renamed.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from laconic.artifact.manifest import is_artifact
+from laconic.errors import ArtifactError
+
+
+def write(folder: Path, contents: Mapping[str, bytes]) -> None:
+    """Make `folder` hold exactly these files; ArtifactError where it is not absent, empty or an artifact."""
+    folder = folder.absolute()
+    partial, old = folder.with_name(f".{folder.name}.partial"), folder.with_name(f".{folder.name}.old")
+    if not folder.exists() and is_artifact(old):
+        os.rename(old, folder)  # a process died between the two renames below
+    check_target(folder)
+    try:
+        for left in (partial, old):
+            if left.exists():
+                shutil.rmtree(left)
+        partial.mkdir(parents=True)
+        for name, held in contents.items():
+            _write(partial / name, held)
+        _flush(partial)
+        if folder.exists() and any(folder.iterdir()):
+            os.rename(folder, old)
+        os.replace(partial, folder)
+        _flush(folder.parent)
+    except OSError as error:
+        cause = error.strerror or error
+        raise ArtifactError(f"{folder}: can't be written ({cause}); free some space or choose another place") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+        if folder.exists():
+            shutil.rmtree(old, ignore_errors=True)
+        elif old.exists():
+            os.rename(old, folder)
+
+
+def check_target(folder: Path | str) -> None:
+    """Raise ArtifactError for a place that holds something that is not ours, before work is done for it."""
+    folder = Path(folder)
+    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+        raise ArtifactError(f"{folder}: not a folder; choose another place for the artifact")
+    if folder.is_dir() and any(folder.iterdir()) and not is_artifact(folder):
+        raise ArtifactError(f"{folder}: holds files that are not an artifact; choose another place or empty it")
+
+
+def _write(path: Path, held: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(held)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _flush(folder: Path) -> None:
+    """Make renames and new names in a folder last."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,53 @@
+"""`laconic compress`: run a recipe on a fine-tuned model and prove the result.
+
+No paper: a command.
+"""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from laconic.cli.console import give, say, table
+
+
+def command(
+    source: Annotated[Path, typer.Argument(help="A run folder, as laconic train writes it.")],
+    recipe: Annotated[str, typer.Option(help="A YAML file, or a built-in recipe: fast, balanced, tiny.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The artifact folder to write.")],
+    data: Annotated[str | None, typer.Option(help="The data; by default what the run was trained on.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="Change an option: STEP.OPTION=VALUE, such as 2.bits=3, or seed=1.")
+    ] = None,
+    steps: Annotated[Path | None, typer.Option(help="Where finished steps are kept; by default SOURCE.steps.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan with predicted sizes and stop.")] = False,
+    report: Annotated[bool, typer.Option(help="Measure original and artifact on the test split, once, at the end.")] = True,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the plan or the report as JSON.")] = False,
+) -> None:
+    """Compress SOURCE by a recipe into an artifact, check every step, and measure both side by side.
+
+    A killed run goes on with the same command and writes the same bytes.
+    """
+    from laconic import run
+    from laconic.recipe import Recipe
+
+    chosen = Recipe.read(recipe).override(settings or [])
+    if dry_run:
+        plan = run.plan(source, chosen, data)
+        if as_json:
+            give(plan)
+        rows = [[f"{i} {r['step']}", _options(r["options"]), f"{r['bytes'] / 1e6:.2f} MB"] for i, r in enumerate(plan)]
+        table(f"{chosen.name}: the plan", ["step", "options", "weights at most"], rows)
+        return
+    result = run.compress(source, chosen, out, data_source=data, steps=steps, progress=not quiet, log=say)
+    say(f"{out}: written")
+    if report:
+        from laconic.cli.evaluate import prove
+
+        prove(out, source, data, "test", command=" ".join(["laconic", *sys.argv[1:]]), steps=result.steps, as_json=as_json)
+
+
+def _options(options: dict[str, object]) -> str:
+    return ", ".join(f"{k}={v}" for k, v in options.items())

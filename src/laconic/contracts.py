@@ -1,0 +1,216 @@
+"""The protocols every unit follows and the records they exchange: read this first.
+
+No paper: interfaces. A unit is one file in `layers/`, `tasks/`, `methods/`, `measures/` or `engines/`; its class has
+the file's name without underscores (`methods/gptq.py` holds `GPTQ`), and `units.find` finds it there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from torch import nn
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+    from laconic.anatomy import Anatomy
+
+Example = dict[str, Any]  # one record as read: {"tokens": [...], "tags": [...]} or {"text": "...", "label": "..."}
+Feature = dict[str, list[int]]  # one encoded example: input_ids, attention_mask, ..., slots, labels where asked for
+Output = "np.ndarray"  # what an engine says of one example, padding removed: (tokens, labels) or (labels,)
+
+PROPERTIES = frozenset({"sparse", "low_bit", "low_rank", "narrow", "shallow", "tied", "small_vocabulary"})
+"""What a method can make of a model; `effects.measure` says how much of each a model has."""
+
+NEEDS = frozenset({"calibration", "training", "teacher"})
+"""What a method can ask for: examples to run, examples to learn from, the model before compression."""
+
+WHERE = ("all", "attention", "ffn", "embeddings", "head", "linears")
+"""Which layers a step touches; `linears` is attention and ffn, `all` adds embeddings and head."""
+
+
+@dataclass(frozen=True)
+class Splits:
+    """A task's examples. The test split is not here: it is read once, by `data.read_split`, when all is decided."""
+
+    train: list[Example]
+    validation: list[Example]
+    digest: str  # sha256 of the records, so that a run knows its data
+
+
+@runtime_checkable
+class LayerKind(Protocol):
+    """How one layer's weights are held: an `nn.Module` that rebuilds empty from its spec.
+
+    A layer is *in training* when its numbers are not final (fake quantization, a mask being trained through); `freeze`
+    makes them final. What is stored is `state_dict()` of the frozen layer.
+    """
+
+    kind: ClassVar[str]
+
+    def spec(self) -> dict[str, Any]:
+        """Constructor arguments, as JSON."""
+        ...
+
+    @property
+    def weight(self) -> torch.Tensor:
+        """Dense weight, (out, in) of a linear or (rows, width) of an embedding; computed, so never write into it."""
+        ...
+
+    @property
+    def bias(self) -> torch.Tensor | None:
+        """Dense bias, (out,), or None."""
+        ...
+
+    def bits(self) -> int:
+        """Bits this layer holds, scales and masks included, before entropy coding."""
+        ...
+
+    def freeze(self) -> None:
+        """Make the numbers final: what is computed from now on is what is stored."""
+        ...
+
+
+class Task(Protocol):
+    """What the model is for. A frozen dataclass: its fields are its options, `labels` the first of them."""
+
+    name: ClassVar[str]
+    main: ClassVar[str]  # key of score(); higher is better
+    auto: ClassVar[type]  # the AutoModelFor... that carries the head
+    labels: tuple[str, ...]
+
+    def check(self, example: Example, where: str) -> None:
+        """Raise DataError naming `where` (file and record) and the field that is missing or wrong."""
+        ...
+
+    def texts(self, example: Example) -> list[str]:
+        """The words or texts of an example, for vocabulary counts and checks."""
+        ...
+
+    def parse(self, text: str) -> Example:
+        """An example without an answer from a line a user typed."""
+        ...
+
+    def encode(self, examples: Sequence[Example], tokenizer: PreTrainedTokenizerFast, *, answers: bool) -> list[Feature]:
+        """Features; `slots` are the token positions that answer (of one kind: first pieces of words), where it has them."""
+        ...
+
+    def loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Mean loss of a padded batch; unlabelled positions are -100."""
+        ...
+
+    def predict(self, outputs: Sequence[np.ndarray], features: Sequence[Feature], examples: Sequence[Example]) -> list[Any]:
+        """One prediction per example, from raw outputs; never sees an answer."""
+        ...
+
+    def score(self, predictions: Sequence[Any], examples: Sequence[Example]) -> dict[str, Any]:
+        """Figures by plain name; `self.main` among them."""
+        ...
+
+    def bits(self, outputs: Sequence[np.ndarray], features: Sequence[Feature], examples: Sequence[Example]) -> float:
+        """Bits to write down the examples' answers with these outputs: sum of -log2 p(answer)."""
+        ...
+
+    def show(self, prediction: Any, example: Example) -> dict[str, Any]:
+        """A prediction as a JSON record for people."""
+        ...
+
+
+@dataclass
+class Sketch:
+    """A model's dimensions without its weights: what a recipe's plan is forecast on. Counts are parameters."""
+
+    vocabulary: int
+    hidden: int
+    blocks: int
+    attention: float  # parameters of one block's attention
+    ffn: float  # parameters of one block's feed-forward
+    positions: int  # rows of position and type embeddings
+    rest: int  # head, norms, biases
+    used_tokens: int | None = None  # distinct tokens of the training text, where it is at hand
+    embedding_bits: float = 32.0
+    linear_bits: float = 32.0
+    rest_bits: float = 32.0
+    density: float = 1.0  # share of linear weights that are not zero
+
+    def bytes(self) -> int:
+        """Upper estimate of the artifact's weights, before entropy coding of what is dense."""
+        table = (self.vocabulary + self.positions) * self.hidden * self.embedding_bits
+        mask = 1.0 if self.density < 1 else 0.0
+        linears = self.blocks * (self.attention + self.ffn) * (self.linear_bits * self.density + mask)
+        return int((table + linears + self.rest * self.rest_bits) / 8)
+
+
+@dataclass
+class Work:
+    """All a method can reach. Methods change `model` and `tokenizer` in place or put new ones here."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerFast
+    task: Task
+    data: Splits
+    teacher: Teacher | None  # the model before compression, with its own tokenizer
+    seed: int
+    folder: Path  # this step's own folder: training checkpoints, caches
+    progress: bool = True
+    log: Callable[[str], None] = field(default=print)
+
+    @property
+    def anatomy(self) -> Anatomy:
+        """Where the parts of the model are now."""
+        from laconic.anatomy import Anatomy
+
+        return Anatomy(self.model)
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """The fine-tuned model before compression and the tokenizer it reads with."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerFast
+
+
+class Method(Protocol):
+    """An algorithm that rewrites a model into cheaper layers, or heals it: a frozen dataclass of its options."""
+
+    needs: ClassVar[frozenset[str]]  # of NEEDS
+    makes: ClassVar[frozenset[str]]  # of PROPERTIES
+    keeps: ClassVar[frozenset[str]]  # properties of earlier steps that survive this one
+
+    def check(self) -> None:
+        """Raise RecipeError when an option cannot work, naming the option, the value and what is allowed."""
+        ...
+
+    def forecast(self, sketch: Sketch) -> Sketch:
+        """The sketch after this step."""
+        ...
+
+    def apply(self, work: Work) -> None:
+        """Do it, in place."""
+        ...
+
+
+class Engine(Protocol):
+    """What runs a model: built from a torch model with our layers in it, answers features with raw outputs."""
+
+    name: ClassVar[str]
+
+    def __init__(self, model: PreTrainedModel, *, threads: int | None = None) -> None: ...
+
+    def run(self, batch: dict[str, np.ndarray]) -> np.ndarray:
+        """Logits of one padded batch: (batch, tokens, labels) or (batch, labels)."""
+        ...
+
+
+class Progress(Protocol):
+    """Something that shows how far a long job is."""
+
+    def __call__(self, items: Sequence[Any], title: str) -> Iterator[Any]: ...
+
+
+Module = "nn.Module"

@@ -1,0 +1,56 @@
+"""Turn encoded examples into padded batches, of like lengths together so that little is padding.
+
+No paper: bucketing by length.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+
+from laconic.contracts import Feature
+
+MODEL_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+PADDING = {"labels": -100, "slots": -1}  # everything else pads with 0, input_ids with the tokenizer's own
+POOL = 50  # batches sorted by length together: long enough to pad little, short enough to stay random
+
+
+def batches(
+    features: Sequence[Feature], size: int, pad_id: int, *, seed: int | None = None, sort: bool = True
+) -> Iterator[tuple[list[int], dict[str, torch.Tensor]]]:
+    """Yield (indices of the examples, padded tensors (batch, longest)); in random order when `seed` is given."""
+    for chosen in order([len(f["input_ids"]) for f in features], size, seed=seed, sort=sort):
+        yield chosen, pad([features[i] for i in chosen], pad_id)
+
+
+def order(lengths: Sequence[int], size: int, *, seed: int | None = None, sort: bool = True) -> list[list[int]]:
+    """Indices of each batch: longest first, or, with a seed, shuffled in pools of like lengths."""
+    indices = np.arange(len(lengths))
+    if seed is None:
+        if sort:
+            indices = np.argsort(-np.asarray(lengths), kind="stable")
+        return [indices[i : i + size].tolist() for i in range(0, len(indices), size)]
+    rng = np.random.default_rng(seed)
+    rng.shuffle(indices)
+    chosen: list[list[int]] = []
+    for start in range(0, len(indices), size * POOL):
+        pool = sorted(indices[start : start + size * POOL].tolist(), key=lambda i: -lengths[i])
+        chosen += [pool[i : i + size] for i in range(0, len(pool), size)]
+    rng.shuffle(chosen)
+    return chosen
+
+
+def pad(features: Sequence[Feature], pad_id: int) -> dict[str, torch.Tensor]:
+    """Stack features, each key to its longest: (batch, longest) of int64; scalar labels give (batch,)."""
+    padded = {}
+    for key in features[0]:
+        rows = [f[key] for f in features]
+        fill = pad_id if key == "input_ids" else PADDING.get(key, 0)
+        width = max(len(row) for row in rows)
+        padded[key] = torch.tensor([list(row) + [fill] * (width - len(row)) for row in rows])
+    return padded
+
+
+def model_inputs(batch: dict[str, torch.Tensor], device: torch.device | str = "cpu") -> dict[str, torch.Tensor]:
+    """What of a batch the model itself reads."""
+    return {key: batch[key].to(device) for key in MODEL_INPUTS if key in batch}

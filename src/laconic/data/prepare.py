@@ -1,0 +1,85 @@
+"""Write a source's splits, checked, as a folder of JSON Lines that training and evaluation read.
+
+No paper: a folder with train, validation and test.jsonl, labels.json (sorted), and data.json (counts, digests, seed).
+"""
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from laconic.contracts import Example
+from laconic.data import checks, records, splits
+from laconic.data.findings import Finding
+from laconic.errors import DataError
+
+MARK = "data.json"  # a folder that holds it is ours to replace
+
+
+def prepare(
+    source: str | Path,
+    kind: str,
+    out: str | Path | None = None,
+    model: str | Path | None = None,
+    seed: int = 0,
+    progress: bool = False,
+) -> list[Finding]:
+    """Read, split and check `source` for the task called `kind`; write the folder `out` unless there are errors.
+
+    The test split is checked too, for its records are files here and decide nothing. Raises DataError for what cannot
+    be read at all, and for an `out` that holds something else.
+    """
+    target = Path(out) if out is not None else None
+    if target is not None:
+        _refuse(target, source)
+    parts = splits.load(source, kind, ("train", "validation", "test"), seed, progress)
+    examples = {name: [example for _, example in rows] for name, rows in parts.items()}
+    places = {name: [where for where, _ in rows] for name, rows in parts.items()}
+    findings = checks.check(examples, kind, model=model, places=places, seed=seed, progress=progress)
+    if target is not None and not any(finding.level == "error" for finding in findings):
+        write(target, examples, kind, {"source": str(source), "seed": seed})
+    return findings
+
+
+def write(out: Path, parts: Mapping[str, Sequence[Example]], kind: str, origin: Mapping[str, Any]) -> None:
+    """The folder, all of it or nothing: it is written under another name first."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    fresh = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    try:
+        for name, examples in parts.items():
+            lines = "".join(json.dumps(example, ensure_ascii=False) + "\n" for example in examples)
+            (fresh / f"{name}.jsonl").write_text(lines, encoding="utf-8", newline="\n")
+        _json(fresh / "labels.json", records.labels(parts.get("train", []), kind))
+        digests = {name: {"records": len(part), "sha256": records.digest(part)} for name, part in parts.items()}
+        _json(fresh / MARK, {"task": kind, **origin, "splits": digests})
+        fresh.chmod(0o755)  # mkdtemp makes folders that only their owner can read
+        _put(fresh, out)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
+def _put(fresh: Path, out: Path) -> None:
+    """Rename `fresh` to `out`; an earlier prepared folder there is moved aside first, and then removed."""
+    if not out.exists():
+        os.replace(fresh, out)
+        return
+    aside = Path(tempfile.mkdtemp(prefix=f".{out.name}.old.", dir=out.parent))
+    os.replace(out, aside)  # a folder replaces an empty one
+    os.replace(fresh, out)
+    shutil.rmtree(aside)
+
+
+def _refuse(out: Path, source: str | Path) -> None:
+    if out.exists() and not out.is_dir():
+        raise DataError(f"{out} is a file; give a folder that is not there yet")
+    if out.exists() and out.resolve() in (Path(source).resolve(), *Path(source).resolve().parents):
+        raise DataError(f"{out} holds the source {str(source)!r}; give another folder")
+    if out.exists() and any(out.iterdir()) and not (out / MARK).is_file():
+        raise DataError(f"{out} holds other files; give a folder that is new or was prepared before")
+
+
+def _json(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, ensure_ascii=False, indent=2) + "\n", encoding="utf-8", newline="\n")

@@ -1,0 +1,158 @@
+"""What a record is: the fields of each task, under which names they are read, and what can be wrong with one.
+
+No paper: a record is a dict, {"tokens": [...], "tags": [...]} for `ner` and {"text": "...", "label": "..."} for
+`classify`, where `label` is a list when a text may have several labels.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from laconic.contracts import Example
+from laconic.data import iob
+from laconic.errors import DataError
+
+Raw = dict[str, Any]  # a record as a file holds it, under the file's own field names
+
+FIELDS: dict[str, dict[str, tuple[str, ...]]] = {
+    "ner": {"tokens": ("tokens", "words"), "tags": ("tags", "ner_tags")},
+    "classify": {"text": ("text", "sentence"), "label": ("label", "labels", "intent")},
+}
+"""For each task its fields, and the names under which a field is looked for, the first found being taken."""
+
+LONE = re.compile("[\ud800-\udfff]")  # half a character: JSON can spell it, UTF-8 and tokenizers cannot
+
+
+class Fault(NamedTuple):
+    """Something wrong with one record; an `error` cannot be trained or measured on."""
+
+    level: str  # error | warning
+    check: str
+    field: str
+    message: str
+
+
+def fields(kind: str) -> dict[str, tuple[str, ...]]:
+    """Fields of the task called `kind` and the names they are read under."""
+    if kind not in FIELDS:
+        raise DataError(f"no data is read for a task {kind!r}; known: {', '.join(sorted(FIELDS))}")
+    return FIELDS[kind]
+
+
+def example(raw: Raw, kind: str, where: str) -> Example:
+    """The record under the task's own field names.
+
+    Raises DataError naming `where`, and the fields that are there where one is missing.
+    """
+    made: Example = {}
+    for field, names in fields(kind).items():
+        name = next((n for n in names if n in raw), None)
+        if name is None:
+            there = ", ".join(repr(str(n)) for n in raw) or "none"
+            wanted = " or ".join(repr(n) for n in names)
+            raise DataError(f"{where}: no field {wanted}; it has: {there}; rename the field that holds the {field}")
+        made[field] = CONVERT[field](raw[name], f"{where}: field {name!r}")
+    return made
+
+
+def _string(value: Any, where: str) -> str:
+    if not isinstance(value, str):
+        raise DataError(f"{where} is {_short(value)}, not text; give it in quotes")
+    if not value.isascii() and LONE.search(value):
+        raise DataError(f"{where} holds half a character (a lone surrogate), which no UTF-8 can say; mend the text")
+    return value
+
+
+def _strings(value: Any, where: str) -> list[str]:
+    if not isinstance(value, list):
+        raise DataError(f"{where} is {_short(value)}, not a list; give one text for each word")
+    for i, item in enumerate(value):
+        if not isinstance(item, str):
+            raise DataError(f"{where} holds {_short(item)} as item {i + 1}; every item is text, such as 'B-PER'")
+        _string(item, where)
+    return value
+
+
+def _label(value: Any, where: str) -> str | list[str]:
+    if isinstance(value, list):
+        return [_class(item, where) for item in value]
+    return _class(value, where)
+
+
+def _class(value: Any, where: str) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value) if isinstance(value, int) else _string(value, where)
+
+
+def _short(value: Any) -> str:
+    shown = repr(value)
+    return shown if len(shown) <= 40 else shown[:37] + "..."
+
+
+CONVERT: dict[str, Callable[[Any, str], Any]] = {
+    "tokens": _strings,
+    "tags": _strings,
+    "text": _string,
+    "label": _label,
+}
+
+
+def faults(record: Example, kind: str) -> Iterator[Fault]:
+    """What is wrong with one record by itself."""
+    if kind == "ner":
+        yield from _tagging_faults(record["tokens"], record["tags"])
+        return
+    if not record["text"].strip():
+        yield Fault("warning", "empty text", "text", "the text is empty; remove the record or give it a text")
+    if "" in answers(record, kind):
+        yield Fault("error", "empty label", "label", "the label is empty; give the record a label or remove it")
+
+
+def _tagging_faults(tokens: list[str], tags: list[str]) -> Iterator[Fault]:
+    if not tokens:
+        yield Fault("error", "empty text", "tokens", "there are no tokens; remove the record")
+    blank = next((i for i, token in enumerate(tokens) if not token.strip()), None)
+    if blank is not None:
+        yield Fault("warning", "empty text", "tokens", f"token {blank + 1} is empty; remove it and its tag")
+    if len(tokens) != len(tags):
+        message = f"{len(tokens)} tokens but {len(tags)} tags; give one tag to each token"
+        yield Fault("error", "length mismatch", "tags", message)
+    broken = iob.fault(tags)
+    if broken is not None:
+        yield Fault("error", "bad IOB2", "tags", broken[1])
+
+
+def text(record: Example, kind: str) -> str:
+    """The record without its answer, as one line of text."""
+    return " ".join(record["tokens"]) if kind == "ner" else record["text"]
+
+
+def key(record: Example, kind: str) -> tuple[str, ...]:
+    """What two records must share to be the same question."""
+    return tuple(record["tokens"]) if kind == "ner" else (record["text"],)
+
+
+def answers(record: Example, kind: str) -> list[str]:
+    """The tags or labels of one record."""
+    if kind == "ner":
+        return list(record["tags"])
+    label = record["label"]
+    return list(label) if isinstance(label, list) else [label]
+
+
+def labels(examples: Iterable[Example], kind: str) -> tuple[str, ...]:
+    """Every label, sorted. O, the tag of what is no entity, is always there and first; of a type, B-X precedes I-X."""
+    fields(kind)
+    seen = {answer for record in examples for answer in answers(record, kind)}
+    if kind == "ner":
+        return ("O", *sorted(seen - {"O"}, key=lambda tag: (tag[2:], tag)))
+    return tuple(sorted(seen))
+
+
+def digest(examples: Sequence[Example]) -> str:
+    """sha256 of the records in their order, as hexadecimal; the order of a record's fields does not matter."""
+    encode = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
+    return hashlib.sha256("\n".join(map(encode, examples)).encode()).hexdigest()

@@ -1,0 +1,222 @@
+"""Deal the records of a source out to training, validation and test.
+
+No paper: a seeded stratified draw. Sechidis et al. 2011, doi:10.1007/978-3-642-23808-6_10, say why records with several
+labels need more; here they are stratified by their set of labels, and sets that occur once are drawn together.
+Records with the same text stay together, and a label that only one part would have goes to training, so that a drawn
+split never leaks and never holds a label that training lacks.
+"""
+
+import random
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from laconic.contracts import Example, Splits, Task
+from laconic.data import records, sources
+from laconic.data.progress import follow
+from laconic.errors import DataError
+
+Row = tuple[str, Example]  # where the record was read (file and record), and the record
+
+HELD = 0.1  # share of all records that a drawn split holds
+TEST_SEED = 0  # the test records are the same whatever the seed, so no run can train on what another was tested on
+
+
+def read_splits(source: str | Path, task: Task | str, seed: int = 0, progress: bool = True) -> Splits:
+    """Training and validation records of `source` for a task, or for the name of one whose labels are not known yet.
+
+    Where there is no validation split, a tenth of the records is drawn from training by `seed`; where there is no test
+    split either, `read_split` keeps another tenth. Raises DataError naming file, record and field for a record that
+    cannot be used, and for a label in validation that training never saw (or the task does not know).
+    """
+    kind = _kind(task)
+    parts = load(source, kind, ("train", "validation"), seed, progress)
+    for name in ("train", "validation"):
+        if name not in parts:
+            raise _missing(source, name)
+    train, validation = parts["train"], parts["validation"]
+    for rows in parts.values():
+        refuse(rows, kind)
+    _agree(parts)
+    known = _labels(task) or records.labels([example for _, example in train], kind)
+    refuse_unknown([*train, *validation], known, kind)
+    _check(train + validation, task)
+    examples = {name: [example for _, example in rows] for name, rows in parts.items()}
+    both = [{name: records.digest(part)} for name, part in examples.items()]
+    return Splits(examples["train"], examples["validation"], records.digest(both))
+
+
+def read_split(source: str | Path, task: Task | str, name: str, seed: int = 0, progress: bool = False) -> list[Example]:
+    """The records of one split: train, validation or test. The test split is for reading once, at the end.
+
+    Raises DataError as `read_splits` does; labels are compared with the task's, so a bare name compares none.
+    """
+    kind = _kind(task)
+    parts = load(source, kind, (name,), seed, progress)
+    if name not in parts:
+        raise _missing(source, name)
+    refuse(parts[name], kind)
+    known = _labels(task)
+    if known:
+        refuse_unknown(parts[name], known, kind)
+    _check(parts[name], task)
+    return [example for _, example in parts[name]]
+
+
+def load(
+    source: str | Path, kind: str, names: Sequence[str], seed: int = 0, progress: bool = False
+) -> dict[str, list[Row]]:
+    """Those of the splits `names` that the source has or that are drawn for it, without looking at their answers."""
+    records.fields(kind)
+    for name in names:
+        if name not in sources.SPLITS:
+            raise DataError(f"there is no split {name!r}; there are: {', '.join(sources.SPLITS)}")
+    found = sources.find(source)
+    if "validation" in found or "train" not in found:
+        return {name: _rows(source, name, found[name], kind, progress) for name in names if name in found}
+    parts = {}
+    if "test" in names and "test" in found:
+        parts["test"] = _rows(source, "test", found["test"], kind, progress)
+    drawn = set(names) - set(found) | set(names) & {"train"}
+    if drawn:
+        train = _rows(source, "train", found["train"], kind, progress)
+        parts.update(deal(train, kind, seed, test="test" not in found))
+    return {name: parts[name] for name in names if name in parts}
+
+
+def _rows(source: str | Path, name: str, read: sources.Rows, kind: str, progress: bool) -> list[Row]:
+    rows = [(where, records.example(raw, kind, where)) for where, raw in follow(read(), f"reading {name}", progress)]
+    if not rows:
+        raise DataError(f"{source}: the {name} split holds no records; give it at least one")
+    if kind == "classify":
+        several = isinstance(rows[0][1]["label"], list)
+        for where, example in rows:
+            if isinstance(example["label"], list) != several:
+                kinds = ("one label", "a list of labels")
+                raise DataError(f"{where}: {kinds[not several]}, but record 1 has {kinds[several]}; write all alike")
+    return rows
+
+
+def deal(rows: Sequence[Row], kind: str, seed: int, *, test: bool) -> dict[str, list[Row]]:
+    """Training and validation, and test when asked for: a tenth of the records each, drawn by `draw`."""
+    parts = {}
+    left = list(rows)
+    if test:
+        left, parts["test"] = draw(left, kind, HELD, TEST_SEED)
+    share = HELD * len(rows) / max(len(left), 1)
+    parts["train"], parts["validation"] = draw(left, kind, share, seed)
+    empty = [name for name, part in parts.items() if not part]
+    if empty:
+        raise DataError(
+            f"{len(rows)} records are too few to draw {' and '.join(empty)} from; "
+            "give files for these splits, or at least 10 records of each label"
+        )
+    return parts
+
+
+def draw(rows: Sequence[Row], kind: str, share: float, seed: int) -> tuple[list[Row], list[Row]]:
+    """(kept, held) in their order in the file: a `share` of every stratum is held, to within a group of same texts."""
+    groups = _groups(rows, kind)
+    rng = random.Random(seed)
+    held: list[int] = []
+    carry = 0.0
+    for stratum in _strata(groups, rows, kind):
+        rng.shuffle(stratum)
+        wanted = share * sum(len(groups[g]) for g in stratum) + carry
+        for group in stratum:
+            if wanted < len(groups[group]) / 2:
+                break
+            held.append(group)
+            wanted -= len(groups[group])
+        carry = max(-1.0, min(1.0, wanted))
+    out = {i for g in _shared(groups, sorted(held), rows, kind) for i in groups[g]}
+    return [row for i, row in enumerate(rows) if i not in out], [rows[i] for i in sorted(out)]
+
+
+def _groups(rows: Sequence[Row], kind: str) -> list[list[int]]:
+    """Indices of records with the same text, in order of first appearance."""
+    same: dict[tuple[str, ...], list[int]] = defaultdict(list)
+    for i, (_, example) in enumerate(rows):
+        same[records.key(example, kind)].append(i)
+    return list(same.values())
+
+
+def _strata(groups: Sequence[list[int]], rows: Sequence[Row], kind: str) -> list[list[int]]:
+    """Groups by the set of labels (of entity types) of their first record; sets with one group come last, together."""
+    strata: dict[tuple[str, ...], list[int]] = defaultdict(list)
+    for g, members in enumerate(groups):
+        said = records.answers(rows[members[0]][1], kind)
+        strata[tuple(sorted({a[2:] if kind == "ner" else a for a in said}))].append(g)
+    singles = [g for stratum in strata.values() if len(stratum) == 1 for g in stratum]
+    return [strata[name] for name in sorted(strata) if len(strata[name]) > 1] + ([singles] if singles else [])
+
+
+def _shared(groups: Sequence[list[int]], held: Sequence[int], rows: Sequence[Row], kind: str) -> list[int]:
+    """Those held groups whose labels all occur among the records that are kept; the others are kept too."""
+
+    def said(group: int) -> list[str]:
+        return [a for i in groups[group] for a in records.answers(rows[i][1], kind)]
+
+    out = set(held)
+    seen = {answer for g in range(len(groups)) if g not in out for answer in said(g)}
+    shared = []
+    for group in held:
+        if seen.issuperset(said(group)):
+            shared.append(group)
+        else:
+            seen.update(said(group))
+    return shared
+
+
+def refuse(rows: Sequence[Row], kind: str) -> None:
+    """Raise DataError for the first record that cannot be trained or measured on."""
+    for where, example in rows:
+        for fault in records.faults(example, kind):
+            if fault.level == "error":
+                raise DataError(f"{where}: field {fault.field!r}: {fault.message}")
+
+
+def refuse_unknown(rows: Sequence[Row], known: Sequence[str], kind: str) -> None:
+    """Raise DataError for the first label that is not among the known ones."""
+    word, allowed = ("tag" if kind == "ner" else "label"), set(known)
+    for where, example in rows:
+        for answer in records.answers(example, kind):
+            if answer not in allowed:
+                raise DataError(
+                    f"{where}: {word} {answer!r} was never seen in training; known: {listed(known)}; "
+                    "mend the record, or train on data that has it"
+                )
+
+
+def _agree(parts: Mapping[str, Sequence[Row]]) -> None:
+    """Raise DataError when one split has lists of labels and another has one label a record."""
+    several = isinstance(parts["train"][0][1].get("label"), list)
+    for rows in parts.values():
+        where, example = rows[0]
+        if isinstance(example.get("label"), list) != several:
+            kinds = ("one label", "lists of labels")
+            raise DataError(f"{where}: {kinds[not several]}, but train has {kinds[several]}; write all alike")
+
+
+def _missing(source: str | Path, name: str) -> DataError:
+    found = ", ".join(sources.find(source))
+    return DataError(f"{source}: no {name} split; there is: {found}; add a file called {name}, such as {name}.jsonl")
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names in a row, the first 20 of many."""
+    return ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
+
+
+def _kind(task: Task | str) -> str:
+    return task if isinstance(task, str) else task.name
+
+
+def _labels(task: Task | str) -> tuple[str, ...]:
+    return () if isinstance(task, str) else task.labels
+
+
+def _check(rows: Sequence[Row], task: Task | str) -> None:
+    if not isinstance(task, str) and task.labels:
+        for where, example in rows:
+            task.check(example, where)

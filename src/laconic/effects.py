@@ -1,0 +1,104 @@
+"""How sparse, low-bit, narrow, shallow, tied and small of vocabulary a model measurably is.
+
+No paper: amounts, not flags, because "some layer is sparse" says nothing. Each grows as the model has more of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, cast
+
+from torch import nn
+from transformers import PreTrainedModel
+
+from laconic import layers
+from laconic.anatomy import Anatomy
+from laconic.contracts import Sketch
+from laconic.maths import grid
+
+FULL_BITS = 32
+
+
+def measure(model: PreTrainedModel) -> dict[str, float]:
+    """Property -> amount.
+
+    sparse: share of zeros in the blocks' linears and the embeddings. low_bit: 32 minus the mean bits of a weight with
+    scales and masks. narrow: minus the hidden size and the mean inner widths of a block. shallow: minus the blocks that
+    run. tied: uses of a weight beyond its first. small_vocabulary: minus the rows of the word embedding.
+    """
+    anatomy = Anatomy(model)
+    blocks = [block for stack in anatomy.stacks for block in stack.blocks]
+    inner = sum(b.attention.heads * b.attention.head_size + b.ffn.size for b in blocks) / max(len(blocks), 1)
+    words = layers.take(model.get_submodule(anatomy.word_embedding)).weight
+    return {
+        "sparse": _zeros(anatomy),
+        "low_bit": FULL_BITS - bits_per_weight(model),
+        "narrow": -float(anatomy.hidden + inner),
+        "shallow": -float(sum(stack.depth for stack in anatomy.stacks)),
+        "tied": float(_tied(model)),
+        "small_vocabulary": -float(len(words)),
+    }
+
+
+def grew(before: dict[str, float], after: dict[str, float], property: str) -> bool:
+    """Whether a model has more of a property than before; no amount at all is not more."""
+    return after[property] > before[property]
+
+
+def bits_per_weight(model: nn.Module) -> float:
+    """Mean bits of a stored number before entropy coding: ours count their own, floats are 16 where exact."""
+    bits = count = 0
+    ours = dict(layers.held(model))
+    inside = {id(p) for layer in ours.values() for p in layer.parameters()}
+    for layer in ours.values():
+        bits += cast(Any, layer).bits()
+        count += layers.size(layer)
+    for parameter in model.parameters():
+        if id(parameter) not in inside:
+            bits += grid.float_bits(parameter.detach())
+            count += parameter.numel()
+    return bits / max(count, 1)
+
+
+def lowered(sketch: Sketch, where: str, bits: float) -> Sketch:
+    """The sketch with that many bits a weight, where they are more now."""
+    share = _share(sketch, where)
+    linear = sketch.linear_bits + share * (min(bits, sketch.linear_bits) - sketch.linear_bits)
+    table = min(bits, sketch.embedding_bits) if where in ("embeddings", "all") else sketch.embedding_bits
+    return replace(sketch, linear_bits=linear, embedding_bits=table)
+
+
+def thinned(sketch: Sketch, where: str, sparsity: float) -> Sketch:
+    """The sketch with that share of the weights zero; pruned embeddings have no place in a sketch."""
+    return replace(sketch, density=min(sketch.density, 1 - sparsity * _share(sketch, where)))
+
+
+def _share(sketch: Sketch, where: str) -> float:
+    """Share of the blocks' weights that `where` says."""
+    parts = {"attention": sketch.attention, "ffn": sketch.ffn}
+    return sum(n for name, n in parts.items() if where in (name, "linears", "all")) / max(sum(parts.values()), 1)
+
+
+def _zeros(anatomy: Anatomy) -> float:
+    """Share of exact zeros in weight matrices, heads left out, tied ones once."""
+    pairs = [*anatomy.linears("linears"), *anatomy.linears("embeddings")]
+    zeros = count = 0
+    for _, module in layers.distinct(pairs):
+        weight = layers.take(module).weight
+        zeros += weight.numel() - int(weight.count_nonzero())
+        count += weight.numel()
+    return zeros / max(count, 1)
+
+
+def _tied(model: nn.Module) -> int:
+    """Uses of a weight beyond its first: shared layers, modules at several paths, parameters of several modules."""
+    uses, distinct = 0, set()
+    for _, module in model.named_modules(remove_duplicate=False):
+        own = {name: p for name, p in module._parameters.items() if p is not None}
+        if isinstance(module, layers.kinds()):  # its weight, whatever tensors hold it, and its bias
+            uses += 1
+            distinct |= set() if layers.is_shared(module) else {id(module)}
+            own = {name: p for name, p in own.items() if name == "bias"}
+        uses += len(own)
+        distinct |= {id(p) for p in own.values()}
+    return uses - len(distinct)

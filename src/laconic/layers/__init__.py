@@ -1,0 +1,174 @@
+"""Layer kinds a saved model may contain, one file each, and how they are put into a model.
+
+No paper: the layer kinds name theirs. What is replaced is found again by identity, so a module that stands at
+two paths, or a weight that two modules share, stays one.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import nn
+from torch.nn import functional
+from transformers.pytorch_utils import Conv1D
+
+from laconic import units
+from laconic.errors import AnatomyError, ArtifactError, LaconicError
+
+if TYPE_CHECKING:
+    from laconic.contracts import LayerKind
+
+ROLES = ("linear", "embedding")
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a layer computes with, whatever holds it."""
+
+    role: str  # of ROLES
+    weight: torch.Tensor  # (out, in) or (rows, width)
+    bias: torch.Tensor | None  # (out,)
+    multiplier: float  # of what an embedding gives
+
+
+def take(module: nn.Module) -> Parts:
+    """Role, weight, bias and multiplier of a linear or embedding, stock or ours; AnatomyError for other modules."""
+    if isinstance(module, kinds()):
+        ours = cast(Any, module)
+        return Parts(ours.role, ours.weight, ours.bias, ours.multiplier)
+    if isinstance(module, nn.Linear):
+        return Parts("linear", module.weight, module.bias, 1.0)
+    if isinstance(module, Conv1D):  # GPT-2's linear holds (in, out)
+        return Parts("linear", module.weight.t(), module.bias, 1.0)
+    if isinstance(module, nn.Embedding) and type(module).forward is nn.Embedding.forward:
+        return Parts("embedding", module.weight, None, 1.0)
+    if isinstance(module, nn.Embedding) and "embed_scale" in vars(module):  # BART's word embedding
+        return Parts("embedding", module.weight, None, float(vars(module)["embed_scale"]))
+    raise AnatomyError(
+        f"{type(module).__name__} has a forward of its own; a linear or a plain embedding can be replaced"
+    )
+
+
+def compute(parts: Parts, x: torch.Tensor) -> torch.Tensor:
+    """A linear's (..., out) of (..., in), or an embedding's (..., width) of indices (...)."""
+    if parts.role == "linear":
+        return functional.linear(x, parts.weight, parts.bias)
+    found = functional.embedding(x, parts.weight)  # (..., width)
+    return found if parts.multiplier == 1.0 else found * parts.multiplier
+
+
+def distinct(pairs: Iterable[tuple[str, nn.Module]]) -> list[tuple[str, nn.Module]]:
+    """The pairs a method can rewrite: each weight once, and nothing whose forward a layer kind can't give.
+
+    Left out are layers that are shared from another path, second paths to the same weight (a tied head), and
+    embeddings with a forward of their own (BART's positions).
+    """
+    seen: set[int] = set()
+    kept = []
+    for path, module in pairs:
+        plain = isinstance(module, (*kinds(), nn.Linear, Conv1D)) or _plain_embedding(module)
+        identity = id(module) if isinstance(module, kinds()) else id(getattr(module, "weight", module))
+        if plain and not is_shared(module) and identity not in seen:
+            seen.add(identity)
+            kept.append((path, module))
+    return kept
+
+
+def build(kind: str, spec: dict[str, Any]) -> nn.Module:
+    """An empty layer from its spec; raises ArtifactError when there is no such kind or the spec is not one of its."""
+    made = units.find(_package(), kind, ArtifactError)
+    try:
+        return cast(nn.Module, made(**spec))
+    except (TypeError, LaconicError) as error:
+        raise ArtifactError(f"a {kind} layer can't be built from {spec}: {error}") from error
+
+
+def swap(model: nn.Module, path: str, layer: nn.Module) -> None:
+    """Put a layer at a dotted path, in place.
+
+    It also replaces the old module wherever else that stands, and a stock layer that holds the same weight tensor (a
+    tied head) becomes `shared` from `path`, so what was one stays one.
+    """
+    from laconic.layers.shared import Shared
+
+    old = _at(model, path)
+    weight = old._parameters.get("weight")
+    for holder_path, holder in list(model.named_modules()):
+        for name, child in list(holder._modules.items()):
+            if child is old:
+                setattr(holder, name, layer)
+            elif child is not None and weight is not None and child._parameters.get("weight") is weight:
+                holder_name = f"{holder_path}.{name}" if holder_path else name
+                if holder_name != path and not isinstance(child, kinds()):
+                    setattr(holder, name, Shared.of(child, source=path))
+    layer.train(old.training)
+    bind(model)
+
+
+def bind(model: nn.Module) -> None:
+    """Let every shared layer find the one it reads; needed after layers are put in by hand or a source changes."""
+    for _, layer in held(model):
+        if is_shared(layer):
+            cast(Any, layer).bind(model)
+
+
+def held(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Every layer of ours in a model with its first path."""
+    for path, module in model.named_modules():
+        if isinstance(module, kinds()):
+            yield path, module
+
+
+def freeze(model: nn.Module) -> None:
+    """Make the numbers of every layer final."""
+    for _, layer in held(model):
+        cast("LayerKind", layer).freeze()
+
+
+def thaw(model: nn.Module) -> None:
+    """Let every layer learn again, from the numbers it has; the opposite of `freeze`."""
+    for _, layer in held(model):
+        cast(Any, layer).thaw()
+
+
+def size(layer: nn.Module) -> int:
+    """Numbers a layer of ours stands for, zeros included; a shared one counts only its bias."""
+    ours = cast(Any, layer)
+    bias = 0 if ours.bias is None else int(ours.bias.numel())
+    return bias if is_shared(layer) else bias + int(ours.shape[0] * ours.shape[1])
+
+
+def is_shared(module: nn.Module) -> bool:
+    """Whether a layer only reads another's weight."""
+    from laconic.layers.shared import Shared
+
+    return isinstance(module, Shared)
+
+
+@cache
+def kinds() -> tuple[type[nn.Module], ...]:
+    """The classes of all layer kinds."""
+    package = _package()
+    return tuple(units.find(package, name, ArtifactError) for name in units.names(package))
+
+
+def _plain_embedding(module: nn.Module) -> bool:
+    own = type(module).forward is not nn.Embedding.forward
+    return isinstance(module, nn.Embedding) and (not own or "embed_scale" in vars(module))
+
+
+def _at(model: nn.Module, path: str) -> nn.Module:
+    try:
+        return model.get_submodule(path)
+    except AttributeError as error:
+        raise AnatomyError(f"the model has no layer at {path!r}: {error}") from error
+
+
+def _package() -> ModuleType:
+    return sys.modules[__name__]

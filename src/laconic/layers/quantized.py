@@ -1,0 +1,194 @@
+"""Weights on a uniform grid of 2 to 8 bits; in training, floats behind a straight-through estimator.
+
+Jacob et al. 2018, arXiv:1712.05877 (fake quantization); Bengio et al. 2013, arXiv:1308.3432 (straight-through).
+Differs from the papers: scales stay fixed in training; a weight that was exactly zero stays zero (its gradient is
+stopped), so pruning survives; a clipped weight gets its gradient only where that leads back into the range.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from laconic.errors import AnatomyError, RecipeError
+from laconic.layers import ROLES, Parts, compute, take
+from laconic.maths import grid
+
+CACHED = 2**22  # weights: a frozen linear up to this size keeps its dense weight between calls; larger ones compute it
+
+
+class Straight(torch.autograd.Function):
+    """Grid values forward, the gradient of the latent weights backward."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, latent: torch.Tensor, scale: torch.Tensor, zero: torch.Tensor | None, bits: int, group: grid.Group
+    ) -> torch.Tensor:
+        """(rows, columns) to the same."""
+        ctx.save_for_backward(latent, scale, zero)
+        ctx.bits, ctx.group = bits, group
+        return grid.snap(latent, scale, zero, bits, group)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None, None, None, None]:
+        """Descent moves against the gradient, so one with the latent's own sign brings a clipped weight back."""
+        (gradient,) = gradients
+        latent, scale, zero = ctx.saved_tensors
+        free = grid.inside(latent, scale, zero, ctx.bits, ctx.group)  # (rows, columns)
+        free &= latent != 0
+        free |= gradient * latent > 0
+        return torch.where(free, gradient, 0.0), None, None, None, None
+
+
+class Quantized(nn.Module):
+    """In training it holds `latent`; frozen it holds `codes` uint8; both with `scale` and, asymmetric, `zero` uint8.
+
+    Shapes: latent and codes (out, in) or (rows, width); scale and zero (1, 1) for group "tensor", (rows, 1) for
+    "channel", (rows, columns / group) for a number of columns; bias (out,) or None.
+    """
+
+    kind: ClassVar[str] = "quantized"
+    scale: torch.Tensor
+    zero: torch.Tensor | None
+    codes: torch.Tensor
+    latent: nn.Parameter
+    bias: nn.Parameter | None
+
+    def __init__(
+        self,
+        role: str,
+        shape: list[int],
+        bits: int,
+        group: grid.Group = "channel",
+        symmetric: bool = True,
+        bias: bool = False,
+        multiplier: float = 1.0,
+        frozen: bool = True,
+    ) -> None:
+        super().__init__()
+        grid.check(bits, group)
+        if role not in ROLES:
+            raise RecipeError(f"role is {role!r}; a layer is one of {', '.join(ROLES)}")
+        self.role, self.shape, self.multiplier = role, [int(n) for n in shape], float(multiplier)
+        self.width, self.group, self.symmetric, self.frozen = bits, group, bool(symmetric), bool(frozen)
+        rows, columns = self.shape
+        scales = grid.shape(rows, columns, group)
+        self.register_buffer("scale", torch.ones(scales))
+        self.register_buffer("zero", None if symmetric else torch.zeros(scales, dtype=torch.uint8))
+        if frozen:
+            self.register_buffer("codes", torch.zeros(rows, columns, dtype=torch.uint8))
+        else:
+            self.latent = nn.Parameter(torch.zeros(rows, columns))
+        self.register_parameter("bias", nn.Parameter(torch.zeros(rows)) if bias else None)
+        self._dense: tuple[torch.Tensor, torch.Tensor] | None = None  # the codes it was computed from, and the weight
+
+    @classmethod
+    def of(
+        cls,
+        module: nn.Module,
+        *,
+        bits: int,
+        group: grid.Group = "channel",
+        symmetric: bool = True,
+        latent: torch.Tensor | None = None,
+        scale: torch.Tensor | None = None,
+        zero: torch.Tensor | None = None,
+    ) -> Quantized:
+        """In training state, in place of a linear or embedding of any kind; its weights' zeros stay zero.
+
+        `latent` (out, in) replaces the module's weight; `scale` and `zero` give the grid, else it is fitted to the
+        weight. Raises AnatomyError when a weight is not finite.
+        """
+        parts = take(module)
+        weight = (parts.weight if latent is None else latent).detach().float().clone().contiguous()  # (out, in)
+        if not torch.isfinite(weight).all():
+            raise AnatomyError("a weight is not a finite number, so no grid fits it; train the model anew")
+        if scale is None:
+            scale, zero = grid.fit(weight, bits, group, symmetric)
+        with torch.device("meta"):
+            layer = cls(
+                parts.role, list(weight.shape), bits, group, symmetric, parts.bias is not None, parts.multiplier, False
+            )
+        layer.latent = nn.Parameter(weight)
+        layer.scale, layer.zero = scale.detach().clone(), None if zero is None else zero.detach().clone()
+        if parts.bias is not None:
+            layer.bias = nn.Parameter(parts.bias.detach().clone())
+        return layer.train(module.training)
+
+    def spec(self) -> dict[str, Any]:
+        """Constructor arguments, as JSON."""
+        return {
+            "role": self.role,
+            "shape": list(self.shape),
+            "bits": self.width,
+            "group": self.group,
+            "symmetric": self.symmetric,
+            "bias": self.bias is not None,
+            "multiplier": self.multiplier,
+            "frozen": self.frozen,
+        }
+
+    @property
+    def weight(self) -> torch.Tensor:
+        """Dense weight on the grid, (out, in) or (rows, width); in training it carries the gradient to `latent`."""
+        if not self.frozen:
+            return self._straight(self.latent, self.scale, self.zero)
+        if self._dense is not None and self._dense[0] is self.codes:
+            return self._dense[1]
+        with torch.inference_mode(False), torch.no_grad():  # so that a kept weight can meet autograd later
+            dense = grid.values(self.codes, self.scale, self.zero, self.width, self.group)
+        if self.role == "linear" and dense.numel() <= CACHED:
+            self._dense = (self.codes, dense)
+        return dense
+
+    def rows(self, index: torch.Tensor) -> torch.Tensor:
+        """Dense rows of a flat index (n,): (n, columns), without computing the others."""
+        own = self.group != "tensor"
+        scale = self.scale[index] if own else self.scale
+        zero = self.zero[index] if own and self.zero is not None else self.zero
+        if self.frozen:
+            return grid.values(self.codes[index], scale, zero, self.width, self.group)
+        return self._straight(functional.embedding(index, self.latent), scale, zero)
+
+    def bits(self) -> int:
+        """Bits of codes, 16 of each scale, the code width of each zero, and the bias."""
+        codes = self.shape[0] * self.shape[1] * self.width
+        grids = self.scale.numel() * (16 + (0 if self.symmetric else self.width))
+        return codes + grids + (0 if self.bias is None else grid.float_bits(self.bias))
+
+    def freeze(self) -> None:
+        """Latent weights become codes; what is computed does not change by a bit."""
+        if self.frozen:
+            return
+        codes = grid.codes(self.latent.detach(), self.scale, self.zero, self.width, self.group)
+        del self.latent
+        self.register_buffer("codes", codes)
+        self.frozen = True
+
+    def thaw(self) -> None:
+        """Let the weights learn again, from the middle of their steps; what is computed does not change by a bit."""
+        if not self.frozen:
+            return
+        self.latent = nn.Parameter(grid.values(self.codes, self.scale, self.zero, self.width, self.group))
+        del self.codes
+        self.frozen, self._dense = False, None
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """A linear's (..., out) of (..., in), or an embedding's (..., width) of indices (...)."""
+        if self.role == "linear":
+            return compute(Parts(self.role, self.weight, self.bias, self.multiplier), x)
+        found = self.rows(x.reshape(-1)).reshape(*x.shape, self.shape[1])  # (..., width)
+        return found if self.multiplier == 1.0 else found * self.multiplier
+
+    def _straight(self, latent: torch.Tensor, scale: torch.Tensor, zero: torch.Tensor | None) -> torch.Tensor:
+        if latent.requires_grad and torch.is_grad_enabled():
+            return Straight.apply(latent, scale, zero, self.width, self.group)  # type: ignore[no-any-return, no-untyped-call]
+        return grid.snap(latent, scale, zero, self.width, self.group)
+
+    def _load_from_state_dict(self, *arguments: Any) -> None:
+        """Loading writes into the codes in place, so the kept weight belongs to others."""
+        self._dense = None
+        super()._load_from_state_dict(*arguments)

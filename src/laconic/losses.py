@@ -1,0 +1,44 @@
+"""Losses a task can train on, by name.
+
+Cross-entropy; label smoothing (Szegedy et al. 2016, arXiv:1512.00567); focal loss (Lin et al. 2017, arXiv:1708.02002);
+binary cross-entropy for labels that do not exclude one another.
+"""
+
+import torch
+from torch.nn import functional
+
+from laconic.errors import RecipeError
+
+SMOOTHING = 0.1
+FOCUS = 2.0
+
+
+def cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Mean -log p of the labels, in nats; logits (n, labels), labels (n,)."""
+    return functional.cross_entropy(logits, labels)
+
+
+def label_smoothing(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy against labels of which a tenth is spread evenly over all classes."""
+    return functional.cross_entropy(logits, labels, label_smoothing=SMOOTHING)
+
+
+def focal(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy weighted by (1 - p)^2, so that what is easy counts little."""
+    nats = functional.cross_entropy(logits, labels, reduction="none")  # (n,)
+    return ((1 - torch.exp(-nats)) ** FOCUS * nats).mean()
+
+
+def binary_cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Mean over examples and labels of the binary cross-entropy; labels (n, labels) of 0 and 1."""
+    return functional.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype))
+
+
+LOSSES = {f.__name__: f for f in (cross_entropy, label_smoothing, focal, binary_cross_entropy)}
+
+
+def loss(name: str, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """The loss called `name`; raises RecipeError listing the known ones."""
+    if name not in LOSSES:
+        raise RecipeError(f"there is no loss {name!r}; choose one of {', '.join(LOSSES)}")
+    return LOSSES[name](logits, labels)

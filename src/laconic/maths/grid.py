@@ -1,0 +1,176 @@
+"""Uniform grids of 2 to 8 bits with one scale per tensor, channel or group of columns.
+
+Round to nearest on a uniform grid (Jacob et al. 2018, arXiv:1712.05877); the range of a group is the clipped one with
+the least squared error (Banner et al. 2019, arXiv:1810.05723, searched instead of solved).
+Differs from the paper: scales are rounded up to float16 numbers, so that the store holds them in 16 bits; the symmetric
+grid leaves out its lowest code, so that a weight and its negative have the same magnitude on it.
+"""
+
+import math
+
+import torch
+
+from laconic.errors import RecipeError
+
+Group = int | str
+"""What shares a scale: "tensor", "channel" (one row) or that many columns of one row."""
+
+RATIOS = tuple(1.0 - 0.05 * i for i in range(17))  # parts of the min-max range; the optimum of 2 bits is near 0.3
+SMALLEST, LARGEST = 2.0**-24, 65504.0  # positive float16 numbers
+
+
+def check(bits: int, group: Group) -> None:
+    """Raise RecipeError when there is no such grid."""
+    if not isinstance(bits, int) or isinstance(bits, bool) or not 2 <= bits <= 8:
+        raise RecipeError(f"bits is {bits!r}; a grid has 2 to 8 bits")
+    wide = isinstance(group, int) and not isinstance(group, bool) and group >= 1
+    if not wide and group not in ("tensor", "channel"):
+        raise RecipeError(f"group is {group!r}; give 'tensor', 'channel' or a number of columns per scale, such as 64")
+
+
+def shape(rows: int, columns: int, group: Group) -> tuple[int, int]:
+    """Shape of the scales of a (rows, columns) weight."""
+    if group == "tensor":
+        return 1, 1
+    return rows, -(-columns // group) if isinstance(group, int) else 1
+
+
+def cost(bits: int, group: Group, symmetric: bool, columns: int) -> float:
+    """Bits of a weight with its part of scale and zero, in rows of that many columns."""
+    width = {"tensor": math.inf, "channel": columns}.get(str(group), group)
+    return bits + (16 + (0 if symmetric else bits)) / float(width)
+
+
+def split(x: torch.Tensor, group: Group) -> torch.Tensor:
+    """(rows, columns) as (scale rows, scale columns, weights of one scale); a short last group is filled with zeros."""
+    if group == "tensor":
+        return x.reshape(1, 1, -1)
+    if group == "channel":
+        return x.unsqueeze(1)
+    rows, columns = x.shape
+    width = int(group)
+    missing = -columns % width
+    if missing:
+        x = torch.nn.functional.pad(x, (0, missing))
+    return x.reshape(rows, -1, width)
+
+
+def join(x: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
+    """Undo `split`: (rows, columns)."""
+    return x.reshape(rows, -1)[:, :columns]
+
+
+def codes(
+    weight: torch.Tensor, scale: torch.Tensor, zero: torch.Tensor | None, bits: int, group: Group
+) -> torch.Tensor:
+    """Nearest grid points as uint8, (rows, columns); `zero` is None on the symmetric grid, whose zero is 2^(bits-1)."""
+    steps = torch.round(split(weight, group) / scale.unsqueeze(-1))  # (R, G, n)
+    low, high, middle = _limits(zero, bits)
+    return join((steps + middle).clamp(low, high), *weight.shape).to(torch.uint8)
+
+
+def values(
+    codes: torch.Tensor, scale: torch.Tensor, zero: torch.Tensor | None, bits: int, group: Group
+) -> torch.Tensor:
+    """Weights of codes in the dtype of the scale, (rows, columns)."""
+    _, _, middle = _limits(zero, bits)
+    return join((split(codes, group).to(scale.dtype) - middle) * scale.unsqueeze(-1), *codes.shape)
+
+
+def snap(weight: torch.Tensor, scale: torch.Tensor, zero: torch.Tensor | None, bits: int, group: Group) -> torch.Tensor:
+    """`values` of `codes`, bit for bit, without the detour over uint8."""
+    low, high, middle = _limits(zero, bits)
+    steps = split(weight, group).div(scale.unsqueeze(-1)).round_().add_(middle)  # (R, G, n)
+    torch.clamp(steps, low, high, out=steps)
+    return join(steps.sub_(middle).mul_(scale.unsqueeze(-1)), *weight.shape)
+
+
+def inside(
+    weight: torch.Tensor, scale: torch.Tensor, zero: torch.Tensor | None, bits: int, group: Group
+) -> torch.Tensor:
+    """Where a weight is not clipped, half a step beyond the ends included; bool (rows, columns)."""
+    low, high, middle = _limits(zero, bits)
+    parts, step = split(weight, group), scale.unsqueeze(-1)  # (R, G, n), (R, G, 1)
+    return join((parts >= (low - 0.5 - middle) * step) & (parts <= (high + 0.5 - middle) * step), *weight.shape)
+
+
+def fit(
+    weight: torch.Tensor,
+    bits: int,
+    group: Group,
+    symmetric: bool,
+    importance: torch.Tensor | None = None,
+    ratios: tuple[float, ...] = RATIOS,
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Scale (R, G) float32 and zero (R, G) uint8 or None: per group the clip ratio of least squared error.
+
+    The first ratio is 1, the whole range, so the error is never above that of min-max rounding. `importance` weighs
+    the squared error of each column, (columns,); a group that holds only zeros has scale 1.
+    """
+    check(bits, group)
+    weight = weight.float()
+    parts = split(weight, group)  # (R, G, n)
+    low = parts.amin(-1).clamp(max=0)  # (R, G)
+    high = parts.amax(-1).clamp(min=0)  # (R, G)
+    weigh = None if importance is None else split(importance.float().expand_as(weight), group)  # (R, G, n)
+    best_scale, best_zero = _range(low, high, bits, symmetric)
+    best = _error(parts, best_scale, best_zero, bits, weigh)  # (R, G)
+    for ratio in ratios[1:]:
+        scale, zero = _range(low * ratio, high * ratio, bits, symmetric)
+        error = _error(parts, scale, zero, bits, weigh)  # (R, G)
+        better = error < best
+        best = torch.where(better, error, best)
+        best_scale = torch.where(better, scale, best_scale)
+        if zero is not None and best_zero is not None:
+            best_zero = torch.where(better, zero, best_zero)
+    return best_scale, best_zero
+
+
+def is_half(x: torch.Tensor) -> bool:
+    """Whether every number of a float tensor is a float16 number, so that 16 bits hold it without loss."""
+    return bool((x.to(torch.float16).to(x.dtype) == x).all())
+
+
+def float_bits(x: torch.Tensor) -> int:
+    """Bits of a float tensor as the store holds it: 16 a number where that loses nothing, else its own width."""
+    width = x.element_size() * 8
+    return x.numel() * (16 if width <= 16 or is_half(x) else width)
+
+
+def _limits(zero: torch.Tensor | None, bits: int) -> tuple[int, int, torch.Tensor | int]:
+    """Lowest and highest code, and the code of 0 (an int, or (R, G, 1))."""
+    if zero is None:
+        return 1, 2**bits - 1, 2 ** (bits - 1)
+    return 0, 2**bits - 1, zero.to(torch.float32).unsqueeze(-1)
+
+
+def _range(
+    low: torch.Tensor, high: torch.Tensor, bits: int, symmetric: bool
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """The grid that spans [low, high], both (R, G), low <= 0 <= high."""
+    if symmetric:
+        return _upward(torch.maximum(-low, high) / (2 ** (bits - 1) - 1)), None
+    scale = _upward((high - low) / (2**bits - 1))  # (R, G)
+    return scale, torch.round(-low / scale).clamp(0, 2**bits - 1).to(torch.uint8)
+
+
+def _upward(scale: torch.Tensor) -> torch.Tensor:
+    """The next float16 number at or above; 1 for 0. Rounding up keeps the largest weight on the grid."""
+    bounded = scale.clamp(SMALLEST, LARGEST)
+    half = bounded.to(torch.float16)
+    half = torch.where(half.float() < bounded, (half.view(torch.int16) + 1).view(torch.float16), half)
+    return torch.where(scale > 0, half.float(), torch.ones_like(scale))
+
+
+def _error(
+    parts: torch.Tensor, scale: torch.Tensor, zero: torch.Tensor | None, bits: int, weigh: torch.Tensor | None
+) -> torch.Tensor:
+    """Squared error of each group, (R, G)."""
+    low, high, middle = _limits(zero, bits)
+    steps = parts.div(scale.unsqueeze(-1)).round_()  # (R, G, n)
+    if zero is None:
+        steps.clamp_(low - int(middle), high - int(middle))
+    else:
+        steps = steps.add_(middle).clamp_(low, high).sub_(middle)
+    square = steps.mul_(scale.unsqueeze(-1)).sub_(parts).square_()  # (R, G, n)
+    return square.sum(-1) if weigh is None else square.mul_(weigh).sum(-1)

@@ -1,0 +1,134 @@
+"""Learn from the model before compression: its logits, hidden states and attention maps.
+
+Hinton et al. 2015, arXiv:1503.02531; Jiao et al. 2020, arXiv:1909.10351 (TinyBERT). Trains through masks and fake
+quantization, so that what is measured last is what is stored.
+Differs from the papers: where widths differ, hidden states are compared by the cosines between tokens (Park et al. 2019,
+arXiv:1904.05068) and not through a learned projection, so that nothing has to be thrown away afterwards; attention maps
+are averaged over heads, so that heads may be gone.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import ClassVar
+
+import torch
+from torch.nn import functional
+from transformers import PreTrainedModel
+
+from laconic import layers, training
+from laconic.anatomy import Anatomy
+from laconic.contracts import PROPERTIES, Sketch, Work
+from laconic.errors import RecipeError
+from laconic.teacher import Live, Recorded, Said, ask, layer_map, run
+
+
+@dataclass(frozen=True)
+class Distill:
+    """`logits`, `hidden`, `attention` and `labels` are the weights of the parts of the loss; 0 leaves a part out."""
+
+    epochs: float = 4
+    learning_rate: float = 3e-4
+    batch: int = 16
+    logits: float = 1.0
+    hidden: float = 1.0
+    attention: float = 0.0
+    labels: float = 0.0
+    temperature: float = 2.0
+    optimizer: str = "adamw"
+    weight_decay: float = 0.01
+    warmup: float = 0.06
+    patience: int | None = None
+
+    needs: ClassVar[frozenset[str]] = frozenset({"training", "teacher"})
+    makes: ClassVar[frozenset[str]] = frozenset()
+    keeps: ClassVar[frozenset[str]] = PROPERTIES
+
+    def check(self) -> None:
+        """Raise RecipeError unless some part of the loss has weight and the temperature is positive."""
+        parts = {name: getattr(self, name) for name in ("logits", "hidden", "attention", "labels")}
+        for name, value in parts.items():
+            if value < 0:
+                raise RecipeError(f"{name} is {value}; a part of the loss weighs 0 or more")
+        if not any(parts.values()):
+            raise RecipeError("every part of the loss weighs 0; give logits, hidden, attention or labels a weight")
+        if self.temperature <= 0:
+            raise RecipeError(f"temperature is {self.temperature}; give a number above 0")
+        self._training().check()
+
+    def _training(self) -> training.Training:
+        names = {f.name for f in fields(training.Training)} & {f.name for f in fields(self)}
+        return training.Training(**{name: getattr(self, name) for name in names})
+
+    def forecast(self, sketch: Sketch) -> Sketch:
+        """Sizes stay."""
+        return sketch
+
+    def apply(self, work: Work) -> None:
+        """Train `work.model` towards `work.teacher`."""
+        if work.teacher is None:
+            raise RecipeError("distill needs a teacher, the model before compression; run it through laconic compress")
+        layers.thaw(work.model)
+        teacher = work.teacher
+        counts = [sum(len(s.blocks) for s in Anatomy(m).stacks) for m in (work.model, teacher.model)]
+        wanted = {"hidden": self.hidden > 0, "attention": self.attention > 0}
+        held = [m.config._attn_implementation for m in (work.model, teacher.model)]
+        try:
+            if self.attention > 0:
+                for m in (work.model, teacher.model):
+                    m.set_attn_implementation("eager")
+            teacher.model.eval()
+            said, heard = ask(teacher, work.task, work.data.train, *counts, work.folder / "teacher", **wanted)
+            features = work.task.encode(work.data.train, work.tokenizer, answers=True)
+            alike = [len(f["input_ids"]) == len(h["input_ids"]) for f, h in zip(features, heard, strict=True)]
+            objective = self._objective(work, said, alike, layer_map(counts[0], counts[0]))
+            training.fit(work, self._training(), objective=objective, features=features)
+        finally:
+            for m, implementation in zip((work.model, teacher.model), held, strict=True):
+                m.set_attn_implementation(implementation)
+
+    def _objective(
+        self, work: Work, said: Live | Recorded, alike: Sequence[bool], blocks: Sequence[int]
+    ) -> training.Objective:
+        """The weighted sum of the parts; `blocks` are the student's own that hidden states are taken behind."""
+
+        def objective(model: PreTrainedModel, batch: training.Batch, chosen: Sequence[int]) -> torch.Tensor:
+            target: Said = said(chosen)
+            mine = run(model, batch, blocks, hidden=self.hidden > 0, attention=self.attention > 0)
+            logits = training.slot_logits(mine.logits, batch)  # (slots, labels)
+            loss = logits.new_zeros(())
+            if self.logits:
+                loss = loss + self.logits * soft_loss(logits, target.logits.to(logits), self.temperature)
+            if self.labels:
+                loss = loss + self.labels * work.task.loss(logits, training.slot_labels(batch).to(logits.device))
+            if all(alike[i] for i in chosen):
+                pairs = zip(mine.hidden, target.hidden, strict=True)
+                loss = loss + self.hidden * sum(state_loss(a, b.to(a)) for a, b in pairs) / len(blocks)
+                loss = loss + self.attention * sum(
+                    attention_loss(a, b, batch["attention_mask"].to(a.device))
+                    for a, b in zip(mine.attention, target.attention, strict=True)
+                ) / len(blocks)
+            return loss
+
+        return objective
+
+
+def soft_loss(student: torch.Tensor, teacher: torch.Tensor, temperature: float) -> torch.Tensor:
+    """Hinton's eq. 2-4: T^2 KL(teacher || student) of the softened distributions; both (slots, labels), in nats."""
+    soft = functional.log_softmax(student / temperature, -1)
+    target = functional.log_softmax(teacher / temperature, -1)
+    return functional.kl_div(soft, target, log_target=True, reduction="batchmean") * temperature**2
+
+
+def state_loss(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
+    """Squared error in units of the teacher's mean square; (tokens, width), or by cosines where widths differ."""
+    if student.shape[-1] != teacher.shape[-1]:
+        student, teacher = (functional.normalize(x, dim=-1) for x in (student, teacher))
+        student, teacher = student @ student.T, teacher @ teacher.T  # (tokens, tokens)
+    return functional.mse_loss(student, teacher) / teacher.square().mean()
+
+
+def attention_loss(student: torch.Tensor, teacher: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Mean KL(teacher || student) over the rows of real tokens; maps (batch, tokens, tokens), in nats."""
+    floor = torch.finfo(student.dtype).tiny
+    rows = (teacher * (teacher.clamp(min=floor).log() - student.clamp(min=floor).log())).sum(-1)  # (batch, tokens)
+    return rows[mask.bool()].mean()

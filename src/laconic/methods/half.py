@@ -1,0 +1,45 @@
+"""Round the floats that remain (norms, biases, heads, embeddings) to float16 numbers, so that 16 bits hold them.
+
+Micikevicius et al. 2018, arXiv:1710.03740 (half precision). The tensors stay float32 in memory: what computes does not
+change its type, and the store sees that half of each number is enough.
+"""
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import torch
+
+from laconic import layers
+from laconic.contracts import PROPERTIES, Sketch, Work
+from laconic.layers.quantized import Quantized
+from laconic.maths import grid
+
+
+@dataclass(frozen=True)
+class Half:
+    """Has no options. Training after it moves the numbers off again, so it belongs at the end."""
+
+    needs: ClassVar[frozenset[str]] = frozenset()
+    makes: ClassVar[frozenset[str]] = frozenset({"low_bit"})
+    keeps: ClassVar[frozenset[str]] = PROPERTIES
+
+    def check(self) -> None:
+        """There is nothing to check."""
+
+    def forecast(self, sketch: Sketch) -> Sketch:
+        """At most 16 bits for everything."""
+        return replace(
+            sketch,
+            embedding_bits=min(16, sketch.embedding_bits),
+            linear_bits=min(16, sketch.linear_bits),
+            rest_bits=min(16, sketch.rest_bits),
+        )
+
+    @torch.no_grad()
+    def apply(self, work: Work) -> None:
+        """Round every float parameter; weights on a grid stay on it."""
+        layers.thaw(work.model)
+        latent = {id(layer.latent) for _, layer in layers.held(work.model) if isinstance(layer, Quantized)}
+        for parameter in work.model.parameters():
+            if id(parameter) not in latent:
+                parameter.copy_(parameter.clamp(-grid.LARGEST, grid.LARGEST).half().float())

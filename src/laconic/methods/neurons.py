@@ -1,0 +1,73 @@
+"""Remove the feed-forward neurons that the task misses least.
+
+Molchanov et al. 2019, arXiv:1906.10771: |dL/d gate| of every neuron, gates at 1, one pass. With importance
+"activation", by the root mean square of what a neuron adds to the residual stream (after Muralidharan et al. 2024,
+arXiv:2407.14679).
+`reconstruct` then fits the output projection, bias included, to what it gave before (He et al. 2017, arXiv:1707.06168).
+"""
+
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal
+
+import torch
+
+from laconic import layers, options, scoring
+from laconic.contracts import Sketch, Work
+from laconic.maths.importance import SCOPES, reconstruct, share
+
+
+@dataclass(frozen=True)
+class Neurons:
+    """Keeps a fraction of the neurons: the same of each block, or the best of all with scope "global"."""
+
+    keep: float = 0.5
+    importance: Literal["taylor", "activation"] = "taylor"
+    scope: Literal["block", "global"] = "block"
+    reconstruct: bool = True
+    samples: int = 256
+
+    needs: ClassVar[frozenset[str]] = frozenset({"calibration"})
+    makes: ClassVar[frozenset[str]] = frozenset({"narrow"})
+    keeps: ClassVar[frozenset[str]] = frozenset({"narrow", "shallow", "small_vocabulary"})
+
+    def check(self) -> None:
+        """Raise RecipeError for a fraction, a choice or a count that cannot work."""
+        scoring.check(self.keep, self.importance, self.samples)
+        options.choice("scope", self.scope, SCOPES)
+
+    def forecast(self, sketch: Sketch) -> Sketch:
+        """The feed-forward shrinks with its neurons."""
+        return replace(sketch, ffn=sketch.ffn * self.keep)
+
+    def apply(self, work: Work) -> None:
+        """Score every neuron in one pass, then cut, then fit what is left."""
+        anatomy = work.anatomy
+        blocks = [block for stack in anatomy.stacks for block in stack.blocks]
+        sites = {block.ffn.output: 1 for block in blocks}
+        watched = self.reconstruct or self.importance == "activation"
+        grams = scoring.grams(work, list(sites), self.samples) if watched else {}
+        if self.importance == "taylor":
+            scores = scoring.taylor(work, sites, self.samples)
+        else:
+            scores = scoring.activation(work, sites, grams)
+        for block, kept in zip(blocks, share([scores[p] for p in sites], self.keep, self.scope), strict=True):
+            path = block.ffn.output
+            gone = sorted(set(range(len(scores[path]))) - set(kept))
+            if gone:
+                full = layers.take(work.model.get_submodule(path))
+                columns = full.weight if full.bias is None else torch.cat([full.weight, full.bias[:, None]], 1)
+                columns = columns.detach().clone()  # (out, in), or (out, in + 1) with the bias
+                anatomy.remove_neurons(block, gone)
+                if self.reconstruct:
+                    stay = kept if full.bias is None else [*kept, columns.shape[1] - 1]
+                    _write(work.model.get_submodule(path), reconstruct(columns, grams[path], stay))
+
+
+@torch.no_grad()
+def _write(module: torch.nn.Module, columns: torch.Tensor) -> None:
+    """Put weight and bias, (out, in) or (out, in + 1), into a layer that could be cut, so holds them as parameters."""
+    parts = layers.take(module)
+    width = parts.weight.shape[1]
+    parts.weight.copy_(columns[:, :width])
+    if parts.bias is not None:
+        parts.bias.copy_(columns[:, width])

@@ -1,0 +1,26 @@
+"""Checks that options of many methods share, so that every refusal reads the same.
+
+No paper: wording.
+"""
+
+from collections.abc import Sequence
+
+from laconic.errors import RecipeError
+
+
+def fraction(name: str, value: float) -> None:
+    """Raise RecipeError unless 0 < value <= 1."""
+    if not 0 < value <= 1:
+        raise RecipeError(f"{name} is {value}; give a fraction above 0 and at most 1")
+
+
+def choice(name: str, value: str, allowed: Sequence[str]) -> None:
+    """Raise RecipeError unless the value is one of those allowed."""
+    if value not in allowed:
+        raise RecipeError(f"{name} is {value!r}; choose one of {', '.join(allowed)}")
+
+
+def whole(name: str, value: int, least: int = 1) -> None:
+    """Raise RecipeError unless the value is at least `least`."""
+    if value < least:
+        raise RecipeError(f"{name} is {value}; give a whole number of at least {least}")

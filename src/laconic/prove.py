@@ -1,0 +1,162 @@
+"""The evidence: an artifact beside the model it came from, on examples neither was tuned on.
+
+No paper: one measurement run fills one report.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from laconic import artifact, data, engines, predict
+from laconic.contracts import Engine, Example, Feature
+from laconic.errors import DataError
+from laconic.measures import bits, latency, memory, quality, size
+from laconic.report.record import Curve, Report, Row, Trace
+
+PACKAGES = ("laconic", "torch", "transformers", "tokenizers", "onnxruntime", "constriction", "datasets", "numpy")
+THREADS = 2
+REPORT_FILE = "report.json"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A model in a folder with its answers to the examples."""
+
+    name: str
+    folder: Path
+    loaded: predict.Loaded
+    features: list[Feature]
+    outputs: list[np.ndarray]
+    predictions: list[Any]
+
+
+def candidate(name: str, folder: Path, examples: Sequence[Example], engine: str = "auto") -> Candidate:
+    """Open a folder and answer the examples with it."""
+    loaded = predict.load(folder, engine, threads=THREADS)
+    features = loaded.task.encode(examples, loaded.tokenizer, answers=False)
+    outputs = loaded.outputs(features)
+    return Candidate(name, folder, loaded, features, outputs, list(loaded.task.predict(outputs, features, examples)))
+
+
+def compare(
+    folder: str | Path,
+    against: str | Path,
+    source: str | Path,
+    *,
+    split: str = "test",
+    engine: str = "auto",
+    steps: Sequence[dict[str, Any]] = (),
+    history: Sequence[dict[str, Any]] = (),
+    command: str = "",
+    timed: bool = True,
+) -> Report:
+    """Measure the artifact `folder` beside the run folder `against` on a split of `source`.
+
+    The original answers in PyTorch, the artifact in `engine`; where engines differ, the original is also timed in the
+    artifact's engine, so that the engine's share of the speed can be seen.
+    """
+    folder, against = Path(folder), Path(against)
+    origin = predict.read(against)
+    examples = data.read_split(source, origin.task, split)
+    if not examples:
+        raise DataError(f"the {split} split of {source} is empty; give one with at least one example")
+    before = candidate("original", against, examples, "torch")
+    after = candidate("laconic", folder, examples, engine)
+    times = speeds([before, after]) if timed else {}
+    judged = quality.take(origin.task, examples, before.predictions, after.predictions)
+    rows = [
+        _row(before, judged.before, examples, times, note="PyTorch, float32"),
+        *_same_engine(before, after, times),
+        _row(after, judged.after, examples, times, judged=judged, note=after.loaded.note),
+    ]
+    manifest = artifact.read_manifest(folder)
+    recipe = manifest.recipe or {}
+    return Report(
+        task=origin.task.name, model=str(origin.record.get("model", against.name)), dataset=Path(str(source)).name,
+        recipe=str(recipe.get("name", "")), seed=int(recipe.get("seed", 0)), main=origin.task.main, rows=rows,
+        split=split, examples=len(examples),
+        steps=[_trace(s) for s in steps],
+        layers=size.layers(after.loaded.model, artifact.weigh(folder)),
+        curves=_curves(history, origin.task.main), environment=environment(), commands=[command] if command else [],
+    )  # fmt: skip
+
+
+def speeds(candidates: Sequence[Candidate]) -> dict[str, latency.Latency]:
+    """Times of every candidate in its engine, and of the first one in the last one's engine where that differs."""
+    contestants = [_contestant(c.name, c, c.loaded.engine) for c in candidates]
+    last = candidates[-1].loaded.engine
+    if last.name != candidates[0].loaded.engine.name:
+        contestants.append(_contestant(f"original, {last.name}", candidates[0], last))
+    return latency.take(contestants, threads=THREADS)
+
+
+def _contestant(name: str, one: Candidate, engine: Engine) -> latency.Contestant:
+    opened = partial(engines.choose(engine.name), one.loaded.model, threads=THREADS)
+    return latency.Contestant(name, opened, one.features, one.loaded.tokenizer.pad_token_id or 0)
+
+
+def _same_engine(before: Candidate, after: Candidate, times: dict[str, latency.Latency]) -> list[Row]:
+    name = f"original, {after.loaded.engine.name}"
+    if name not in times:
+        return []
+    return [Row(name=name, engine=after.loaded.engine.name, note="speed only", latency=times[name])]
+
+
+def _row(
+    one: Candidate, score: dict[str, Any], examples: Sequence[Example], times: dict[str, latency.Latency],
+    judged: quality.Quality | None = None, note: str = "",
+) -> Row:  # fmt: skip
+    task = one.loaded.task
+    weighed = artifact.weigh(one.folder) if (one.folder / "manifest.json").is_file() else None
+    stored = {path: stored_bytes for path, _, stored_bytes in weighed} if weighed else None
+    total = size.folder_bytes(one.folder)
+    return Row(
+        name=one.name, engine=one.loaded.engine.name, note=note,
+        size=size.take(one.folder, one.loaded.model, stored), score=score,
+        differences={task.main: judged.difference} if judged else {},
+        flips=judged.flips if judged else None, token_flips=judged.token_flips if judged else None,
+        latency=times.get(one.name),
+        memory=memory.take("laconic.prove:answer", str(one.folder), one.loaded.engine.name, list(examples[:64])),
+        bits=bits.take(task, one.outputs, one.features, examples, model_bytes=total),
+    )  # fmt: skip
+
+
+def answer(folder: str, engine: str, examples: list[Example]) -> None:
+    """Load a model and answer a few examples: what the memory measure runs in a process of its own."""
+    predict.load(folder, engine, threads=THREADS).answer(examples)
+
+
+def _trace(row: dict[str, Any]) -> Trace:
+    return Trace(row["step"], row["options"], row["bytes"], row["score"], row["seconds"], row["effects"])
+
+
+def _curves(history: Sequence[dict[str, Any]], main: str) -> list[Curve]:
+    curves = []
+    for key, title, unit in (("loss", "training loss", "nats"), (f"eval_{main}", f"validation {main}", main)):
+        points = [(float(row["step"]), float(row[key])) for row in history if key in row]
+        if points:
+            curves.append(Curve(title, "fine-tuning of the original", "step", unit, points))
+    return curves
+
+
+def environment() -> dict[str, str]:
+    """Versions, processor and threads of this run."""
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            found[package] = "not installed"
+    cpu = Path("/proc/cpuinfo")
+    names = [line for line in cpu.read_text().splitlines() if "model name" in line] if cpu.exists() else []
+    processor = names[0].split(":", 1)[1].strip() if names else platform.processor()
+    return {**found, "python": platform.python_version(), "processor": processor, "threads": str(torch.get_num_threads())}

@@ -1,0 +1,185 @@
+"""The ordered list of steps: read, check, print.
+
+No paper: a recipe is data, complete, and checked before a weight is loaded.
+"""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from laconic import methods
+from laconic.contracts import Method, Sketch
+from laconic.errors import RecipeError
+
+BUILT_IN = Path(__file__).parent / "recipes"
+KEYS = ("name", "seed", "steps")
+
+
+def built_in() -> list[str]:
+    """Names of the recipes that come with Laconic."""
+    return sorted(path.stem for path in BUILT_IN.glob("*.yaml"))
+
+
+@dataclass(frozen=True)
+class Step:
+    """One use of a method."""
+
+    method: str
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def build(self, number: int) -> Method:
+        """The method with its options; raises RecipeError naming the step and what is wrong."""
+        where = f"step {number} ({self.method})"
+        try:
+            kind = methods.kind(self.method)
+        except RecipeError as error:
+            raise RecipeError(f"step {number}: {error}") from None
+        known = methods.options(self.method)
+        hints = typing.get_type_hints(kind)
+        for name, value in self.options.items():
+            if name not in known:
+                raise RecipeError(f"{where} has no option {name!r}{_nearest(name, known)}; it has: {', '.join(known)}")
+            if not _fits(value, hints[name]):
+                raise RecipeError(f"{where}: {name} is {value!r}; it takes {_say(hints[name])}")
+        built = kind(**self.options)
+        try:
+            built.check()
+        except RecipeError as error:
+            raise RecipeError(f"{where}: {error}") from None
+        return built
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Steps with a name and a seed. Holds no data and no model: it is run again on new ones."""
+
+    steps: tuple[Step, ...]
+    name: str = "custom"
+    seed: int = 0
+
+    @classmethod
+    def read(cls, source: str | Path) -> Recipe:
+        """A YAML file, or the name of a built-in recipe; raises RecipeError with the first thing wrong."""
+        path = BUILT_IN / f"{source}.yaml" if str(source) in built_in() else Path(source)
+        if not path.is_file():
+            raise RecipeError(
+                f"there is no recipe {str(source)!r}: give a YAML file or one of {', '.join(built_in())}"
+                f"{_nearest(str(source), built_in())}"
+            )
+        try:
+            parsed = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise RecipeError(f"{path.name} is not YAML: {' '.join(str(error).split())}") from None
+        return cls.parse(parsed, path.stem)
+
+    @classmethod
+    def parse(cls, record: Any, name: str = "custom") -> Recipe:
+        """A recipe from parsed YAML or JSON: {name, seed, steps: [{method: {option: value}}, ...]}."""
+        if not isinstance(record, dict):
+            raise RecipeError("a recipe is a mapping with the keys name, seed and steps")
+        for key in record:
+            if key not in KEYS:
+                raise RecipeError(f"a recipe has no key {key!r}{_nearest(str(key), KEYS)}; it has: {', '.join(KEYS)}")
+        seed, steps = record.get("seed", 0), record.get("steps")
+        if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**31:
+            raise RecipeError(f"seed is {seed!r}; give a whole number from 0 to 2147483647")
+        if not isinstance(steps, list) or not steps:
+            raise RecipeError("steps must be a list with at least one method, such as `- rtn: {bits: 8}`")
+        recipe = cls(tuple(_step(i, s) for i, s in enumerate(steps, 1)), str(record.get("name", name)), seed)
+        recipe.check()
+        return recipe
+
+    def record(self) -> dict[str, Any]:
+        """The recipe as JSON; `parse` of it is the same recipe."""
+        return {"name": self.name, "seed": self.seed, "steps": [{s.method: s.options} for s in self.steps]}
+
+    def build(self) -> list[Method]:
+        """The methods, in order."""
+        return [step.build(i) for i, step in enumerate(self.steps, 1)]
+
+    def check(self) -> list[Method]:
+        """Build every step and hold the order rule: no step may undo what an earlier one made."""
+        built = self.build()
+        made: dict[str, tuple[int, str]] = {}  # property -> (number, method) of the first step that made it
+        for number, (step, method) in enumerate(zip(self.steps, built, strict=True), 1):
+            for lost in sorted(set(made) - method.keeps):
+                first, maker = made[lost]
+                raise RecipeError(
+                    f"step {number} ({step.method}) would undo what step {first} ({maker}) made {lost}; "
+                    f"move it before step {first}"
+                )
+            for made_now in method.makes:
+                made.setdefault(made_now, (number, step.method))
+        return built
+
+    def override(self, settings: Sequence[str]) -> Recipe:
+        """The recipe with settings such as "2.bits=3" (step 2) or "seed=1" put in; values are YAML."""
+        record = asdict(self)
+        for setting in settings:
+            target, _, value = setting.partition("=")
+            number, _, option = target.partition(".")
+            if not value or (option and not number.isdigit()):
+                raise RecipeError(f"--set {setting!r} does not read as STEP.OPTION=VALUE, such as 2.bits=3, or seed=1")
+            parsed = yaml.safe_load(value)
+            if not option:
+                record[target] = parsed
+            elif not 1 <= int(number) <= len(self.steps):
+                raise RecipeError(f"--set {setting!r}: there is no step {number}; steps are 1 to {len(self.steps)}")
+            else:
+                record["steps"][int(number) - 1]["options"][option] = parsed
+        return Recipe.parse({**record, "steps": [{s["method"]: s["options"]} for s in record["steps"]]}, self.name)
+
+    def forecast(self, sketch: Sketch) -> list[Sketch]:
+        """The sketch before the first step and after each one."""
+        sketches = [sketch]
+        for method in self.build():
+            sketches.append(method.forecast(sketches[-1]))
+        return sketches
+
+
+def _step(number: int, entry: Any) -> Step:
+    if isinstance(entry, str):
+        return Step(entry)
+    if not isinstance(entry, dict) or len(entry) != 1:
+        raise RecipeError(f"step {number} is {entry!r}; write one method with its options, such as `rtn: {{bits: 8}}`")
+    (method, options), *_ = entry.items()
+    if not isinstance(options, dict | None) or not all(isinstance(key, str) for key in options or {}):
+        raise RecipeError(f"step {number} ({method}): options are {options!r}; write them as {{option: value}}")
+    return Step(str(method), dict(options or {}))
+
+
+def _nearest(name: str, known: Sequence[str] | dict[str, Any]) -> str:
+    near = get_close_matches(name, list(known), n=1)
+    return f" (did you mean {near[0]!r}?)" if near else ""
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a YAML value is of the option's type; a whole number is also a fraction."""
+    origin = typing.get_origin(hint)
+    if origin in (types.UnionType, typing.Union):
+        return any(_fits(value, h) for h in typing.get_args(hint))
+    if origin is typing.Literal:
+        return value in typing.get_args(hint)
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, origin or hint)
+
+
+def _say(hint: Any) -> str:
+    words = {float: "a number", int: "a whole number", str: "a word", bool: "true or false", type(None): "null"}
+    if hint in words:
+        return words[hint]
+    if typing.get_origin(hint) is typing.Literal:
+        return "one of " + ", ".join(map(str, typing.get_args(hint)))
+    parts = typing.get_args(hint)
+    return " or ".join(_say(part) for part in parts) if parts else str(hint)

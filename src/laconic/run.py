@@ -1,0 +1,182 @@
+"""Apply a recipe, verify every step, write the artifact.
+
+No paper: the main road. Each finished step is written below the steps folder under a key made of everything that went
+into it, so a killed run goes on after the last finished step and recipes that begin alike share their beginning.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from laconic import artifact, data, effects, layers, predict, tasks, training
+from laconic.anatomy import Anatomy
+from laconic.contracts import Method, Sketch, Splits, Teacher, Work
+from laconic.errors import EffectError, RecipeError
+from laconic.measures import size
+from laconic.recipe import Recipe
+
+FORMAT = 1  # raise when what a step writes changes meaning: old steps are then not taken up again
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run of a recipe gave: the artifact's folder and the trace of its steps."""
+
+    folder: Path
+    steps: list[dict[str, Any]] = field(default_factory=list)
+    validation: dict[str, Any] = field(default_factory=dict)
+
+
+def compress(
+    source: str | Path,
+    recipe: str | Path | Recipe,
+    out: str | Path,
+    *,
+    data_source: str | Path | None = None,
+    steps: str | Path | None = None,
+    progress: bool = True,
+    log: Callable[[str], None] = print,
+) -> Result:
+    """Compress the run folder `source` by a recipe into the artifact `out`.
+
+    `data_source` is the data the run was trained on unless given; `steps` is where finished steps are kept, by default
+    beside the run folder. The same call after a kill goes on after the last finished step and writes the same bytes.
+    """
+    recipe = recipe if isinstance(recipe, Recipe) else Recipe.read(recipe)
+    methods = recipe.check()
+    origin = predict.read(source)
+    artifact.check_target(Path(out))
+    splits = data.read_splits(data_source or origin.record["data"], origin.task, seed=origin.record.get("seed", 0))
+    folder = Path(steps) if steps else Path(source).with_name(f"{Path(source).name}.steps")
+    teacher = Teacher(origin.model, origin.tokenizer)
+    work = Work(
+        copy.deepcopy(origin.model), origin.tokenizer, origin.task, splits, teacher, recipe.seed, folder, progress, log
+    )
+    base = {"model": _digest(origin), "data": splits.digest, "task": tasks.describe(origin.task), "seed": recipe.seed}
+    trace = _steps(work, recipe, methods, base)
+    layers.freeze(work.model)
+    validation = training.evaluate(work.model, work.tokenizer, work.task, splits.validation)
+    artifact.save(
+        Path(out), work.model, work.tokenizer,
+        task=tasks.describe(work.task),
+        recipe=recipe.record(),
+        provenance={"data": splits.digest, "model": base["model"], "source": str(origin.record.get("model", ""))},
+        measures={"validation": {k: v for k, v in validation.items() if isinstance(v, float)}},
+        base_config=origin.model.config.to_dict(),
+    )  # fmt: skip
+    return Result(Path(out), trace, validation)
+
+
+def plan(source: str | Path, recipe: Recipe, data_source: str | Path | None = None) -> list[dict[str, Any]]:
+    """What each step is expected to leave, in bytes, without running any: a row per step, the original first."""
+    origin = predict.read(source)
+    splits = data.read_splits(data_source or origin.record["data"], origin.task, seed=origin.record.get("seed", 0))
+    sketches = recipe.forecast(sketch(origin, splits))
+    names = ["original", *(step.method for step in recipe.steps)]
+    options: list[dict[str, Any]] = [{}, *(step.options for step in recipe.steps)]
+    rows = zip(names, options, sketches, strict=True)
+    return [{"step": n, "options": o, "bytes": s.bytes(), "sketch": asdict(s)} for n, o, s in rows]
+
+
+def sketch(origin: predict.Source, splits: Splits) -> Sketch:
+    """The dimensions of a model, and the tokens its training text uses."""
+    anatomy = Anatomy(origin.model)
+    blocks = [block for stack in anatomy.stacks for block in stack.blocks]
+    parts = {where: sum(layers.take(m).weight.numel() for _, m in anatomy.linears(where)) for where in ("attention", "ffn")}
+    tables = {path: layers.take(m).weight.shape[0] for path, m in anatomy.linears("embeddings")}
+    total = sum(p.numel() for p in origin.model.parameters())
+    features = origin.task.encode(splits.train, origin.tokenizer, answers=False)
+    used = {token for feature in features for token in feature["input_ids"]}
+    vocabulary = tables.pop(anatomy.word_embedding)
+    held = (vocabulary + sum(tables.values())) * anatomy.hidden + sum(parts.values())
+    return Sketch(
+        vocabulary=vocabulary, hidden=anatomy.hidden, blocks=len(blocks),
+        attention=parts["attention"] / len(blocks), ffn=parts["ffn"] / len(blocks),
+        positions=sum(tables.values()), rest=total - held, used_tokens=len(used),
+    )  # fmt: skip
+
+
+def _steps(work: Work, recipe: Recipe, methods: list[Method], base: dict[str, Any]) -> list[dict[str, Any]]:
+    """Run every step, or take it up from the steps folder; the trace says what each one left."""
+    folder, trace, key = work.folder, [], _key({"format": FORMAT, **base})
+    keys = []
+    for step, method in zip(recipe.steps, methods, strict=True):
+        key = _key({"before": key, "method": step.method, "options": _all_options(method)})
+        keys.append(key)
+    first = next((i for i, k in enumerate(keys) if not (folder / k / "step.json").is_file()), len(keys))
+    for i in range(first):
+        trace.append(json.loads((folder / keys[i] / "step.json").read_text(encoding="utf-8")))
+        work.log(f"step {i + 1} ({recipe.steps[i].method}) was done before: taken up")
+    if first:
+        opened = artifact.load(folder / keys[first - 1] / "model")
+        work.model, work.tokenizer = opened.model, opened.tokenizer
+    for i in range(first, len(methods)):
+        row = _step(work, folder / keys[i], i + 1, recipe.steps[i].method, methods[i])
+        trace.append(row)
+    return trace
+
+
+def _step(work: Work, folder: Path, number: int, name: str, method: Method) -> dict[str, Any]:
+    """Apply one method, verify what it says of itself, and write what it left, at once."""
+    started = time.monotonic()
+    work.log(f"step {number} ({name}) ...")
+    work.folder = folder / "work"
+    work.folder.mkdir(parents=True, exist_ok=True)
+    before = effects.measure(work.model)
+    torch.manual_seed(work.seed)
+    method.apply(work)
+    after = effects.measure(work.model)
+    for made in sorted(method.makes):
+        if not effects.grew(before, after, made):
+            raise EffectError(
+                f"step {number} ({name}) says it makes the model {made}, but that did not grow ({after[made]:.6g}); "
+                "ask it for more or leave the step out"
+            )
+    score = training.evaluate(work.model, work.tokenizer, work.task, work.data.validation)[work.task.main]
+    fresh = folder / "model"
+    shutil.rmtree(fresh, ignore_errors=True)
+    artifact.save(
+        fresh, work.model, work.tokenizer, task=tasks.describe(work.task), recipe=None, provenance={}, measures={},
+        base_config=work.teacher.model.config.to_dict() if work.teacher else work.model.config.to_dict(),
+    )  # fmt: skip
+    row = {
+        "step": name, "options": _all_options(method), "score": score, "effects": after,
+        "seconds": round(time.monotonic() - started, 1), "bytes": size.folder_bytes(fresh),
+    }  # fmt: skip
+    part = folder / "step.json.part"
+    part.write_text(json.dumps(row), encoding="utf-8")
+    os.replace(part, folder / "step.json")
+    shutil.rmtree(work.folder)
+    work.log(f"step {number} ({name}): validation {work.task.main} {score:.4f}, {row['seconds']:.0f} s")
+    return row
+
+
+def _all_options(method: Method) -> dict[str, Any]:
+    return asdict(method)  # type: ignore[call-overload,no-any-return]
+
+
+def _key(record: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()[:24]
+
+
+def _digest(source: predict.Source) -> str:
+    """sha256 of the weights' bits and the tokenizer."""
+    digest = hashlib.sha256(source.tokenizer.backend_tokenizer.to_str().encode())
+    for name, tensor in sorted(source.model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+__all__ = ["RecipeError", "Result", "compress", "plan"]

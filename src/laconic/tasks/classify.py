@@ -1,0 +1,133 @@
+"""Text classification: one label of several, one of two, or any number of them.
+
+No paper: softmax over labels; with `multiple`, an independent sigmoid for each label.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from sklearn.metrics import matthews_corrcoef, precision_recall_fscore_support
+from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerFast
+
+from laconic import losses
+from laconic.contracts import Example, Feature
+from laconic.errors import DataError
+
+
+@dataclass(frozen=True)
+class Classify:
+    """Sequence classification. With `multiple`, an example's label is a list, and a label holds when p >= 0.5."""
+
+    labels: tuple[str, ...]
+    multiple: bool = False
+    loss_name: str = ""
+
+    name: ClassVar[str] = "classify"
+    auto: ClassVar[type] = AutoModelForSequenceClassification
+    token_types: ClassVar[int] = 1
+
+    @property
+    def main(self) -> str:
+        """Accuracy, or micro F1 where labels do not exclude one another."""
+        return "micro_f1" if self.multiple else "accuracy"
+
+    def check(self, example: Example, where: str) -> None:
+        """Raise DataError when a record lacks text or label, or holds a label that is not known."""
+        for key in ("text", "label"):
+            if key not in example:
+                raise DataError(f"{where}: no field {key!r}; a classification record holds 'text' and 'label'")
+        for label in self._of(example):
+            if label not in self.labels:
+                raise DataError(f"{where}: label {label!r} was never seen in training; known: {', '.join(self.labels)}")
+
+    def _of(self, example: Example) -> list[str]:
+        label = example["label"]
+        if isinstance(label, list) and not self.multiple:
+            raise DataError(f"the label {label!r} is a list; set the task option multiple, or give one label")
+        return list(label) if isinstance(label, list) else [label]
+
+    def texts(self, example: Example) -> list[str]:
+        """The text."""
+        return [example["text"]]
+
+    def parse(self, text: str) -> Example:
+        """A line is a text."""
+        return {"text": text}
+
+    def encode(self, examples: Sequence[Example], tokenizer: PreTrainedTokenizerFast, *, answers: bool) -> list[Feature]:
+        """Pieces of each text; labels are one class index, or a 0/1 for every label."""
+        encoded = tokenizer([e["text"] for e in examples], truncation=True, return_token_type_ids=False)
+        features = []
+        for i, example in enumerate(examples):
+            feature = {"input_ids": encoded["input_ids"][i], "attention_mask": encoded["attention_mask"][i]}
+            if answers:
+                chosen = {self.labels.index(label) for label in self._of(example)}
+                feature["labels"] = [int(k in chosen) for k in range(len(self.labels))] if self.multiple else [*chosen]
+            features.append(feature)
+        return features
+
+    def loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Mean over the examples of a batch; logits (batch, labels), labels (batch, 1) or (batch, labels)."""
+        if self.multiple:
+            return losses.loss(self.loss_name or "binary_cross_entropy", logits, labels)
+        return losses.loss(self.loss_name or "cross_entropy", logits, labels.reshape(-1))
+
+    def predict(
+        self, outputs: Sequence[np.ndarray], features: Sequence[Feature], examples: Sequence[Example]
+    ) -> list[str] | list[list[str]]:
+        """The likeliest label, or every label with p >= 0.5."""
+        if self.multiple:
+            return [[self.labels[k] for k in np.flatnonzero(o >= 0)] for o in outputs]
+        return [self.labels[int(o.argmax())] for o in outputs]
+
+    def _flags(self, predictions: Sequence[Any]) -> np.ndarray:
+        rows = [p if isinstance(p, list) else [p] for p in predictions]
+        return np.array([[label in row for label in self.labels] for row in rows], dtype=int)  # (examples, labels)
+
+    def score(self, predictions: Sequence[Any], examples: Sequence[Example]) -> dict[str, Any]:
+        """Accuracy (all labels of an example right), F1 averages, Matthews correlation, and the table of every label."""
+        said, true = self._flags(predictions), self._flags([e["label"] for e in examples])
+        columns = precision_recall_fscore_support(true, said, average=None, zero_division=0.0)
+        table = {
+            label: dict(zip(("precision", "recall", "f1", "support"), map(float, row), strict=True))
+            for label, row in zip(self.labels, zip(*columns, strict=True), strict=True)
+        }
+        for average in ("micro", "macro", "weighted"):
+            p, r, f, _ = precision_recall_fscore_support(true, said, average=average, zero_division=0.0)
+            table[average] = {"precision": float(p), "recall": float(r), "f1": float(f), "support": float(true.sum())}
+        figures = {
+            "accuracy": float((said == true).all(1).mean()),
+            "micro_f1": table["micro"]["f1"],
+            "macro_f1": table["macro"]["f1"],
+        }
+        if not self.multiple:
+            both = true.argmax(1), said.argmax(1)
+            one_label = len(np.unique(np.concatenate(both))) == 1  # no correlation can be told; scikit-learn says 0 too
+            figures["mcc"] = 0.0 if one_label else float(matthews_corrcoef(*both))
+        return {**figures, "table": table}
+
+    def counts(self, predictions: Sequence[Any], examples: Sequence[Example]) -> np.ndarray:
+        """Labels right, said and true of each example: (examples, 3)."""
+        said, true = self._flags(predictions), self._flags([e["label"] for e in examples])
+        return np.stack([(said & true).sum(1), said.sum(1), true.sum(1)], axis=1)
+
+    def metric(self, summed: np.ndarray) -> np.ndarray:
+        """Micro F1 from summed counts (..., 3); with one label each, that is the accuracy."""
+        return 2 * summed[..., 0] / np.maximum(summed[..., 1] + summed[..., 2], 1)
+
+    def bits(self, outputs: Sequence[np.ndarray], features: Sequence[Feature], examples: Sequence[Example]) -> float:
+        """Bits of the labels: softmax, or the sum of the sigmoids' bits."""
+        scores = torch.from_numpy(np.stack(list(outputs))).double()  # (examples, labels)
+        true = torch.from_numpy(self._flags([e["label"] for e in examples]))  # (examples, labels)
+        if self.multiple:
+            nats = torch.nn.functional.binary_cross_entropy_with_logits(scores, true.double(), reduction="sum")
+        else:
+            nats = torch.nn.functional.cross_entropy(scores, true.argmax(1), reduction="sum")
+        return float(nats) / float(np.log(2))
+
+    def show(self, prediction: Any, example: Example) -> dict[str, Any]:
+        """The text and its label or labels."""
+        return {"text": example["text"], "labels" if self.multiple else "label": prediction}

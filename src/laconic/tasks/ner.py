@@ -1,0 +1,192 @@
+"""Named-entity recognition: one tag per word, in the IOB2 scheme.
+
+Ramshaw & Marcus 1995, arXiv:cmp-lg/9505040 (tags); Tjong Kim Sang & De Meulder 2003, CoNLL-2003 (entity F1). The label of
+a word stands on its first piece. Tags that cannot follow one another (I-PER after O) are ruled out when decoding, by
+Viterbi over the tag scores.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from seqeval.metrics.sequence_labeling import get_entities
+from sklearn.metrics import precision_recall_fscore_support
+from transformers import AutoModelForTokenClassification, PreTrainedTokenizerFast
+
+from laconic import losses
+from laconic.contracts import Example, Feature
+from laconic.errors import DataError
+
+WORD = re.compile(r"\w+(?:[-'’.]\w+)*|[^\w\s]")
+SHAPES = 4  # lower, Title, UPPER, mIxed
+
+
+def shape(word: str) -> int:
+    """How a word is written: 0 without capitals, 1 Title, 2 UPPER, 3 mixed."""
+    if word == word.lower():
+        return 0
+    if word[:1].isupper() and word[1:] == word[1:].lower():
+        return 1
+    return 2 if word == word.upper() else 3
+
+
+@dataclass(frozen=True)
+class NER:
+    """Token classification. `casing` feeds how each word is written as token types, for tokenizers that lower-case."""
+
+    labels: tuple[str, ...]
+    casing: bool = False
+    loss_name: str = "cross_entropy"
+
+    name: ClassVar[str] = "ner"
+    main: ClassVar[str] = "entity_f1"
+    auto: ClassVar[type] = AutoModelForTokenClassification
+
+    @property
+    def token_types(self) -> int:
+        """Rows the token-type table must have."""
+        return SHAPES if self.casing else 1
+
+    def check(self, example: Example, where: str) -> None:
+        """Raise DataError when a record lacks tokens or tags, or holds a tag that is not known."""
+        for key in ("tokens", "tags"):
+            if key not in example:
+                raise DataError(f"{where}: no field {key!r}; a ner record holds 'tokens' and 'tags', lists of one length")
+        if len(example["tokens"]) != len(example["tags"]):
+            raise DataError(f"{where}: {len(example['tokens'])} tokens but {len(example['tags'])} tags; give one tag each")
+        for tag in example["tags"]:
+            if tag not in self.labels:
+                raise DataError(f"{where}: tag {tag!r} was never seen in training; known: {', '.join(self.labels)}")
+
+    def texts(self, example: Example) -> list[str]:
+        """The words."""
+        return list(example["tokens"])
+
+    def parse(self, text: str) -> Example:
+        """Words and punctuation of a line."""
+        return {"tokens": WORD.findall(text) or [text]}
+
+    def encode(self, examples: Sequence[Example], tokenizer: PreTrainedTokenizerFast, *, answers: bool) -> list[Feature]:
+        """Pieces of each example's words; `slots` are the positions of first pieces. Words past the limit have none."""
+        known = {tag: i for i, tag in enumerate(self.labels)}
+        encoded = tokenizer(
+            [e["tokens"] for e in examples], is_split_into_words=True, truncation=True, return_token_type_ids=False
+        )
+        features = []
+        for i, example in enumerate(examples):
+            words = encoded.word_ids(i)
+            slots = [p for p, w in enumerate(words) if w is not None and (p == 0 or words[p - 1] != w)]
+            feature = {"input_ids": encoded["input_ids"][i], "attention_mask": encoded["attention_mask"][i]}
+            if self.casing:
+                feature["token_type_ids"] = [0 if w is None else shape(example["tokens"][w]) for w in words]
+            feature["slots"] = slots
+            if answers:
+                feature["labels"] = [known[example["tags"][words[p]]] for p in slots]
+            features.append(feature)
+        return features
+
+    def loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Mean over the words of a batch; logits (slots, labels), labels (slots,)."""
+        return losses.loss(self.loss_name, logits, labels)
+
+    def predict(
+        self, outputs: Sequence[np.ndarray], features: Sequence[Feature], examples: Sequence[Example]
+    ) -> list[list[str]]:
+        """Tags of every word; words that were cut off are O."""
+        rows = []
+        for output, example in zip(outputs, examples, strict=True):
+            tags = [self.labels[i] for i in best_path(output, self.labels)]
+            rows.append(tags + ["O"] * (len(example["tokens"]) - len(tags)))
+        return rows
+
+    def score(self, predictions: Sequence[list[str]], examples: Sequence[Example]) -> dict[str, Any]:
+        """Entity precision, recall and F1 (seqeval's counting), and the per-token table of every tag."""
+        summed = self.counts(predictions, examples).sum(0)
+        right, said, true = (int(x) for x in summed)
+        gold = [tag for e in examples for tag in e["tags"]]
+        flat = [tag for tags in predictions for tag in tags]
+        tags = list(self.labels)
+        columns = precision_recall_fscore_support(gold, flat, labels=tags, zero_division=0.0)
+        table = {
+            tag: dict(zip(("precision", "recall", "f1", "support"), map(float, row), strict=True))
+            for tag, row in zip(tags, zip(*columns, strict=True), strict=True)
+        }
+        for average in ("micro", "macro", "weighted"):
+            p, r, f, _ = precision_recall_fscore_support(gold, flat, labels=tags, average=average, zero_division=0.0)
+            table[average] = {"precision": float(p), "recall": float(r), "f1": float(f), "support": float(len(gold))}
+        return {
+            "entity_f1": float(self.metric(summed)),
+            "entity_precision": right / said if said else 0.0,
+            "entity_recall": right / true if true else 0.0,
+            "micro_f1": table["micro"]["f1"],
+            "macro_f1": table["macro"]["f1"],
+            "table": table,
+        }
+
+    def counts(self, predictions: Sequence[list[str]], examples: Sequence[Example]) -> np.ndarray:
+        """Entities right, said and true of each example: (examples, 3)."""
+        rows = []
+        for tags, example in zip(predictions, examples, strict=True):
+            said, true = set(get_entities(tags)), set(get_entities(example["tags"]))
+            rows.append((len(said & true), len(said), len(true)))
+        return np.array(rows, dtype=np.int64).reshape(-1, 3)
+
+    def metric(self, summed: np.ndarray) -> np.ndarray:
+        """Entity F1 from summed counts (..., 3): 2 right / (said + true)."""
+        return 2 * summed[..., 0] / np.maximum(summed[..., 1] + summed[..., 2], 1)
+
+    def bits(self, outputs: Sequence[np.ndarray], features: Sequence[Feature], examples: Sequence[Example]) -> float:
+        """Bits of the tags under the softmax; a word that was cut off costs log2 of the number of tags."""
+        known = {tag: i for i, tag in enumerate(self.labels)}
+        total = 0.0
+        for output, example in zip(outputs, examples, strict=True):
+            gold = [known[tag] for tag in example["tags"]]
+            logs = log_softmax(output)  # (words, labels)
+            total -= float(logs[np.arange(len(logs)), gold[: len(logs)]].sum()) / np.log(2)
+            total += (len(gold) - len(logs)) * float(np.log2(len(self.labels)))
+        return total
+
+    def show(self, prediction: list[str], example: Example) -> dict[str, Any]:
+        """Words, tags and the entities they spell."""
+        tokens = example["tokens"]
+        found = [
+            {"type": kind, "text": " ".join(tokens[start : end + 1]), "start": start, "end": end + 1}
+            for kind, start, end in get_entities(prediction)
+        ]
+        return {"tokens": tokens, "tags": prediction, "entities": found}
+
+
+def log_softmax(scores: np.ndarray) -> np.ndarray:
+    """Log probabilities along the last axis, in nats."""
+    shifted = scores.astype(np.float64) - scores.max(-1, keepdims=True)
+    return np.asarray(shifted - np.log(np.exp(shifted).sum(-1, keepdims=True)))
+
+
+def follows(before: str, after: str) -> bool:
+    """Whether IOB2 allows `after` to follow `before` ("O" stands before the first word)."""
+    return not after.startswith("I-") or before[2:] == after[2:]
+
+
+def best_path(scores: np.ndarray, labels: Sequence[str]) -> list[int]:
+    """The likeliest tags of which each may follow the last; scores (words, labels)."""
+    if not len(scores):
+        return []
+    plain = scores.argmax(-1).tolist()
+    before = ["O"] + [labels[i] for i in plain[:-1]]
+    if all(follows(b, labels[i]) for b, i in zip(before, plain, strict=True)):
+        return list(plain)
+    barred = np.array([[0.0 if follows(b, a) else -np.inf for a in labels] for b in labels])  # (before, after)
+    logs = log_softmax(scores)
+    best = logs[0] + [0.0 if follows("O", a) else -np.inf for a in labels]
+    pointers = []
+    for row in logs[1:]:
+        through = best[:, None] + barred  # (before, after)
+        pointers.append(through.argmax(0))
+        best = through.max(0) + row
+    path = [int(best.argmax())]
+    for pointer in reversed(pointers):
+        path.append(int(pointer[path[-1]]))
+    return path[::-1]

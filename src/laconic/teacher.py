@@ -1,0 +1,124 @@
+"""What the teacher says of the training examples: recorded once where it fits, else asked batch by batch.
+
+Hinton et al. 2015, arXiv:1503.02531 (soft targets); Romero et al. 2015, arXiv:1412.6550 (hidden states); Jiao et al. 2020,
+arXiv:1909.10351 (attention maps, layer mapping). Recording pays because the examples are the same in every epoch.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from transformers import PreTrainedModel
+
+from laconic.contracts import Feature, Task, Teacher
+from laconic.data.batching import batches, model_inputs, pad
+
+RECORD_BYTES = 4_000_000_000  # hidden states above this are not recorded: the teacher is asked again
+BATCH = 32
+
+
+@dataclass(frozen=True)
+class Said:
+    """A teacher's answers to one batch; tokens of the batch's examples one after another, padding removed."""
+
+    logits: torch.Tensor  # (slots of all examples, labels)
+    hidden: list[torch.Tensor]  # each (tokens of all examples, width)
+    attention: list[torch.Tensor]  # each (batch, tokens, tokens), mean over heads
+
+
+def layer_map(student_blocks: int, teacher_blocks: int) -> list[int]:
+    """Which teacher block each student block learns from: evenly spread, the last from the last."""
+    return [round((j + 1) * teacher_blocks / student_blocks) for j in range(student_blocks)]
+
+
+def run(
+    model: PreTrainedModel, batch: dict[str, torch.Tensor], blocks: Sequence[int], *, hidden: bool, attention: bool
+) -> Said:
+    """Logits, and hidden states and attention maps behind `blocks` (1 is behind the first), of a padded batch."""
+    said = model(**model_inputs(batch, model.device), output_hidden_states=hidden, output_attentions=attention)
+    mask = batch["attention_mask"].bool()  # (batch, tokens)
+    return Said(
+        said.logits,
+        [said.hidden_states[b][mask] for b in blocks] if hidden else [],
+        [said.attentions[b - 1].mean(1) for b in blocks] if attention else [],
+    )
+
+
+class Live:
+    """Asks the teacher again for every batch."""
+
+    def __init__(self, teacher: Teacher, features: Sequence[Feature], blocks: Sequence[int], hidden: bool, attention: bool):
+        self.teacher, self.features, self.blocks = teacher, features, blocks
+        self.hidden, self.attention = hidden, attention
+
+    @torch.no_grad()
+    def __call__(self, chosen: Sequence[int]) -> Said:
+        """The teacher's answers to the examples `chosen`."""
+        batch = pad([self.features[i] for i in chosen], self.teacher.tokenizer.pad_token_id or 0)
+        said = run(self.teacher.model, batch, self.blocks, hidden=self.hidden, attention=self.attention)
+        return Said(_at_slots(said.logits, batch), said.hidden, said.attention)
+
+
+class Recorded:
+    """Answers written down once, half precision, in files that are mapped and not read whole."""
+
+    def __init__(self, teacher: Teacher, features: Sequence[Feature], blocks: Sequence[int], hidden: bool, folder: Path):
+        lengths = [len(f["input_ids"]) for f in features]
+        slots = [len(f["slots"]) if "slots" in f else 1 for f in features]
+        self.token_ends, self.slot_ends = np.cumsum([0, *lengths]), np.cumsum([0, *slots])
+        self.blocks = blocks if hidden else []
+        folder.mkdir(parents=True, exist_ok=True)
+        width = teacher.model.config.hidden_size
+        labels = teacher.model.config.num_labels
+        self.logits = np.zeros((int(self.slot_ends[-1]), labels), dtype=np.float32)  # (slots, labels)
+        shape = (len(self.blocks), int(self.token_ends[-1]), width)
+        self.states = np.memmap(folder / "hidden.f16", np.float16, "w+", shape=shape) if hidden else None
+        self._record(teacher, features)
+
+    @torch.no_grad()
+    def _record(self, teacher: Teacher, features: Sequence[Feature]) -> None:
+        for chosen, batch in batches(features, BATCH, teacher.tokenizer.pad_token_id or 0):
+            said = run(teacher.model, batch, self.blocks, hidden=bool(self.blocks), attention=False)
+            logits = _at_slots(said.logits, batch).float().cpu().numpy()  # (slots of the batch, labels)
+            token = slot = 0
+            for i in chosen:
+                a, b = self.slot_ends[i], self.slot_ends[i + 1]
+                self.logits[a:b] = logits[slot : slot + b - a]
+                slot += b - a
+                a, b = self.token_ends[i], self.token_ends[i + 1]
+                for k, states in enumerate(said.hidden):
+                    assert self.states is not None
+                    self.states[k, a:b] = states[token : token + b - a].half().cpu().numpy()
+                token += b - a
+
+    def __call__(self, chosen: Sequence[int]) -> Said:
+        """The teacher's answers to the examples `chosen`."""
+        logits = np.concatenate([self.logits[self.slot_ends[i] : self.slot_ends[i + 1]] for i in chosen])
+        hidden = []
+        if self.states is not None:
+            spans = [slice(self.token_ends[i], self.token_ends[i + 1]) for i in chosen]
+            hidden = [torch.from_numpy(np.concatenate([layer[s] for s in spans])).float() for layer in self.states]
+        return Said(torch.from_numpy(logits), hidden, [])
+
+
+def _at_slots(logits: torch.Tensor, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    if "slots" not in batch:
+        return logits
+    slots = batch["slots"].to(logits.device)
+    return logits.gather(1, slots.clamp(min=0)[..., None].expand(-1, -1, logits.shape[-1]))[slots >= 0]
+
+
+def ask(
+    teacher: Teacher, task: Task, examples: Sequence[dict[str, object]], student_blocks: int, teacher_blocks: int,
+    folder: Path, *, hidden: bool, attention: bool,
+) -> tuple[Live | Recorded, list[Feature]]:
+    """A teacher to ask by example index, and its own features of the examples."""
+    features = task.encode(examples, teacher.tokenizer, answers=False)
+    blocks = layer_map(student_blocks, teacher_blocks)
+    tokens = sum(len(f["input_ids"]) for f in features)
+    held = tokens * len(blocks) * teacher.model.config.hidden_size * 2 if hidden else 0
+    if attention or held > RECORD_BYTES:
+        return Live(teacher, features, blocks, hidden, attention), features
+    return Recorded(teacher, features, blocks, hidden, folder), features

@@ -1,0 +1,279 @@
+"""The one way to train: fine-tune, distil, recover, hold masks, on Hugging Face's Trainer.
+
+No paper: AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101), linear decay after a warm-up. The batches of all epochs are
+laid out beforehand from the seed, as one long list, so that a killed run goes on with exactly the batch that was next.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+from transformers import (
+    EarlyStoppingCallback,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+    set_seed,
+)
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+
+from laconic.contracts import Example, Feature, Task, Work
+from laconic.data.batching import batches, model_inputs, order, pad
+from laconic.errors import RecipeError
+
+OPTIMIZERS = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam, "sgd": torch.optim.SGD}
+NO_DECAY = 1  # tensors of at most this many dimensions (biases, norms) are not decayed
+MOMENTUM = 0.9
+CHECK_STEPS = 2000  # an epoch longer than this is checked and saved within
+DONE = "complete"  # a checkpoint folder holds this file once it is whole
+
+Batch = dict[str, torch.Tensor]
+Objective = Callable[[PreTrainedModel, Batch, Sequence[int]], torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Training:
+    """Options of a training run; learning rate decays linearly to 0 after `warmup`, a share of all steps."""
+
+    epochs: float = 3
+    learning_rate: float = 1e-4
+    batch: int = 16
+    optimizer: str = "adamw"
+    weight_decay: float = 0.01
+    warmup: float = 0.06
+    clip: float = 1.0
+    patience: int | None = None  # checks without a better validation score before stopping early
+    accumulate: int = 1
+
+    def check(self) -> None:
+        """Raise RecipeError for a value that cannot work."""
+        if self.optimizer not in OPTIMIZERS:
+            raise RecipeError(f"optimizer is {self.optimizer!r}; choose one of {', '.join(OPTIMIZERS)}")
+        positive = {"epochs": self.epochs, "learning_rate": self.learning_rate, "batch": self.batch, "clip": self.clip}
+        for name, value in positive.items():
+            if not value > 0:
+                raise RecipeError(f"{name} is {value}; give a number above 0")
+        if not 0 <= self.warmup < 1:
+            raise RecipeError(f"warmup is {self.warmup}; give a share of all steps, 0 <= warmup < 1")
+        if self.patience is not None and self.patience < 1:
+            raise RecipeError(f"patience is {self.patience}; give a whole number of checks, at least 1, or leave it out")
+
+
+def slot_logits(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
+    """Logits where the task answers: (slots of all examples, labels) for (batch, tokens, labels); else as they are."""
+    if "slots" not in batch:
+        return logits
+    slots = batch["slots"].to(logits.device)  # (batch, slots), -1 where there is none
+    return logits.gather(1, slots.clamp(min=0)[..., None].expand(-1, -1, logits.shape[-1]))[slots >= 0]
+
+
+def slot_labels(batch: Batch) -> torch.Tensor:
+    """Labels beside `slot_logits`: (slots of all examples,), or (batch, ...)."""
+    return batch["labels"][batch["slots"] >= 0] if "slots" in batch else batch["labels"]
+
+
+def task_objective(task: Task) -> Objective:
+    """The task's own loss on its labels."""
+
+    def objective(model: PreTrainedModel, batch: Batch, _: Sequence[int]) -> torch.Tensor:
+        logits = model(**model_inputs(batch, model.device)).logits
+        return task.loss(slot_logits(logits, batch), slot_labels(batch).to(logits.device))
+
+    return objective
+
+
+@torch.no_grad()
+def outputs(model: PreTrainedModel, features: Sequence[Feature], pad_id: int, batch: int = 32) -> list[np.ndarray]:
+    """Raw outputs of every example where the task answers: (slots, labels) or (labels,), float32."""
+    was_training = model.training
+    model.eval()
+    rows: list[np.ndarray] = [np.empty(0)] * len(features)
+    for chosen, padded in batches(features, batch, pad_id):
+        logits = model(**model_inputs(padded, model.device)).logits.float().cpu()
+        for row, i in enumerate(chosen):
+            rows[i] = (logits[row, features[i]["slots"]] if "slots" in features[i] else logits[row]).numpy()
+    model.train(was_training)
+    return rows
+
+
+def evaluate(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, task: Task, examples: Sequence[Example]
+) -> dict[str, Any]:
+    """The task's figures on examples, and `bits`, the mean bits of an example's answer."""
+    features = task.encode(examples, tokenizer, answers=False)
+    raw = outputs(model, features, tokenizer.pad_token_id or 0)
+    figures = task.score(task.predict(raw, features, examples), examples)
+    return {**figures, "bits": task.bits(raw, features, examples) / max(len(examples), 1)}
+
+
+class _Batches(Dataset[tuple[Batch, list[int]]]):
+    """Every batch of every epoch, in order."""
+
+    def __init__(self, features: Sequence[Feature], options: Training, pad_id: int, seed: int) -> None:
+        lengths = [len(f["input_ids"]) for f in features]
+        self.features, self.pad_id = features, pad_id
+        self.per_epoch = len(order(lengths, options.batch))
+        epochs = int(np.ceil(options.epochs))
+        laid = [b for e in range(epochs) for b in order(lengths, options.batch, seed=seed * 1000 + e)]
+        self.chosen = laid[: max(1, round(self.per_epoch * options.epochs))]
+
+    def __len__(self) -> int:
+        return len(self.chosen)
+
+    def __getitem__(self, i: int) -> tuple[Batch, list[int]]:
+        return pad([self.features[j] for j in self.chosen[i]], self.pad_id), self.chosen[i]
+
+
+class _Learner(Trainer):
+    """Trainer with our batches, our objective and the task's own scores."""
+
+    work: Work
+    objective: Objective
+    data: _Batches
+    history: list[dict[str, Any]]
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        return DataLoader(self.data, batch_size=1, shuffle=False, collate_fn=lambda items: items[0])
+
+    def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **_: Any) -> Any:
+        batch, chosen = inputs
+        return self.objective(model, batch, chosen)
+
+    def _prepare_inputs(self, inputs: Any) -> Any:
+        return inputs
+
+    def evaluate(self, *_: Any, metric_key_prefix: str = "eval", **__: Any) -> dict[str, float]:
+        work = self.work
+        figures = evaluate(self.model, work.tokenizer, work.task, work.data.validation)  # type: ignore[arg-type]
+        metrics = {f"{metric_key_prefix}_{k}": v for k, v in figures.items() if isinstance(v, float)}
+        self.log(metrics)
+        epoch = self.state.global_step / self.data.per_epoch
+        work.log(f"  epoch {epoch:.1f}: validation {work.task.main} {figures[work.task.main]:.4f}")
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    def create_optimizer(self, *_: Any, **__: Any) -> torch.optim.Optimizer:
+        self.optimizer = optimizer(self.model, self.options)  # type: ignore[arg-type]
+        return self.optimizer
+
+    options: Training
+
+
+class _Watch(TrainerCallback):
+    """Marks whole checkpoints and tells a method which step is next."""
+
+    def __init__(self, total: int, on_step: Callable[[int, int], None] | None) -> None:
+        self.total, self.on_step = total, on_step
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if self.on_step is not None:
+            self.on_step(state.global_step, self.total)
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        (Path(args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}" / DONE).touch()
+
+
+def optimizer(model: nn.Module, options: Training) -> torch.optim.Optimizer:
+    """The chosen optimizer; weight decay (decoupled in AdamW) on matrices only."""
+    trained = [p for p in model.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in trained if p.ndim > NO_DECAY], "weight_decay": options.weight_decay},
+        {"params": [p for p in trained if p.ndim <= NO_DECAY], "weight_decay": 0.0},
+    ]
+    extra = {"momentum": MOMENTUM} if options.optimizer == "sgd" else {}
+    return OPTIMIZERS[options.optimizer](groups, lr=options.learning_rate, fused=True, **extra)  # one pass over memory
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """The newest whole checkpoint below `folder`; half-written ones are removed."""
+    whole = []
+    for path in folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*"):
+        if (path / DONE).exists():
+            whole.append((int(path.name.rsplit("-", 1)[1]), path))
+        else:
+            shutil.rmtree(path)
+    return max(whole)[1] if whole else None
+
+
+def fit(
+    work: Work,
+    options: Training,
+    *,
+    objective: Objective | None = None,
+    on_step: Callable[[int, int], None] | None = None,
+    features: Sequence[Feature] | None = None,
+    best: bool = True,
+) -> list[dict[str, Any]]:
+    """Train `work.model` in place, keep the weights best on validation (or the last ones), and return the log.
+
+    Checkpoints go below `work.folder`; a run killed there goes on from the last whole one, bit for bit.
+    """
+    options.check()
+    features = features or work.task.encode(work.data.train, work.tokenizer, answers=True)
+    data = _Batches(features, options, work.tokenizer.pad_token_id or 0, work.seed)
+    pieces = int(np.ceil(data.per_epoch / CHECK_STEPS))
+    every = max(1, min(len(data), data.per_epoch // pieces) // options.accumulate)
+    learner = _Learner(model=work.model, eval_dataset=work.data.validation, args=_arguments(work, options, every, len(data), best))
+    learner.work, learner.data, learner.options = work, data, options
+    learner.objective = objective or task_objective(work.task)
+    learner.add_callback(_Watch(len(data) // options.accumulate, on_step))
+    if options.patience is not None:
+        learner.add_callback(EarlyStoppingCallback(options.patience))
+    set_seed(work.seed)
+    checkpoint = last_checkpoint(work.folder)
+    learner.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    work.model.eval()
+    for path in work.folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*"):
+        shutil.rmtree(path)
+    return [dict(row) for row in learner.state.log_history]
+
+
+def _arguments(work: Work, options: Training, every: int, batches_in_all: int, best: bool) -> TrainingArguments:
+    gpu = torch.cuda.is_available()
+    return TrainingArguments(
+        output_dir=str(work.folder),
+        num_train_epochs=1,
+        per_device_train_batch_size=1,
+        gradient_accumulation_steps=options.accumulate,
+        learning_rate=options.learning_rate,
+        lr_scheduler_type="linear",
+        warmup_steps=int(options.warmup * batches_in_all / options.accumulate),
+        max_grad_norm=options.clip,
+        eval_strategy="steps",
+        save_strategy="steps",
+        eval_steps=every,
+        save_steps=every,
+        logging_steps=max(1, every // 10),
+        save_total_limit=2,
+        load_best_model_at_end=best,
+        metric_for_best_model=f"eval_{work.task.main}",
+        greater_is_better=True,
+        report_to="none",
+        disable_tqdm=not work.progress,
+        seed=work.seed,
+        use_cpu=not gpu,
+        bf16=gpu and torch.cuda.is_bf16_supported(),
+        dataloader_pin_memory=False,
+        remove_unused_columns=False,
+    )
+
+
+def steps(history: Sequence[dict[str, Any]], key: str) -> Iterator[tuple[int, float]]:
+    """(step, value) of every log row that holds `key`: a curve to draw."""
+    return ((row["step"], row[key]) for row in history if key in row)
+
+
+def describe(options: Training) -> str:
+    """The options as canonical JSON, for keys."""
+    return json.dumps(asdict(options), sort_keys=True)

@@ -1,0 +1,140 @@
+"""A shape rebuilds a cut model from the config it had before: state in, logits equal bit for bit."""
+
+import copy
+import json
+
+import pytest
+import torch
+
+from laconic.anatomy import Anatomy
+from laconic.errors import AnatomyError
+from tests.tiny import FAMILIES, GROUPED, heads, tiny, tiny_inputs
+from tests.tiny import tiny_logits as logits
+
+torch.set_num_threads(1)
+ALL = [(family, head) for family in FAMILIES for head in heads(family)]
+
+
+def nothing(anatomy):
+    """The model as it is."""
+
+
+def some_heads(anatomy):
+    gone = [2, 3] if anatomy.family in GROUPED else [1]
+    for stack in anatomy.stacks:
+        anatomy.remove_heads(stack if stack.shared_heads else stack.blocks[-1], gone)
+        if stack.blocks[0].cross is not None:
+            anatomy.remove_heads(stack if stack.shared_heads else stack.blocks[-1], gone, cross=True)
+
+
+def some_neurons(anatomy):
+    for stack in anatomy.stacks:
+        anatomy.remove_neurons(stack.blocks[0], [3, 4, 5])
+
+
+def some_hidden(anatomy):
+    anatomy.remove_hidden([0, 9, 31])
+
+
+def some_blocks(anatomy):
+    for stack in anatomy.stacks:
+        anatomy.remove_blocks(stack, [0])
+
+
+def some_words(anatomy):
+    anatomy.keep_vocabulary([7, *range(2, 7), *range(8, 100), 1])  # padding 1 comes last
+    for config in {id(m.config): m.config for m in anatomy.model.modules() if hasattr(m, "config")}.values():
+        config.pad_token_id = 98
+
+
+def some_positions(anatomy):
+    if anatomy.positions is not None:
+        anatomy.trim_positions(12)
+
+
+def more_types(anatomy):
+    if anatomy.token_types is not None:
+        anatomy.widen_token_types(4)
+
+
+CUTS = (nothing, some_heads, some_neurons, some_hidden, some_blocks, some_words, some_positions, more_types)
+
+
+def rebuild(model, base, shape):
+    with torch.device("meta"):
+        empty = type(model)(base)
+        anatomy = Anatomy(empty)
+        anatomy.reshape(shape)
+    anatomy.materialise()
+    empty.load_state_dict(model.state_dict(), strict=True)
+    return empty.eval()
+
+
+def check(family, head, cuts):
+    model = tiny(family, head=head)
+    base = copy.deepcopy(model.config)
+    anatomy = Anatomy(model)
+    for cut in cuts:
+        cut(anatomy)
+    shape = anatomy.shape()
+    again = rebuild(model, base, json.loads(json.dumps(shape)))
+    ids = {k: v.clamp(2, 90) for k, v in tiny_inputs(family).items() if "ids" in k}
+    ids["input_ids"][:, -1] = 3  # BART's classifier reads at eos, of which each row has as many
+    ids["input_ids"][:, :-1] = ids["input_ids"][:, :-1].clamp(4)
+    assert logits(again, family, **ids).equal(logits(model, family, **ids))
+    assert Anatomy(again).shape() == shape
+    assert {n: b.shape for n, b in again.named_buffers()} == {n: b.shape for n, b in model.named_buffers()}
+
+
+@pytest.mark.parametrize(("family", "head"), [(family, heads(family)[-1]) for family in FAMILIES])
+@pytest.mark.parametrize("cut", CUTS)
+def test_each_surgery_is_rebuilt(family, head, cut):
+    check(family, head, [cut])
+
+
+@pytest.mark.parametrize(("family", "head"), ALL)
+def test_all_surgery_together_is_rebuilt(family, head):
+    check(family, head, CUTS)
+
+
+def test_ties_are_kept_when_memory_is_given():
+    for family in ("bert", "bart", "t5", "gpt2"):
+        with torch.device("meta"):
+            empty = type(tiny(family, head="lm"))(tiny(family).config)
+        Anatomy(empty).materialise()
+        assert empty.get_input_embeddings().weight is empty.get_output_embeddings().weight, family
+
+
+def test_rotary_frequencies_are_computed_after_the_hidden_size_is_cut():
+    model = tiny("qwen2")
+    wanted = model.model.rotary_emb.inv_freq.clone()
+    anatomy = Anatomy(model)
+    anatomy.remove_hidden(range(8))
+    model.model.rotary_emb.inv_freq.zero_()
+    anatomy.fill_buffers()
+    assert model.model.rotary_emb.inv_freq.equal(wanted)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"hidden": 33}, "the shape has 33 hidden dimensions, but the model only 32"),
+        ({"hidden": 0}, "says 0 hidden dimensions; it must be a whole number from 1"),
+        ({"vocabulary": "60"}, "says '60' words"),
+        ({"vocabulary": True}, "says True words"),
+        ({"positions": 41}, "41 positions, but the model only 40"),
+        ({"family": "gpt2"}, "of a 'gpt2' model and not of 'bert'"),
+        ({"stacks": []}, "must list 1 stacks"),
+    ],
+)
+def test_a_damaged_shape_is_refused(change, words):
+    model = tiny("bert")
+    with pytest.raises(AnatomyError, match=words):
+        Anatomy(model).reshape({**Anatomy(model).shape(), **change})
+
+
+def test_an_incomplete_shape_is_refused():
+    anatomy = Anatomy(tiny("bert"))
+    part = {k: v for k, v in anatomy.shape().items() if k not in ("hidden", "padding")}
+    with pytest.raises(AnatomyError, match="says nothing of hidden, padding"):
+        anatomy.reshape(part)

@@ -1,0 +1,145 @@
+import csv
+import io
+import json
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from laconic.data import readers, records
+from laconic.errors import DataError
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
+LINE = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\t\n\r\0"), max_size=30)
+WORD = st.text(
+    st.characters(exclude_categories=["Cs", "Cc"], exclude_characters=" \t\n\r"), min_size=1, max_size=9
+).filter(lambda word: word != "-DOCSTART-")
+END = st.sampled_from(["\n", "\r\n"])
+BOM = st.sampled_from(["", "\ufeff"])
+CLASSIFY = st.lists(st.fixed_dictionaries({"text": TEXT, "label": TEXT}), min_size=1, max_size=5)
+TAGGED = st.lists(
+    st.lists(st.tuples(WORD, st.sampled_from(["O", "B-PER", "B-LOC"])), min_size=1, max_size=6), min_size=1, max_size=4
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("files")
+
+
+def written(folder, name, content):
+    path = folder / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+def read(path, kind):
+    return [records.example(raw, kind, "here") for _, raw in readers.read(path)]
+
+
+@given(CLASSIFY, END, BOM, st.booleans(), st.booleans())
+def test_json_lines(folder, examples, end, bom, ascii, gaps):
+    lines = [json.dumps(e, ensure_ascii=ascii) + end + (end if gaps else "") for e in examples]
+    assert read(written(folder, "a.jsonl", bom + "".join(lines)), "classify") == examples
+
+
+def test_json_lines_may_end_without_a_line_end_and_say_their_line(folder):
+    path = written(folder, "a.jsonl", '\n{"text": "a", "label": "x"}\n \n{"text": "b", "label": "y"}')
+    assert [line for line, _ in readers.read(path)] == [2, 4]
+
+
+@given(CLASSIFY, END, BOM, st.sampled_from([csv.QUOTE_ALL, csv.QUOTE_MINIMAL]))
+def test_csv(folder, examples, end, bom, quoting):
+    out = io.StringIO(newline="")
+    if any("\r" in value for e in examples for value in e.values()):
+        quoting = csv.QUOTE_ALL  # Python 3.11 leaves a lone carriage return unquoted, which no reader can mend
+    writer = csv.DictWriter(out, ["label", "text"], lineterminator=end, quoting=quoting)
+    writer.writeheader()
+    writer.writerows(examples)
+    assert read(written(folder, "a.csv", bom + out.getvalue()), "classify") == examples
+
+
+@given(st.lists(st.fixed_dictionaries({"text": LINE, "label": LINE}), min_size=1, max_size=5), END, BOM)
+def test_tsv_of_a_csv_writer(folder, examples, end, bom):
+    out = io.StringIO(newline="")
+    writer = csv.DictWriter(out, ["label", "text"], lineterminator=end, dialect="excel-tab")
+    writer.writeheader()
+    writer.writerows(examples)
+    assert read(written(folder, "a.tsv", bom + out.getvalue()), "classify") == examples
+
+
+def test_lone_quotes_in_a_tsv_are_text(folder):
+    path = written(folder, "a.tsv", 'sentence\tlabel\n"so it goes\t1\nhe said "no\t0\n')
+    assert read(path, "classify") == [{"text": '"so it goes', "label": "1"}, {"text": 'he said "no', "label": "0"}]
+
+
+@given(TAGGED, END, BOM, st.sampled_from(["\t", " ", " NNP I-NP "]), st.booleans())
+def test_conll(folder, sentences, end, bom, gap, start):
+    lines = [f"-DOCSTART-{gap}O", ""] if start else []
+    for sentence in sentences:
+        lines += [f"{word}{gap}{tag}" for word, tag in sentence] + ["", ""]
+    examples = [{"tokens": [w for w, _ in s], "tags": [t for _, t in s]} for s in sentences]
+    assert read(written(folder, "a.conll", bom + end.join(lines)), "ner") == examples
+
+
+def test_iob1_columns_become_iob2(folder):
+    path = written(folder, "a.txt", "U.N. NNP I-ORG\nofficial NN O\nEkeus NNP I-PER\nRolf NNP B-PER\nX NNP I-PER")
+    assert read(path, "ner")[0]["tags"] == ["B-ORG", "O", "B-PER", "B-PER", "I-PER"]
+
+
+@given(TAGGED)
+def test_lists_in_table_cells(folder, sentences):
+    examples = [{"tokens": [w for w, _ in s], "tags": [t for _, t in s]} for s in sentences]
+    out = io.StringIO(newline="")
+    writer = csv.DictWriter(out, ["tokens", "tags"])
+    writer.writeheader()
+    writer.writerows({"tokens": json.dumps(e["tokens"]), "tags": " ".join(e["tags"])} for e in examples)
+    assert read(written(folder, "a.csv", out.getvalue()), "ner") == examples
+
+
+def test_a_list_of_labels_in_a_table_cell(folder):
+    path = written(folder, "a.tsv", 'text\tlabels\nboth\t["a", "b"]\nnone\t[]\n')
+    assert [e["label"] for e in read(path, "classify")] == [["a", "b"], []]
+
+
+@given(TAGGED)
+def test_parquet(folder, sentences):
+    examples = [{"tokens": [w for w, _ in s], "tags": [t for _, t in s]} for s in sentences]
+    pq.write_table(pa.Table.from_pylist(examples), folder / "a.parquet")
+    assert read(folder / "a.parquet", "ner") == examples
+
+
+@given(st.binary(max_size=200), st.sampled_from(["jsonl", "csv", "tsv", "conll", "parquet"]))
+def test_any_bytes_are_read_or_refused_in_one_line(folder, content, suffix):
+    path = written(folder, f"a.{suffix}", content)
+    said = ""
+    try:
+        found = list(readers.read(path))
+    except DataError as error:
+        found, said = [], str(error)
+    assert all(isinstance(record, dict) for _, record in found)
+    assert not said or (str(path) in said and "\n" not in said)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("a.jsonl", b'{"text": "a"}\n{"text": "\xe9"}\n', "line 2: byte 0xE9 is not UTF-8"),
+        ("a.jsonl", "{}\n[1]\n", "line 2: a JSON list, not an object"),
+        ("a.jsonl", "{}\n{'a': 1}\n", "line 2: not JSON"),
+        ("a.jsonl", "[" * 100_000, "line 1: not JSON"),
+        ("a.csv", "text,label\na,b\na,b,c\n", "line 3: 3 cells but 2 columns"),
+        ("a.csv", 'text,label\na,b\n"a\nb"x,c\n', "line 3: not CSV"),
+        ("a.csv", "text,text\na,b\n", "line 1: the column 'text' is there twice"),
+        ("a.tsv", "text\tlabel\n\na\n", "line 3: 1 cells but 2 columns"),
+        ("a.conll", "EU B-ORG\nalone\n", "line 2: one column ('alone')"),
+        ("a.parquet", b"PAR1 but no more", "not a readable parquet file"),
+    ],
+)
+def test_a_bad_line_is_named(folder, name, content, words):
+    with pytest.raises(DataError) as caught:
+        list(readers.read(written(folder, name, content)))
+    assert words in str(caught.value)
+    assert str(folder / name) in str(caught.value)

@@ -1,0 +1,104 @@
+"""GPTQ against exhaustive search, against nearest rounding, and where the answer is known."""
+
+import itertools
+
+import pytest
+import torch
+
+from laconic.errors import RecipeError
+from laconic.maths import grid, hessian
+
+
+def problem(rows, columns, tokens=64, seed=0):
+    torch.manual_seed(seed)
+    mix = torch.randn(columns, columns) * 0.7 + torch.eye(columns)  # inputs that hang together
+    x = torch.randn(tokens, columns) @ mix
+    return torch.randn(rows, columns), x, x.T @ x
+
+
+def outputs_error(weight, rounded, x):
+    return float(((weight - rounded) @ x.T).double().square().sum())
+
+
+def test_factor_is_of_the_damped_inverse():
+    _, _, matrix = problem(1, 6)
+    upper = hessian.inverse_factor(matrix, 0.01)
+    damped = matrix.double() + 0.01 * matrix.double().diagonal().mean() * torch.eye(6)
+    assert torch.allclose(upper.T @ upper, torch.linalg.inv(damped))
+    assert not upper.tril(-1).any()
+
+
+def test_loss_is_the_error_of_the_outputs():
+    weight, x, matrix = problem(3, 5)
+    rounded = weight.round()
+    assert float(hessian.loss(weight, rounded, matrix).sum()) == pytest.approx(
+        outputs_error(weight, rounded, x), rel=1e-4
+    )
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_near_the_best_of_all_roundings_of_four_weights(seed):
+    weight, x, matrix = problem(1, 4, seed=seed)
+    scale, _ = grid.fit(weight, 2, "tensor", True)
+    points = torch.tensor(list(itertools.product([-1.0, 0.0, 1.0], repeat=4))) * scale  # (81, 4)
+    errors = ((points - weight) @ x.T).square().sum(1)
+    found = hessian.solve(weight, matrix, scale, None, 2, "tensor")
+    error = outputs_error(weight, found, x)
+    assert error >= float(errors.min()) * (1 - 1e-4)
+    assert int((errors < error * (1 - 1e-4)).sum()) <= 1  # first or second of 81
+    assert error <= outputs_error(weight, grid.snap(weight, scale, None, 2, "tensor"), x) * (1 + 1e-5)
+
+
+@pytest.mark.parametrize("group", ["tensor", "channel", 5])
+@pytest.mark.parametrize("symmetric", [True, False])
+@pytest.mark.parametrize("act_order", [True, False])
+def test_no_row_is_worse_than_nearest_and_the_whole_is_better(group, symmetric, act_order):
+    weight, _, matrix = problem(12, 16)
+    scale, zero = grid.fit(weight, 3, group, symmetric)
+    nearest = grid.snap(weight, scale, zero, 3, group)
+    found = hessian.solve(weight, matrix, scale, zero, 3, group, act_order=act_order)
+    assert torch.equal(grid.snap(found, scale, zero, 3, group), found)
+    losses = hessian.loss(weight, found, matrix), hessian.loss(weight, nearest, matrix)
+    assert (losses[0] <= losses[1] + 1e-9).all()
+    assert float(losses[0].sum()) < 0.8 * float(losses[1].sum())
+
+
+def test_inputs_that_do_not_hang_together_give_nearest_rounding():
+    weight, _, _ = problem(4, 6)
+    scale, _ = grid.fit(weight, 3, "channel", True)
+    found = hessian.solve(weight, torch.diag(torch.arange(1.0, 7.0)), scale, None, 3, "channel")
+    assert torch.equal(found, grid.snap(weight, scale, None, 3, "channel"))
+
+
+def test_the_second_of_twin_inputs_pays_for_the_first():
+    weight = torch.tensor([[0.4, 0.4]])
+    found = hessian.solve(weight, torch.ones(2, 2) * 100, torch.ones(1, 1), None, 2, "tensor", damp=1e-4)
+    assert float(found.sum()) == 1.0  # 0.8 in all: nearest rounding gives 0 and 0
+
+
+def test_lazy_updates_in_blocks_change_nothing(monkeypatch):
+    weight, _, matrix = problem(5, 30)
+    scale, _ = grid.fit(weight, 3, "channel", True)
+    whole = hessian.solve(weight, matrix, scale, None, 3, "channel")
+    monkeypatch.setattr(hessian, "BLOCK", 7)
+    assert torch.equal(hessian.solve(weight, matrix, scale, None, 3, "channel"), whole)
+
+
+def test_zeros_stay_and_are_carried_by_the_others():
+    weight, _, matrix = problem(6, 16)
+    weight[torch.rand(6, 16) < 0.5] = 0.0
+    scale, zero = grid.fit(weight, 4, "channel", False)
+    found = hessian.solve(weight, matrix, scale, zero, 4, "channel")
+    assert not found[weight == 0].any()
+    nearest = grid.snap(weight, scale, zero, 4, "channel")
+    assert float(hessian.loss(weight, found, matrix).sum()) < float(hessian.loss(weight, nearest, matrix).sum())
+
+
+def test_dead_and_repeated_inputs_do_no_harm():
+    weight, x, _ = problem(3, 8, tokens=2)  # fewer tokens than columns
+    x[:, 3] = 0.0
+    scale, _ = grid.fit(weight, 4, "channel", True)
+    found = hessian.solve(weight, x.T @ x, scale, None, 4, "channel", damp=1e-9)
+    assert torch.isfinite(found).all()
+    with pytest.raises(RecipeError, match="not finite"):
+        hessian.inverse_factor(torch.full((2, 2), torch.nan), 0.01)

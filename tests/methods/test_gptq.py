@@ -1,0 +1,102 @@
+"""GPTQ over a model: less error of the outputs, block by block, nothing left behind."""
+
+import copy
+
+import pytest
+import small
+import torch
+
+from laconic import effects, layers, scoring
+from laconic.errors import RecipeError
+from laconic.maths import hessian
+from laconic.methods.gptq import GPTQ
+from laconic.methods.magnitude import Magnitude
+from laconic.methods.rtn import RTN
+
+QUERY = "bert.encoder.layer.0.attention.self.query"
+
+
+@pytest.mark.parametrize("options", [{}, {"symmetric": False}, {"group": 8}, {"group": "tensor"}, {"act_order": False}])
+def test_outputs_of_the_first_block_are_nearer_than_rounding_to_nearest(tmp_path, options):
+    work = small.work(tmp_path)
+    original = copy.deepcopy(work.model)
+    sums = scoring.grams(work, [QUERY], 64)[QUERY][:32, :32]
+    nearest = small.work(tmp_path, copy.deepcopy(original))
+    rounding = {name: value for name, value in options.items() if name != "act_order"}
+    RTN(3, where="linears", **rounding).apply(nearest)
+    GPTQ(3, samples=64, **options).apply(work)
+    weight = original.get_submodule(QUERY).weight
+    losses = [
+        float(hessian.loss(weight, w.model.get_submodule(QUERY).weight, sums).detach().sum()) for w in (work, nearest)
+    ]
+    assert losses[0] < 0.9 * losses[1]
+
+
+def test_the_model_says_more_nearly_the_same(tmp_path):
+    errors = {}
+    for method in (GPTQ(3, samples=64), RTN(3, where="linears")):
+        work = small.work(tmp_path)
+        said = small.logits(work)
+        method.apply(work)
+        errors[type(method)] = float((small.logits(work) - said).square().mean())
+    assert errors[GPTQ] < errors[RTN]
+
+
+def test_later_blocks_see_what_earlier_ones_became(tmp_path, monkeypatch):
+    work = small.work(tmp_path)
+    asked = []
+    real = scoring.grams
+
+    def grams(work, paths, samples):
+        asked.append((list(paths), [path for path, _ in layers.held(work.model)]))
+        return real(work, paths, samples)
+
+    monkeypatch.setattr(scoring, "grams", grams)
+    GPTQ(4, where="all", samples=8).apply(work)
+    assert [len(paths) for paths, _ in asked] == [6, 6, 2]
+    assert all(path.startswith("bert.encoder.layer.0.") for path in asked[0][0])
+    assert all("embeddings" in path for path in asked[0][1])
+    assert set(asked[0][0]) < set(asked[1][1])
+    assert len(list(layers.held(work.model))) == len(list(work.anatomy.linears("all")))
+
+
+def test_pruned_weights_stay_pruned_and_freezing_changes_nothing(tmp_path):
+    work = small.work(tmp_path)
+    Magnitude(0.5).apply(work)
+    before = effects.measure(work.model)
+    pruned = {path: layer.weight == 0 for path, layer in layers.held(work.model)}
+    GPTQ(4, samples=16).apply(work)
+    said = small.logits(work)
+    layers.freeze(work.model)
+    assert torch.equal(small.logits(work), said)
+    assert all(not work.model.get_submodule(path).weight[mask].any() for path, mask in pruned.items())
+    after = effects.measure(work.model)
+    assert after["sparse"] >= before["sparse"]
+    assert effects.grew(before, after, "low_bit")
+
+
+def test_samples_and_damp_matter(tmp_path):
+    found = []
+    for method in (GPTQ(3, samples=64), GPTQ(3, samples=8), GPTQ(3, samples=64, damp=1.0)):
+        work = small.work(tmp_path)
+        method.apply(work)
+        found.append(small.logits(work))
+    assert not torch.equal(found[0], found[1])
+    assert not torch.equal(found[0], found[2])
+
+
+def test_no_hook_and_no_mode_is_left(tmp_path):
+    work = small.work(tmp_path)
+    work.model.train()
+    GPTQ(samples=8).apply(work)
+    assert all(module.training for module in work.model.modules())
+    assert not any(module._forward_hooks for module in work.model.modules())
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"), [({"damp": 0.0}, "damp is 0.0"), ({"samples": 0}, "samples is 0"), ({"bits": 1}, "bits is 1")]
+)
+def test_refusals(wrong, says):
+    GPTQ().check()
+    with pytest.raises(RecipeError, match=says):
+        GPTQ(**wrong).check()

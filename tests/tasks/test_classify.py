@@ -1,0 +1,57 @@
+"""Classification: labels, metrics against scikit-learn, bits, and refusals."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import accuracy_score, f1_score
+
+from laconic import tasks
+from laconic.errors import DataError, RecipeError
+from laconic.tasks.classify import Classify
+
+LABELS = ("ask", "buy", "cry")
+
+
+@given(st.lists(st.tuples(st.sampled_from(LABELS), st.sampled_from(LABELS)), min_size=1, max_size=20))
+def test_single_label_figures_are_scikit_learns(rows):
+    true, said = [r[0] for r in rows], [r[1] for r in rows]
+    task = Classify(LABELS)
+    examples = [{"text": "x", "label": label} for label in true]
+    score = task.score(said, examples)
+    assert score["accuracy"] == pytest.approx(accuracy_score(true, said))
+    expected = f1_score(true, said, labels=list(LABELS), average="macro", zero_division=0)
+    assert score["macro_f1"] == pytest.approx(expected)
+    assert task.metric(task.counts(said, examples).sum(0)) == pytest.approx(score["accuracy"])
+
+
+def test_multiple_labels_hold_at_a_half():
+    task = Classify(LABELS, multiple=True)
+    assert task.predict([np.array([0.1, -0.1, 3.0])], [{}], [{}]) == [["ask", "cry"]]
+    examples = [{"text": "x", "label": ["ask", "buy"]}]
+    score = task.score([["ask", "cry"]], examples)
+    assert score["micro_f1"] == pytest.approx(0.5)
+    assert score["accuracy"] == 0.0
+    assert task.main == "micro_f1"
+
+
+def test_bits_by_hand():
+    task = Classify(LABELS)
+    outputs = [np.log(np.array([0.5, 0.25, 0.25], dtype=np.float32))]
+    assert task.bits(outputs, [{}], [{"text": "x", "label": "buy"}]) == pytest.approx(2.0)
+    both = Classify(LABELS, multiple=True)
+    assert both.bits([np.zeros(3, dtype=np.float32)], [{}], [{"text": "x", "label": ["buy"]}]) == pytest.approx(3.0)
+
+
+def test_refusals():
+    with pytest.raises(DataError, match="no field 'label'"):
+        Classify(LABELS).check({"text": "x"}, "record 1")
+    with pytest.raises(DataError, match="'die' was never seen"):
+        Classify(LABELS).check({"text": "x", "label": "die"}, "record 1")
+    with pytest.raises(RecipeError, match="no option 'labelz'"):
+        tasks.build("classify", labels=LABELS, labelz=1)
+
+
+@pytest.mark.parametrize("task", [Classify(LABELS, multiple=True), Classify(LABELS, loss_name="focal")])
+def test_a_task_survives_its_description(task):
+    assert tasks.build(**tasks.describe(task)) == task

@@ -1,0 +1,78 @@
+"""Amounts against counting by hand."""
+
+import pytest
+import torch
+from transformers import BertConfig, BertForMaskedLM
+
+from laconic import effects, layers
+from laconic.contracts import Sketch
+from laconic.layers.quantized import Quantized
+from laconic.layers.sparse import Sparse
+
+
+def model(**changes) -> BertForMaskedLM:
+    torch.manual_seed(0)
+    sizes = {"vocab_size": 50, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config = BertConfig(**{**sizes, "intermediate_size": 24, "max_position_embeddings": 8, **changes})
+    made = BertForMaskedLM(config).eval()
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.1)
+    return made
+
+
+def test_a_stock_model():
+    found = effects.measure(model())
+    assert found == {
+        "sparse": 0.0, "low_bit": 0.0, "narrow": -(16.0 + 16 + 24), "shallow": -2.0,
+        "tied": 2.0, "small_vocabulary": -50.0,
+    }  # fmt: skip  # tied: weight and bias of the masked-language head
+
+
+@pytest.mark.parametrize(
+    ("changes", "grown"),
+    [({"vocab_size": 49}, "small_vocabulary"), ({"num_hidden_layers": 1}, "shallow"),
+     ({"intermediate_size": 20}, "narrow"), ({"hidden_size": 8}, "narrow")],
+)  # fmt: skip
+def test_a_smaller_model_has_more_of_one_property(changes, grown):
+    before, after = effects.measure(model()), effects.measure(model(**changes))
+    assert {p for p in before if effects.grew(before, after, p)} == {grown}
+
+
+def test_zeros_are_counted_over_linears_and_embeddings():
+    made = model()
+    query = made.bert.encoder.layer[0].attention.self.query
+    layers.swap(made, "bert.encoder.layer.0.attention.self.query", Sparse.of(query, torch.zeros(16, 16).bool()))
+    total = 2 * (4 * 16 * 16 + 2 * 16 * 24) + (50 + 8 + 2) * 16
+    assert effects.measure(made)["sparse"] == pytest.approx(256 / total)
+
+
+def test_bits_are_of_all_numbers_the_model_holds():
+    made = model()
+    numbers = sum(p.numel() for p in made.parameters())
+    path = "bert.encoder.layer.1.output.dense"
+    layers.swap(made, path, Quantized.of(made.get_submodule(path), bits=4))
+    expected = (32 * (numbers - 16 * 24) + 4 * 16 * 24 + 16 * 16) / numbers
+    assert effects.bits_per_weight(made) == pytest.approx(expected)
+    layers.freeze(made)
+    assert effects.bits_per_weight(made) == pytest.approx(expected)
+
+
+def test_a_quantized_embedding_stays_tied():
+    made = model()
+    before = effects.measure(made)
+    path = "bert.embeddings.word_embeddings"
+    layers.swap(made, path, Quantized.of(made.get_submodule(path), bits=4))
+    for _ in range(2):
+        after = effects.measure(made)
+        assert after["tied"] == before["tied"]
+        assert effects.grew(before, after, "low_bit")
+        layers.freeze(made)
+
+
+def test_sketches():
+    sketch = Sketch(vocabulary=100, hidden=8, blocks=2, attention=100, ffn=300, positions=10, rest=50)
+    assert effects.lowered(sketch, "ffn", 4).linear_bits == 32 - 0.75 * 28
+    assert effects.lowered(sketch, "all", 4).embedding_bits == 4
+    assert effects.lowered(effects.lowered(sketch, "all", 4), "all", 8).linear_bits == 4
+    assert effects.thinned(sketch, "attention", 0.8).density == 0.8

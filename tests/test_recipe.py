@@ -1,0 +1,107 @@
+"""The recipe parser: what it takes, what it refuses, and the words it refuses with."""
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from laconic import methods
+from laconic.errors import RecipeError
+from laconic.recipe import Recipe, built_in
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(json_values)
+def test_anything_parses_or_is_refused_in_our_words(value):
+    for record in (value, {"steps": value}, {"steps": [value]}, {"steps": [{"rtn": value}]}):
+        try:
+            recipe = Recipe.parse(record)
+        except RecipeError as error:
+            assert str(error)
+        else:
+            assert Recipe.parse(recipe.record()) == recipe
+
+
+@given(st.lists(st.integers(2, 8), min_size=1, max_size=1), st.integers(0, 2**31 - 1))
+def test_a_recipe_survives_its_record(bits, seed):
+    recipe = Recipe.parse({"name": "x", "seed": seed, "steps": [{"rtn": {"bits": b}} for b in bits]})
+    assert Recipe.parse(yaml.safe_load(yaml.safe_dump(recipe.record()))) == recipe
+
+
+@pytest.mark.parametrize("name", built_in())
+def test_built_in_recipes_are_sound(name):
+    recipe = Recipe.read(name)
+    assert recipe.name == name
+    assert len(recipe.check()) == len(recipe.steps)
+
+
+def test_there_are_at_least_three():
+    assert {"fast", "balanced", "tiny"} <= set(built_in())
+
+
+@pytest.mark.parametrize(
+    ("record", "words"),
+    [
+        ([], "a recipe is a mapping"),
+        ({"stepz": []}, "did you mean 'steps'"),
+        ({"steps": []}, "at least one method"),
+        ({"steps": [{"rtnn": {}}]}, "did you mean 'rtn'"),
+        ({"steps": [{"rtn": {"bitz": 4}}]}, "did you mean 'bits'"),
+        ({"steps": [{"rtn": {"bits": "four"}}]}, "it takes a whole number"),
+        ({"steps": [{"rtn": {"bits": True}}]}, "it takes a whole number"),
+        ({"steps": [{"rtn": {"bits": 40}}]}, "40"),
+        ({"steps": [{"neurons": {"keep": 1.5}}]}, "1.5"),
+        ({"steps": [{"rtn": {}, "half": {}}]}, "write one method"),
+        ({"seed": -1, "steps": [{"rtn": {}}]}, "seed is -1"),
+        ({"steps": [{"rtn": {}}, {"neurons": {"keep": 0.5}}]}, "would undo what step 1 (rtn) made low_bit"),
+    ],
+)
+def test_refusals(record, words):
+    with pytest.raises(RecipeError) as caught:
+        Recipe.parse(record)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_override_changes_one_option():
+    recipe = Recipe.parse({"steps": [{"neurons": {"keep": 0.5}}, {"rtn": {"bits": 4}}]})
+    changed = recipe.override(["2.bits=3", "seed=7"])
+    assert changed.steps[1].options == {"bits": 3}
+    assert changed.seed == 7
+    assert changed.steps[0] == recipe.steps[0]
+
+
+@pytest.mark.parametrize("setting", ["bits", "9.bits=3", "0.bits=3", "x.bits=3", "2.bits="])
+def test_override_refuses_what_it_cannot_read(setting):
+    with pytest.raises(RecipeError, match="--set"):
+        Recipe.parse({"steps": [{"rtn": {"bits": 4}}]}).override([setting])
+
+
+def test_the_order_rule_holds_for_every_pair():
+    for first in methods.names():
+        for second in methods.names():
+            a, b = methods.kind(first), methods.kind(second)
+            try:
+                Recipe.parse({"steps": [first, second]})
+                allowed = True
+            except RecipeError as error:
+                allowed = "would undo" not in str(error)
+            assert allowed == (a.makes <= b.keeps), (first, second)
+
+
+def test_a_missing_file_names_the_built_in_recipes(tmp_path):
+    with pytest.raises(RecipeError, match=r"did you mean 'balanced'"):
+        Recipe.read("balancd")
+
+
+def test_broken_yaml_is_one_line(tmp_path):
+    path = tmp_path / "broken.yaml"
+    path.write_text("steps: [")
+    with pytest.raises(RecipeError, match="broken.yaml is not YAML") as caught:
+        Recipe.read(path)
+    assert "\n" not in str(caught.value)
