@@ -1,10 +1,11 @@
-"""A small Work for method tests: a tiny model, a word tokenizer that fits it, a task and its examples."""
+"""A small Work for method tests: a tiny model, a WordPiece tokenizer that fits it, a task and its examples."""
 
 import copy
+import itertools
 from pathlib import Path
 
 import torch
-from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
 from laconic.contracts import Splits, Task, Teacher, Work
@@ -13,14 +14,20 @@ from laconic.tasks.ner import NER
 from tests.tiny import VOCABULARY, tiny
 
 TAGS = ("O", "B-A", "I-A", "B-B", "I-B")
-WORDS = [f"w{i}" for i in range(4, VOCABULARY)]
+LETTERS = "abcdefghijklm"
+SPECIAL = ("[unk]", "[pad]", "[bos]", "[eos]")  # ids as in tests/tiny.py
+SPELLING = (*LETTERS, *(f"##{letter}" for letter in LETTERS))
+PAIRS = tuple("".join(pair) for pair in itertools.permutations(LETTERS, 2))
+WORDS = PAIRS[: VOCABULARY - len(SPECIAL) - len(SPELLING)]  # of a to f first, and any letter second
+USED = [word for word in WORDS if not set(word) & set("jklm")]  # what the examples are made of
 
 
 def tokenizer() -> PreTrainedTokenizerFast:
-    """One piece a word, [eos] at the end; ids as in tests/tiny.py."""
-    words = {"[unk]": 0, "[pad]": 1, "[bos]": 2, "[eos]": 3, **{word: i for i, word in enumerate(WORDS, 4)}}
-    made = Tokenizer(models.WordLevel(words, unk_token="[unk]"))
+    """One piece a known word, letter by letter else, [eos] at the end."""
+    pieces = {piece: i for i, piece in enumerate((*SPECIAL, *SPELLING, *WORDS))}
+    made = Tokenizer(models.WordPiece(pieces, unk_token="[unk]"))
     made.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    made.decoder = decoders.WordPiece()
     made.post_processor = processors.TemplateProcessing(single="$A [eos]", special_tokens=[("[eos]", 3)])
     special = {"unk_token": "[unk]", "pad_token": "[pad]", "bos_token": "[bos]", "eos_token": "[eos]"}
     return PreTrainedTokenizerFast(tokenizer_object=made, **special, model_max_length=32)
@@ -31,11 +38,11 @@ def examples(head: str, number: int, seed: int = 0) -> list[dict]:
     generator = torch.Generator().manual_seed(seed)
     rows = []
     for i in range(number):
-        picked = torch.randint(0, len(WORDS), (3 + i % 7,), generator=generator).tolist()
+        picked = torch.randint(0, len(USED), (3 + i % 7,), generator=generator).tolist()
         if head == "tokens":
-            rows.append({"tokens": [WORDS[w] for w in picked], "tags": [("O", "B-A", "B-B")[w % 3] for w in picked]})
+            rows.append({"tokens": [USED[w] for w in picked], "tags": [("O", "B-A", "B-B")[w % 3] for w in picked]})
         else:
-            rows.append({"text": " ".join(WORDS[w] for w in picked), "label": TAGS[picked[0] % len(TAGS)]})
+            rows.append({"text": " ".join(USED[w] for w in picked), "label": TAGS[picked[0] % len(TAGS)]})
     return rows
 
 
@@ -47,18 +54,9 @@ def task(head: str) -> Task:
 def work(
     family: str = "bert", folder: Path | None = None, *, head: str = "tokens", number: int = 12, seed: int = 0
 ) -> Work:
-    """The same Work each time it is asked for; the teacher is a model of its own with the same weights."""
-    rows = examples(head, number, seed)
-    splits, model = Splits(rows, rows[: number // 2], "0" * 64), tiny(family, len(TAGS), head)
+    """The same Work each time it is asked for; the teacher is a copy of its model."""
+    rows, model = examples(head, number, seed), tiny(family, len(TAGS), head)
+    splits = Splits(rows, rows[: number // 2], "0" * 64)
     teacher = Teacher(copy.deepcopy(model), tokenizer())
-    return Work(
-        model,
-        tokenizer(),
-        task(head),
-        splits,
-        teacher,
-        seed,
-        folder or Path("unused"),
-        False,
-        lambda _: None,
-    )
+    folder = folder or Path("unused")
+    return Work(model, tokenizer(), task(head), splits, teacher, seed, folder, progress=False, log=lambda _: None)

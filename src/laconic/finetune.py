@@ -55,13 +55,11 @@ def train(
     if work_folder is None:
         log(f"{out} is already trained with these options")
         return out
-    tokenizer = load_tokenizer(model)
+    tokenizer = load_tokenizer(model, words=task == "ner")
     if task == "ner" and "casing" not in task_options:
         task_options["casing"] = _lower_cases(tokenizer) and _has_token_types(model)
     built = tasks.build(task, labels=labels, **task_options)
-    for split in ("train", "validation"):
-        for i, example in enumerate(getattr(splits, split), 1):
-            built.check(example, f"{split} record {i}")
+    splits = data.read_splits(data_source, built, seed=seed, progress=False)  # now every record is checked
     set_seed(seed)
     network = load_model(model, built)
     tokenizer.model_max_length = min(tokenizer.model_max_length, Anatomy(network).positions or LENGTH)
@@ -72,8 +70,8 @@ def train(
     return out
 
 
-def load_tokenizer(source: str | Path) -> PreTrainedTokenizerFast:
-    """The fast tokenizer of a folder or hub id."""
+def load_tokenizer(source: str | Path, *, words: bool = False) -> PreTrainedTokenizerFast:
+    """The fast tokenizer of a folder or hub id; `words` makes one that can read texts split into words."""
     if Path(source).is_dir():
         artifact.check_model_folder(Path(source))
     elif os.sep in str(source) and str(source).count("/") != 1:
@@ -84,6 +82,8 @@ def load_tokenizer(source: str | Path) -> PreTrainedTokenizerFast:
         raise ArtifactError(f"no tokenizer could be read from {str(source)!r}: {str(error).splitlines()[0]}") from None
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
         raise ArtifactError(f"the tokenizer of {str(source)!r} is not a fast one; save it with its tokenizer.json")
+    if words and getattr(tokenizer, "add_prefix_space", None) is False:  # byte-level ones read words with their space
+        return AutoTokenizer.from_pretrained(source, add_prefix_space=True)  # type: ignore[no-any-return]
     return tokenizer
 
 

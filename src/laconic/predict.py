@@ -70,7 +70,7 @@ class Loaded:
 def read(path: str | Path) -> Source:
     """The model in an artifact or a run folder, in PyTorch; raises ArtifactError for anything else."""
     path = Path(path)
-    if (path / "manifest.json").is_file():
+    if artifact.is_artifact(path):
         opened = artifact.load(path)
         return Source(opened.model, opened.tokenizer, tasks.build(**opened.manifest.task), opened.manifest.record())
     if not (path / RUN_FILE).is_file():

@@ -15,9 +15,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from laconic import artifact, data, engines, predict
-from laconic.contracts import Engine, Example, Feature
+from laconic.contracts import Engine, Example, Feature, Task
 from laconic.errors import DataError
 from laconic.measures import bits, latency, memory, quality, size
 from laconic.report.record import Curve, Report, Row, Trace
@@ -29,14 +30,22 @@ REPORT_FILE = "report.json"
 
 @dataclass(frozen=True)
 class Candidate:
-    """A model in a folder with its answers to the examples."""
+    """A model in a folder with its answers to the examples. It holds no engine, so that one can be timed alone."""
 
     name: str
     folder: Path
-    loaded: predict.Loaded
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerFast
+    task: Task
+    engine: str  # what answered
+    note: str  # why that one
     features: list[Feature]
     outputs: list[np.ndarray]
     predictions: list[Any]
+
+    def open(self, engine: str) -> Engine:
+        """The model in an engine."""
+        return engines.choose(engine)(self.model, threads=THREADS)
 
 
 def candidate(name: str, folder: Path, examples: Sequence[Example], engine: str = "auto") -> Candidate:
@@ -44,7 +53,10 @@ def candidate(name: str, folder: Path, examples: Sequence[Example], engine: str 
     loaded = predict.load(folder, engine, threads=THREADS)
     features = loaded.task.encode(examples, loaded.tokenizer, answers=False)
     outputs = loaded.outputs(features)
-    return Candidate(name, folder, loaded, features, outputs, list(loaded.task.predict(outputs, features, examples)))
+    return Candidate(
+        name, folder, loaded.model, loaded.tokenizer, loaded.task, loaded.engine.name, loaded.note, features, outputs,
+        list(loaded.task.predict(outputs, features, examples)),
+    )  # fmt: skip
 
 
 def compare(
@@ -66,7 +78,7 @@ def compare(
     """
     folder, against = Path(folder), Path(against)
     origin = predict.read(against)
-    examples = data.read_split(source, origin.task, split)
+    examples = data.read_split(source, origin.task, split, seed=int(origin.record.get("seed", 0)))
     if not examples:
         raise DataError(f"the {split} split of {source} is empty; give one with at least one example")
     before = candidate("original", against, examples, "torch")
@@ -76,57 +88,59 @@ def compare(
     rows = [
         _row(before, judged.before, examples, times, note="PyTorch, float32"),
         *_same_engine(before, after, times),
-        _row(after, judged.after, examples, times, judged=judged, note=after.loaded.note),
+        _row(after, judged.after, examples, times, judged=judged, note=after.note),
     ]
     manifest = artifact.read_manifest(folder)
     recipe = manifest.recipe or {}
     return Report(
-        task=origin.task.name, model=str(origin.record.get("model", against.name)), dataset=Path(str(source)).name,
+        task=origin.task.name, model=Path(str(origin.record.get("model", against.name))).name, dataset=Path(str(source)).name,
         recipe=str(recipe.get("name", "")), seed=int(recipe.get("seed", 0)), main=origin.task.main, rows=rows,
         split=split, examples=len(examples),
         steps=[_trace(s) for s in steps],
-        layers=size.layers(after.loaded.model, artifact.weigh(folder)),
+        layers=size.layers(after.model, stored(folder)),
         curves=_curves(history, origin.task.main), environment=environment(), commands=[command] if command else [],
     )  # fmt: skip
 
 
 def speeds(candidates: Sequence[Candidate]) -> dict[str, latency.Latency]:
     """Times of every candidate in its engine, and of the first one in the last one's engine where that differs."""
-    contestants = [_contestant(c.name, c, c.loaded.engine) for c in candidates]
-    last = candidates[-1].loaded.engine
-    if last.name != candidates[0].loaded.engine.name:
-        contestants.append(_contestant(f"original, {last.name}", candidates[0], last))
+    contestants = [contestant(c.name, c, c.engine) for c in candidates]
+    first, last = candidates[0], candidates[-1].engine
+    if last != first.engine:
+        contestants.append(contestant(f"original, {last}", first, last))
     return latency.take(contestants, threads=THREADS)
 
 
-def _contestant(name: str, one: Candidate, engine: Engine) -> latency.Contestant:
-    opened = partial(engines.choose(engine.name), one.loaded.model, threads=THREADS)
-    return latency.Contestant(name, opened, one.features, one.loaded.tokenizer.pad_token_id or 0)
+def contestant(name: str, one: Candidate, engine: str) -> latency.Contestant:
+    """A candidate in an engine, to be timed."""
+    return latency.Contestant(name, partial(one.open, engine), one.features, one.tokenizer.pad_token_id or 0)
+
+
+def stored(folder: Path) -> dict[str, int] | None:
+    """Bytes of each tensor in an artifact; None for a run folder."""
+    return {path: held for path, _, held in artifact.weigh(folder)} if artifact.is_artifact(folder) else None
 
 
 def _same_engine(before: Candidate, after: Candidate, times: dict[str, latency.Latency]) -> list[Row]:
-    name = f"original, {after.loaded.engine.name}"
+    name = f"original, {after.engine}"
     if name not in times:
         return []
-    return [Row(name=name, engine=after.loaded.engine.name, note="speed only", latency=times[name])]
+    return [Row(name=name, engine=after.engine, note="speed only", latency=times[name])]
 
 
 def _row(
     one: Candidate, score: dict[str, Any], examples: Sequence[Example], times: dict[str, latency.Latency],
     judged: quality.Quality | None = None, note: str = "",
 ) -> Row:  # fmt: skip
-    task = one.loaded.task
-    weighed = artifact.weigh(one.folder) if (one.folder / "manifest.json").is_file() else None
-    stored = {path: stored_bytes for path, _, stored_bytes in weighed} if weighed else None
-    total = size.folder_bytes(one.folder)
+    task = one.task
+    weighed = size.take(one.folder, one.model, stored(one.folder))
     return Row(
-        name=one.name, engine=one.loaded.engine.name, note=note,
-        size=size.take(one.folder, one.loaded.model, stored), score=score,
+        name=one.name, engine=one.engine, note=note, size=weighed, score=score,
         differences={task.main: judged.difference} if judged else {},
         flips=judged.flips if judged else None, token_flips=judged.token_flips if judged else None,
         latency=times.get(one.name),
-        memory=memory.take("laconic.prove:answer", str(one.folder), one.loaded.engine.name, list(examples[:64])),
-        bits=bits.take(task, one.outputs, one.features, examples, model_bytes=total),
+        memory=memory.take("laconic.prove:answer", str(one.folder), one.engine, list(examples[:64])),
+        bits=bits.take(task, one.outputs, one.features, examples, model_bytes=weighed.bytes),
     )  # fmt: skip
 
 

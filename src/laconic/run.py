@@ -71,7 +71,7 @@ def compress(
         Path(out), work.model, work.tokenizer,
         task=tasks.describe(work.task),
         recipe=recipe.record(),
-        provenance={"data": splits.digest, "model": base["model"], "source": str(origin.record.get("model", ""))},
+        provenance={"data": splits.digest, "model": base["model"], "source": Path(str(origin.record.get("model", ""))).name},
         measures={"validation": {k: v for k, v in validation.items() if isinstance(v, float)}},
         base_config=origin.model.config.to_dict(),
     )  # fmt: skip

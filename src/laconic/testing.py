@@ -1,13 +1,15 @@
 """The contract checks every method must pass, for us and for authors of plug-ins.
 
-No paper: the checks of scikit-learn's estimators, for compression. Each check takes `fresh`, which makes a new Work on the
-same tiny model every time, and raises AssertionError saying which method broke which promise.
+No paper: what scikit-learn's estimator checks are to estimators. Each check takes `fresh`, which makes the same Work on
+a tiny model every time it is called, and raises AssertionError saying which method broke which promise.
 """
 
 from __future__ import annotations
 
+import hashlib
+import types
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any, cast
@@ -22,21 +24,52 @@ from laconic.recipe import Recipe, Step
 
 Fresh = Callable[[], Work]
 
-NOTHING = {"keep": 1.0, "sparsity": 0.0, "bits": 8, "epochs": 0.0}  # option -> the value that asks for (nearly) nothing
-OTHERS: dict[str, tuple[Any, ...]] = {"where": WHERE, "bits": (3, 4), "keep": (0.75, 0.25), "sparsity": (0.3, 0.7)}
-CLOSE = {8: 0.05}  # share of the logits' spread that `bits` may move them when asked for nothing
+SMALL = {"samples": 8, "epochs": 2, "batch": 4, "learning_rate": 1e-3, "multiple": 8, "every": 1, "clip": 100.0}
+"""Option -> a value that suits a tiny model and a dozen examples."""
+
+NOTHING = {"keep": 1.0, "sparsity": 0.0, "bits": 8, "epochs": 0}
+"""Option -> the value that asks for (nearly) nothing."""
+
+OTHERS: dict[str, tuple[Any, ...]] = {
+    "where": WHERE, "optimizer": ("sgd", "adam"), "group": ("tensor", 8), "bits": (3, 5), "blocks": ([0], [1], [2]),
+    "keep": (0.75, 0.25), "sparsity": (0.3, 0.7), "tokens": (16, 40, 60), "clip": (0.01,), "patience": (1,),
+    "warmup": (0.5,), "samples": (1, 4),
+}  # fmt: skip
+"""Option -> other values worth trying, where neither its type nor half and double say them."""
+
+SHIFT = 0.1  # of the logits' standard deviation: what 8 bits a weight may move them, root mean square
+
+
+def small(kind: type[Method]) -> Method:
+    """A method with its defaults, but for options that must suit a tiny model."""
+    names = {f.name for f in fields(cast(Any, kind))}
+    return kind(**{name: value for name, value in SMALL.items() if name in names})
 
 
 def logits(work: Work) -> torch.Tensor:
     """What the model says of the training examples, padded batch by batch, as one flat vector; changes nothing."""
     was_training = work.model.training
-    work.model.eval()
+    work.model.train(False)
     features = work.task.encode(work.data.train, work.tokenizer, answers=False)
     with torch.no_grad():
         runs = batches(features, 8, work.tokenizer.pad_token_id or 0)
         said = [work.model(**model_inputs(batch, work.model.device)).logits.flatten() for _, batch in runs]
     work.model.train(was_training)
     return torch.cat(said)
+
+
+def fingerprint(method: Method, fresh: Fresh) -> str:
+    """Digest of every number and of the tokenizer that the method leaves."""
+    work = fresh()
+    torch.manual_seed(work.seed)
+    method.apply(work)
+    layers.freeze(work.model)
+    digest = hashlib.sha256(work.tokenizer.backend_tokenizer.to_str().encode())
+    for path, tensor in sorted(work.model.state_dict().items()):
+        digest.update(f"{path} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    digest.update(str(work.anatomy.shape()).encode())
+    return digest.hexdigest()
 
 
 def declared_is_done(method: Method, fresh: Fresh) -> None:
@@ -47,9 +80,7 @@ def declared_is_done(method: Method, fresh: Fresh) -> None:
     layers.freeze(work.model)
     after = effects.measure(work.model)
     for made in sorted(method.makes):
-        assert effects.grew(before, after, made), (
-            f"{method} says it makes {made}; it was {before[made]}, is {after[made]}"
-        )
+        assert effects.grew(before, after, made), f"{method} makes {made}, but {before[made]} became {after[made]}"
 
 
 def round_trip(method: Method, fresh: Fresh, folder: Path) -> None:
@@ -58,7 +89,6 @@ def round_trip(method: Method, fresh: Fresh, folder: Path) -> None:
     base = work.model.config.to_dict()
     method.apply(work)
     layers.freeze(work.model)
-    work.model.eval()
     said = logits(work)
     about: dict[str, Any] = {"task": tasks.describe(work.task), "recipe": None, "provenance": {}, "measures": {}}
     artifact.save(folder, work.model, work.tokenizer, **about, base_config=base)
@@ -68,7 +98,7 @@ def round_trip(method: Method, fresh: Fresh, folder: Path) -> None:
 
 
 def harmless_at_zero(method: Method, fresh: Fresh) -> None:
-    """Asked for nothing, the outputs stay; methods without such an option are not asked."""
+    """Asked for nothing, the outputs stay; a method without such an option, or that only trains, is not asked."""
     quiet = {f.name: NOTHING[f.name] for f in fields(cast(Any, method)) if f.name in NOTHING}
     if not quiet or not method.makes:
         return
@@ -76,65 +106,79 @@ def harmless_at_zero(method: Method, fresh: Fresh) -> None:
     before = logits(work)
     cast(Method, replace(cast(Any, method), **quiet)).apply(work)
     layers.freeze(work.model)
-    allowed = CLOSE.get(quiet.get("bits", 0), 0.0) * float(before.std())
-    moved = float((logits(work) - before).abs().max())
+    allowed = SHIFT * float(before.std()) if "bits" in quiet else 0.0
+    moved = float((logits(work) - before).square().mean().sqrt())
     assert moved <= allowed, f"{method} with {quiet} moves the logits by {moved:.3g}; at most {allowed:.3g}"
+
+
+def same_twice(method: Method, fresh: Fresh) -> None:
+    """The same step on the same model leaves the same bits."""
+    assert fingerprint(method, fresh) == fingerprint(method, fresh), f"{method} is not deterministic"
+
+
+def every_option_matters(method: Method, *models: Fresh, unseen: Collection[str] = ()) -> None:
+    """Some other value of every option changes what is left of some model; `unseen` options are left out.
+
+    Means nothing unless `same_twice` holds.
+    """
+    names = [f.name for f in fields(cast(Any, method)) if f.name not in unseen]
+    tried = {name: list(others(method, name)) for name in names}
+    for name, other in tried.items():
+        assert other, f"{type(method).__name__}: no other value of {name!r} is known; add some to testing.OTHERS"
+    for fresh in models:
+        left = fingerprint(method, fresh)
+        tried = {n: ms for n, ms in tried.items() if all(fingerprint(other, fresh) == left for other in ms)}
+        if not tried:
+            return
+    raise AssertionError(f"{type(method).__name__}: no other value changes anything of {sorted(tried)}; remove these")
 
 
 def others(method: Method, option: str) -> Iterator[Method]:
     """The method with other values of one option that its own check lets pass."""
     held = getattr(method, option)
-    hint = typing.get_type_hints(type(method))[option]
-    choices = typing.get_args(hint) if typing.get_origin(hint) is typing.Literal else OTHERS.get(option, ())
+    values: list[Any] = [*OTHERS.get(option, ()), *_literals(typing.get_type_hints(type(method))[option])]
     if isinstance(held, bool):
-        choices = (not held,)
-    elif isinstance(held, int | float) and not choices:
-        choices = (held * 2, held + 1, held / 2 if isinstance(held, float) else held // 2)
-    for value in choices:
+        values = [not held]
+    elif isinstance(held, int | float) and not values:
+        values = [held * 2, held + 1, held / 2 if isinstance(held, float) else held // 2]
+    for value in values:
         other = cast(Method, replace(cast(Any, method), **{option: value}))
         if value != held and _allowed(other):
             yield other
 
 
-def every_option_matters(method: Method, option: str, fresh: Fresh) -> None:
-    """Some other value of the option changes what the model says or what it is."""
-    work = fresh()
-    method.apply(work)
-    said, shape = logits(work), effects.measure(work.model)
-    for other in others(method, option):
-        again = fresh()
-        other.apply(again)
-        if effects.measure(again.model) != shape or not logits(again).equal(said):
-            return
-    raise AssertionError(f"{type(method).__name__}: no other value of {option!r} changes anything; remove it")
-
-
 def pairs(first: Method, second: Method, names: tuple[str, str], fresh: Fresh) -> None:
-    """An order the recipe accepts keeps what the first step made; one it refuses says which step undoes what."""
-    steps = tuple(Step(n, asdict(cast(Any, m))) for n, m in zip(names, (first, second), strict=True))
-    lost = first.makes - second.keeps
+    """An order the recipe accepts keeps what both steps made; one it refuses says which step undoes what."""
+    recipe = Recipe(tuple(Step(n, asdict(cast(Any, m))) for n, m in zip(names, (first, second), strict=True)))
+    lost = sorted(first.makes - second.keeps)
     if lost:
-        try:
-            Recipe(steps).check()
-        except RecipeError as error:
-            assert "would undo" in str(error) and min(lost) in str(error), str(error)
-            return
-        raise AssertionError(f"{names[1]} would undo {sorted(lost)} of {names[0]}, but the recipe was accepted")
-    Recipe(steps).check()
+        assert _refusal(recipe) == (
+            f"step 2 ({names[1]}) would undo what step 1 ({names[0]}) made {lost[0]}; move it before step 1"
+        )
+        return
+    recipe.check()
     work = fresh()
     start = effects.measure(work.model)
     first.apply(work)
+    middle = effects.measure(work.model)
     second.apply(work)
     layers.freeze(work.model)
     end = effects.measure(work.model)
-    for made in sorted(first.makes | second.makes):
+    for made in sorted(first.makes):
         assert effects.grew(start, end, made), (
-            f"{names[0]} then {names[1]} left no {made}: {start[made]} to {end[made]}"
+            f"{names[1]} undid what {names[0]} made {made}: {middle[made]}, {end[made]}"
+        )
+    for made in sorted(second.makes - first.makes):
+        assert effects.grew(middle, end, made), (
+            f"{names[1]} after {names[0]} made no {made}: {middle[made]}, {end[made]}"
         )
 
 
 def nothing_left_behind(method: Method, fresh: Fresh) -> None:
-    """No hooks; training mode, gradients, cache flag and attention as they were."""
+    """No hooks; gradients, cache flag, attention and training mode as they were (training itself ends in eval mode).
+
+    The hooks with which transformers records hidden states are its own and not counted.
+    """
     for training in (False, True):
         work = fresh()
         work.model.train(training)
@@ -142,7 +186,7 @@ def nothing_left_behind(method: Method, fresh: Fresh) -> None:
         method.apply(work)
         after = _state(work)
         if "training" in method.needs:
-            after["training"] = before["training"]  # training ends in evaluation mode by itself
+            before["training"] = [False]
         assert before == after, f"{type(method).__name__} leaves {after}, not {before}"
 
 
@@ -150,13 +194,26 @@ def _state(work: Work) -> dict[str, Any]:
     modules = list(work.model.modules())
     kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
     return {
-        "hooks": sum(len(getattr(m, kind)) for m in modules for kind in kinds),
+        "hooks": sum(_ours(hook) for m in modules for kind in kinds for hook in getattr(m, kind).values()),
         "training": sorted({m.training for m in modules}),
         "gradients": sum(p.grad is not None for p in work.model.parameters()),
         "cache": getattr(work.model.config, "use_cache", None),
         "attention": work.model.config._attn_implementation,
-        "grad mode": torch.is_grad_enabled(),
+        "recording gradients": torch.is_grad_enabled(),
     }
+
+
+def _ours(hook: Any) -> bool:
+    return not str(getattr(hook, "__module__", "")).startswith("transformers.")
+
+
+def _literals(hint: Any) -> list[Any]:
+    """Values that a type names: of Literal, and of a union with one."""
+    if typing.get_origin(hint) is typing.Literal:
+        return list(typing.get_args(hint))
+    if typing.get_origin(hint) in (types.UnionType, typing.Union):
+        return [value for part in typing.get_args(hint) for value in _literals(part)]
+    return []
 
 
 def _allowed(method: Method) -> bool:
@@ -165,3 +222,11 @@ def _allowed(method: Method) -> bool:
     except RecipeError:
         return False
     return True
+
+
+def _refusal(recipe: Recipe) -> str:
+    try:
+        recipe.check()
+    except RecipeError as error:
+        return str(error)
+    return "accepted"

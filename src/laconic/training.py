@@ -21,6 +21,7 @@ from transformers import (
     EarlyStoppingCallback,
     PreTrainedModel,
     PreTrainedTokenizerFast,
+    PrinterCallback,
     Trainer,
     TrainerCallback,
     TrainingArguments,
@@ -225,6 +226,7 @@ def fit(
     pieces = int(np.ceil(data.per_epoch / CHECK_STEPS))
     every = max(1, min(len(data), data.per_epoch // pieces) // options.accumulate)
     learner = _Learner(model=work.model, eval_dataset=work.data.validation, args=_arguments(work, options, every, len(data), best))
+    learner.remove_callback(PrinterCallback)  # the bar and `work.log` say what there is to say
     learner.work, learner.data, learner.options = work, data, options
     learner.objective = objective or task_objective(work.task)
     learner.add_callback(_Watch(len(data) // options.accumulate, on_step))
@@ -266,6 +268,7 @@ def _arguments(work: Work, options: Training, every: int, batches_in_all: int, b
         bf16=gpu and torch.cuda.is_bf16_supported(),
         dataloader_pin_memory=False,
         remove_unused_columns=False,
+        use_cache=getattr(work.model.config, "use_cache", False),
     )
 
 

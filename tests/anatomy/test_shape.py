@@ -71,7 +71,10 @@ def rebuild(model, base, shape):
 
 
 def check(family, head, cuts):
-    model = tiny(family, head=head)
+    check_model(tiny(family, head=head), family, cuts)
+
+
+def check_model(model, family, cuts):
     base = copy.deepcopy(model.config)
     anatomy = Anatomy(model)
     for cut in cuts:
@@ -95,6 +98,15 @@ def test_each_surgery_is_rebuilt(family, head, cut):
 @pytest.mark.parametrize(("family", "head"), ALL)
 def test_all_surgery_together_is_rebuilt(family, head):
     check(family, head, CUTS)
+
+
+def test_a_scale_that_depended_on_the_depth_stays():
+    model = tiny("gpt2", head="lm")
+    model.config.scale_attn_by_inverse_layer_idx = True
+    scaled = type(model)(model.config).eval()
+    scaled.load_state_dict(model.state_dict())
+    assert len({block.attn.scaling for block in scaled.transformer.h}) == 3
+    check_model(scaled, "gpt2", [some_blocks])
 
 
 def test_ties_are_kept_when_memory_is_given():

@@ -174,6 +174,14 @@ def test_caches_and_layer_types_follow_the_blocks():
     assert said.equal(model.generate(**inputs, max_new_tokens=4, do_sample=False, use_cache=False))
 
 
+def test_stacks_with_configs_of_their_own_say_their_own_depth():
+    model = tiny("t5", head="lm")
+    anatomy = Anatomy(model)
+    anatomy.remove_blocks(anatomy.stacks[1], [0])
+    assert (model.config.num_layers, model.config.num_decoder_layers) == (3, 1)
+    assert (model.encoder.config.num_layers, model.decoder.config.num_layers) == (3, 1)
+
+
 @pytest.mark.parametrize(("family", "head"), ALL)
 def test_keeping_words_keeps_what_is_said_of_them(family, head):
     model = tiny(family, head=head)

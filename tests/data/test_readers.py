@@ -61,6 +61,11 @@ def test_csv(folder, examples, end, bom, quoting):
     assert read(written(folder, "a.csv", bom + out.getvalue()), "classify") == examples
 
 
+def test_a_csv_record_of_several_lines_is_at_its_first(folder):
+    path = written(folder, "a.csv", 'text,label\n"a\nb",x\n\nc,y\n')
+    assert [line for line, _ in readers.read(path)] == [2, 5]
+
+
 @given(st.lists(st.fixed_dictionaries({"text": LINE, "label": LINE}), min_size=1, max_size=5), END, BOM)
 def test_tsv_of_a_csv_writer(folder, examples, end, bom):
     out = io.StringIO(newline="")

@@ -33,7 +33,6 @@ def _bert() -> Tokenizer:
         TEXT, trainers.WordPieceTrainer(show_progress=False, vocab_size=400, special_tokens=special)
     )
     backend.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
-    backend.enable_padding(pad_id=0, pad_token="[PAD]")
     return backend
 
 
@@ -150,3 +149,27 @@ def build(kind: str) -> PreTrainedTokenizerFast:
     makers = {"bert": _bert, "gpt": _gpt, "roberta": _roberta, "llama": _llama, "clip": _clip}
     backend = makers[kind]() if kind in makers else _t5(fallback=kind == "t5_bytes")
     return PreTrainedTokenizerFast(tokenizer_object=backend, model_max_length=512, **NAMED[kind])
+
+
+@functools.cache
+def turned(kind: str) -> PreTrainedTokenizerFast:
+    """The tokenizer of `kind` with its pieces numbered backwards, padding and truncating on the left."""
+    data = json.loads(build(kind).backend_tokenizer.to_str())
+    model, last = data["model"], len(data["model"]["vocab"]) - 1
+    if model["type"] == "Unigram":
+        model["vocab"], model["unk_id"] = model["vocab"][::-1], last - model["unk_id"]
+        new = {piece: i for i, (piece, _) in enumerate(model["vocab"])}
+    else:
+        model["vocab"] = new = {piece: last - i for piece, i in model["vocab"].items()}
+    for token in data["added_tokens"]:
+        token["id"] = new.get(token["content"], token["id"])
+    data["added_tokens"].sort(key=lambda token: token["id"])
+    ends = data["post_processor"] or {}
+    for end in ends.get("processors", [ends]):
+        end.update({key: [end[key][0], new[end[key][0]]] for key in ("cls", "sep") if key in end})
+        for special in end.get("special_tokens", {}).values():
+            special["ids"] = [new[piece] for piece in special["tokens"]]
+    data["padding"] = None
+    sides = {"padding_side": "left", "truncation_side": "left"}
+    backend = Tokenizer.from_str(json.dumps(data))
+    return PreTrainedTokenizerFast(tokenizer_object=backend, model_max_length=512, **sides, **NAMED[kind])

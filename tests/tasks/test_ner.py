@@ -90,8 +90,17 @@ def test_entity_f1_is_seqevals(rows):
 def test_bits_of_an_even_guess_are_log2_of_the_tags():
     example = {"tokens": ["a", "b"], "tags": ["O", "B-LOC"]}
     even = np.zeros((2, 5), dtype=np.float32)
-    assert NER(TAGS).bits([even], [{}], [example]) == pytest.approx(2 * np.log2(5))
-    assert NER(TAGS).bits([even[:1]], [{}], [example]) == pytest.approx(2 * np.log2(5))
+    assert NER(TAGS).bits([even], [{"words": [0, 1]}], [example]) == pytest.approx(2 * np.log2(5))
+    assert NER(TAGS).bits([even[:1]], [{"words": [1]}], [example]) == pytest.approx(2 * np.log2(5))
+
+
+def test_a_word_without_pieces_shifts_nothing():
+    example = {"tokens": ["in", " ", "york"], "tags": ["O", "O", "B-LOC"]}
+    (feature,) = NER(TAGS).encode([example], tokenizer(), answers=True)
+    assert feature["words"] == [0, 2]
+    assert feature["labels"] == [0, 1]
+    output = np.eye(5, dtype=np.float32)[[0, 1]]
+    assert NER(TAGS).predict([output], [feature], [example]) == [["O", "O", "B-LOC"]]
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from laconic.artifact.manifest import plain_name
 from laconic.errors import ArtifactError
 
 LARGEST = 1 << 28  # bytes unpacked; a vocabulary of a million pieces needs a tenth
-LEFT_OUT = frozenset({"auto_map", "name_or_path", "_name_or_path"})  # code and paths
+LEFT_OUT = frozenset({"auto_map", "name_or_path", "_name_or_path", "is_local", "local_files_only"})  # code and places
 FORM = {"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "lc": 4, "lp": 0, "pb": 0}  # tuned to text
 
 

@@ -4,7 +4,6 @@ No paper: Typer.
 """
 
 import errno
-import logging
 import os
 import sys
 import warnings
@@ -32,7 +31,8 @@ def main() -> None:
     """Run a command; what we know how to explain is one line on stderr."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     warnings.filterwarnings("ignore", module="transformers")
-    logging.getLogger("transformers").setLevel(logging.ERROR)
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     try:
         app()
     except LaconicError as error:

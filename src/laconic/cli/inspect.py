@@ -17,13 +17,11 @@ def command(
     as_json: Annotated[bool, typer.Option("--json", help="Print the layers as JSON.")] = False,
 ) -> None:
     """Show FOLDER's layers: kind, parameters, multiply-accumulates per token, stored bytes and bits per parameter."""
-    from laconic import artifact, predict
+    from laconic import predict, prove
     from laconic.measures import size
 
     source = predict.read(folder)
-    stored = None
-    if (folder / "manifest.json").is_file():
-        stored = {path: held for path, _, held in artifact.weigh(folder)}
+    stored = prove.stored(folder)
     layers = size.layers(source.model, stored)
     whole = size.take(folder, source.model, stored)
     if as_json:

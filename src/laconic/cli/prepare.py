@@ -23,7 +23,7 @@ def command(
     """Read DATA (jsonl, csv, tsv, conll, parquet), split it where it is not, and say what is wrong with it."""
     from laconic.data.prepare import prepare
 
-    findings = prepare(data, task, out, model=model, seed=seed)
+    findings = prepare(data, task, out, model=model, seed=seed, progress=not as_json)
     if as_json:
         give([asdict(f) for f in findings])
     rows = [[f.level, f.check, f.split or "", "" if f.record is None else str(f.record), f.message] for f in findings]

@@ -18,13 +18,18 @@ from transformers import PreTrainedModel
 from laconic import layers, training
 from laconic.anatomy import Anatomy
 from laconic.contracts import PROPERTIES, Sketch, Work
+from laconic.data.variants import variants
 from laconic.errors import RecipeError
 from laconic.teacher import Live, Recorded, Said, ask, layer_map, run
 
 
 @dataclass(frozen=True)
 class Distill:
-    """`logits`, `hidden`, `attention` and `labels` are the weights of the parts of the loss; 0 leaves a part out."""
+    """`logits`, `hidden`, `attention` and `labels` are the weights of the parts of the loss; 0 leaves a part out.
+
+    With `variants`, the student also hears what the teacher says of so many variants of each text, and an epoch is that
+    much longer.
+    """
 
     epochs: float = 4
     learning_rate: float = 3e-4
@@ -34,6 +39,7 @@ class Distill:
     attention: float = 0.0
     labels: float = 0.0
     temperature: float = 2.0
+    variants: int = 0
     optimizer: str = "adamw"
     weight_decay: float = 0.01
     warmup: float = 0.06
@@ -51,6 +57,10 @@ class Distill:
                 raise RecipeError(f"{name} is {value}; a part of the loss weighs 0 or more")
         if not any(parts.values()):
             raise RecipeError("every part of the loss weighs 0; give logits, hidden, attention or labels a weight")
+        if self.variants < 0 or (self.variants and self.labels):
+            raise RecipeError(
+                f"variants is {self.variants} and labels {self.labels}; variants are 0 or more, and have no labels to learn"
+            )
         if self.temperature <= 0:
             raise RecipeError(f"temperature is {self.temperature}; give a number above 0")
         self._training().check()
@@ -77,8 +87,9 @@ class Distill:
                 for m in (work.model, teacher.model):
                     m.set_attn_implementation("eager")
             teacher.model.eval()
-            said, heard = ask(teacher, work.task, work.data.train, *counts, work.folder / "teacher", **wanted)
-            features = work.task.encode(work.data.train, work.tokenizer, answers=True)
+            examples = [*work.data.train, *variants(work.data.train, self.variants, work.seed)]
+            said, heard = ask(teacher, work.task, examples, *counts, work.folder / "teacher", **wanted)
+            features = work.task.encode(examples, work.tokenizer, answers=True)
             alike = [len(f["input_ids"]) == len(h["input_ids"]) for f, h in zip(features, heard, strict=True)]
             objective = self._objective(work, said, alike, layer_map(counts[0], counts[0]))
             training.fit(work, self._training(), objective=objective, features=features)

@@ -39,15 +39,11 @@ class Classify:
         for key in ("text", "label"):
             if key not in example:
                 raise DataError(f"{where}: no field {key!r}; a classification record holds 'text' and 'label'")
-        for label in self._of(example):
+        if isinstance(example["label"], list) and not self.multiple:
+            raise DataError(f"{where}: the label {example['label']!r} is a list; set multiple, or give one label")
+        for label in _of(example):
             if label not in self.labels:
                 raise DataError(f"{where}: label {label!r} was never seen in training; known: {', '.join(self.labels)}")
-
-    def _of(self, example: Example) -> list[str]:
-        label = example["label"]
-        if isinstance(label, list) and not self.multiple:
-            raise DataError(f"the label {label!r} is a list; set the task option multiple, or give one label")
-        return list(label) if isinstance(label, list) else [label]
 
     def texts(self, example: Example) -> list[str]:
         """The text."""
@@ -64,7 +60,7 @@ class Classify:
         for i, example in enumerate(examples):
             feature = {"input_ids": encoded["input_ids"][i], "attention_mask": encoded["attention_mask"][i]}
             if answers:
-                chosen = {self.labels.index(label) for label in self._of(example)}
+                chosen = {self.labels.index(label) for label in _of(example)}
                 feature["labels"] = [int(k in chosen) for k in range(len(self.labels))] if self.multiple else [*chosen]
             features.append(feature)
         return features
@@ -131,3 +127,8 @@ class Classify:
     def show(self, prediction: Any, example: Example) -> dict[str, Any]:
         """The text and its label or labels."""
         return {"text": example["text"], "labels" if self.multiple else "label": prediction}
+
+
+def _of(example: Example) -> list[str]:
+    label = example["label"]
+    return list(label) if isinstance(label, list) else [label]

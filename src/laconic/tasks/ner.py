@@ -70,7 +70,10 @@ class NER:
         return {"tokens": WORD.findall(text) or [text]}
 
     def encode(self, examples: Sequence[Example], tokenizer: PreTrainedTokenizerFast, *, answers: bool) -> list[Feature]:
-        """Pieces of each example's words; `slots` are the positions of first pieces. Words past the limit have none."""
+        """Pieces of each example's words; `slots` are the positions of first pieces, `words` the words they begin.
+
+        Words past the limit, and words the tokenizer has no piece for, have no slot.
+        """
         known = {tag: i for i, tag in enumerate(self.labels)}
         encoded = tokenizer(
             [e["tokens"] for e in examples], is_split_into_words=True, truncation=True, return_token_type_ids=False
@@ -82,7 +85,7 @@ class NER:
             feature = {"input_ids": encoded["input_ids"][i], "attention_mask": encoded["attention_mask"][i]}
             if self.casing:
                 feature["token_type_ids"] = [0 if w is None else shape(example["tokens"][w]) for w in words]
-            feature["slots"] = slots
+            feature |= {"slots": slots, "words": [words[p] for p in slots]}
             if answers:
                 feature["labels"] = [known[example["tags"][words[p]]] for p in slots]
             features.append(feature)
@@ -95,11 +98,13 @@ class NER:
     def predict(
         self, outputs: Sequence[np.ndarray], features: Sequence[Feature], examples: Sequence[Example]
     ) -> list[list[str]]:
-        """Tags of every word; words that were cut off are O."""
+        """Tags of every word; words without a slot are O."""
         rows = []
-        for output, example in zip(outputs, examples, strict=True):
-            tags = [self.labels[i] for i in best_path(output, self.labels)]
-            rows.append(tags + ["O"] * (len(example["tokens"]) - len(tags)))
+        for output, feature, example in zip(outputs, features, examples, strict=True):
+            tags = ["O"] * len(example["tokens"])
+            for word, label in zip(feature["words"], best_path(output, self.labels), strict=True):
+                tags[word] = self.labels[label]
+            rows.append(tags)
         return rows
 
     def score(self, predictions: Sequence[list[str]], examples: Sequence[Example]) -> dict[str, Any]:
@@ -139,14 +144,14 @@ class NER:
         return 2 * summed[..., 0] / np.maximum(summed[..., 1] + summed[..., 2], 1)
 
     def bits(self, outputs: Sequence[np.ndarray], features: Sequence[Feature], examples: Sequence[Example]) -> float:
-        """Bits of the tags under the softmax; a word that was cut off costs log2 of the number of tags."""
+        """Bits of the tags under the softmax; a word without a slot costs log2 of the number of tags."""
         known = {tag: i for i, tag in enumerate(self.labels)}
         total = 0.0
-        for output, example in zip(outputs, examples, strict=True):
-            gold = [known[tag] for tag in example["tags"]]
-            logs = log_softmax(output)  # (words, labels)
-            total -= float(logs[np.arange(len(logs)), gold[: len(logs)]].sum()) / np.log(2)
-            total += (len(gold) - len(logs)) * float(np.log2(len(self.labels)))
+        for output, feature, example in zip(outputs, features, examples, strict=True):
+            gold = [known[example["tags"][word]] for word in feature["words"]]
+            logs = log_softmax(output)  # (slots, labels)
+            total -= float(logs[np.arange(len(logs)), gold].sum() / np.log(2))
+            total += (len(example["tags"]) - len(gold)) * float(np.log2(len(self.labels)))
         return total
 
     def show(self, prediction: list[str], example: Example) -> dict[str, Any]:

@@ -1,0 +1,78 @@
+"""Every method in methods/ keeps the contract, on tiny models; there is no list to extend."""
+
+import itertools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from laconic import methods, testing
+from laconic.contracts import NEEDS, PROPERTIES, Work
+from tests.workshop import work
+
+NAMES = methods.names()
+METHODS = {name: testing.small(methods.kind(name)) for name in NAMES}
+MAKERS = [name for name in NAMES if METHODS[name].makes]
+TRAINERS = [name for name in NAMES if "training" in METHODS[name].needs]
+FAMILIES = ("bert", "roberta", "distilbert", "gpt2", "llama", "t5")
+WITHOUT = {("positions", "llama"), ("positions", "t5")}  # their positions are not learned
+UNSEEN = {name: ["patience"] for name in TRAINERS}  # ends training early, for which 2 epochs are too few
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> Callable[[], Work]:
+    return maker("bert", tmp_path)
+
+
+def maker(family: str, folder: Path) -> Callable[[], Work]:
+    counter: Iterator[int] = itertools.count()
+    return lambda: work(family, folder / str(next(counter)))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_declarations_are_known_words(name):
+    method = METHODS[name]
+    assert method.needs <= NEEDS
+    assert method.makes | method.keeps <= PROPERTIES
+    method.check()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("name", NAMES)
+def test_round_trip(name, family, tmp_path):
+    if (name, family) not in WITHOUT and (name not in TRAINERS or family == "bert"):
+        testing.round_trip(METHODS[name], maker(family, tmp_path), tmp_path / "artifact")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("name", MAKERS)
+def test_declared_is_done(name, family, tmp_path):
+    if name not in TRAINERS or family == "bert":
+        testing.declared_is_done(METHODS[name], maker(family, tmp_path))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("name", MAKERS)
+def test_harmless_at_zero(name, family, tmp_path):
+    testing.harmless_at_zero(METHODS[name], maker(family, tmp_path))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_same_twice(name, fresh):
+    testing.same_twice(METHODS[name], fresh)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_option_matters(name, fresh, tmp_path):
+    testing.every_option_matters(METHODS[name], fresh, maker("gpt2", tmp_path / "gpt2"), unseen=UNSEEN.get(name, ()))
+
+
+@pytest.mark.parametrize("second", MAKERS)
+@pytest.mark.parametrize("first", MAKERS)
+def test_pairs(first, second, fresh):
+    testing.pairs(METHODS[first], METHODS[second], (first, second), fresh)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nothing_left_behind(name, fresh):
+    testing.nothing_left_behind(METHODS[name], fresh)

@@ -1,0 +1,138 @@
+"""The road from a checkpoint to an artifact: resumable, deterministic, verified."""
+
+import json
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+import laconic
+from laconic import artifact, methods, predict, run
+from laconic.contracts import PROPERTIES
+from laconic.errors import ArtifactError, DataError, EffectError
+from laconic.methods.distill import Distill
+from laconic.recipe import Recipe
+from tests import road
+
+FILES = ("manifest.json", "config.json", "weights.safetensors", "tokenizer.json.xz")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    base = tmp_path_factory.mktemp("road")
+    options = laconic.Training(epochs=4, learning_rate=3e-3, batch=4)
+    source = road.dataset(base / "data")
+    return laconic.train(road.checkpoint(base / "encoder"), "ner", source, base / "run", options=options, progress=False)
+
+
+def compress(trained, tmp_path, name="out", steps="steps", **more):
+    recipe = road.recipe(tmp_path / "road.yaml")
+    return laconic.compress(trained, recipe, tmp_path / name, steps=tmp_path / steps, progress=False, log=more.pop("log", str))
+
+
+def bytes_of(folder):
+    return [(folder / name).read_bytes() for name in FILES]
+
+
+def test_what_is_loaded_answers_as_what_was_measured(trained, tmp_path):
+    result = compress(trained, tmp_path)
+    loaded = laconic.load(result.folder, engine="torch")
+    validation = [json.loads(line) for line in (trained.parent / "data" / "validation.jsonl").read_text().splitlines()]
+    score = loaded.task.score(loaded.answer(validation), validation)
+    assert score["entity_f1"] == result.validation["entity_f1"]
+    assert loaded.model.config.num_hidden_layers == 2
+    assert loaded.predict(["ab ba"])[0]["tokens"] == ["ab", "ba"]
+
+
+def test_two_runs_write_the_same_bytes(trained, tmp_path):
+    assert bytes_of(compress(trained, tmp_path, "a", "s1").folder) == bytes_of(compress(trained, tmp_path, "b", "s2").folder)
+
+
+@pytest.mark.parametrize("point", ["vocabulary", "rtn", "distill"])
+def test_a_run_that_breaks_goes_on_and_writes_the_same_bytes(trained, tmp_path, monkeypatch, point):
+    whole = bytes_of(compress(trained, tmp_path, "whole", "s1").folder)
+    kind = methods.kind(point)
+    apply = kind.apply
+
+    def breaks(self, work):
+        apply(self, work)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(kind, "apply", breaks)
+    with pytest.raises(KeyboardInterrupt):
+        compress(trained, tmp_path, "broken", "s2")
+    assert not (tmp_path / "broken").exists()
+    monkeypatch.setattr(kind, "apply", apply)
+    said = []
+    assert bytes_of(compress(trained, tmp_path, "broken", "s2", log=said.append).folder) == whole
+    before = [step.method for step in Recipe.read(tmp_path / "road.yaml").steps].index(point)
+    assert sum("taken up" in line for line in said) == before
+
+
+def test_recipes_that_begin_alike_share_steps(trained, tmp_path):
+    compress(trained, tmp_path, "a")
+    said = []
+    changed = Recipe.read(tmp_path / "road.yaml").override(["4.bits=8"])
+    laconic.compress(trained, changed, tmp_path / "b", steps=tmp_path / "steps", progress=False, log=said.append)
+    assert sum("taken up" in line for line in said) == 3
+
+
+@dataclass(frozen=True)
+class Nothing(Distill):
+    """Says it makes the model sparse, and does nothing."""
+
+    makes = frozenset({"sparse"})
+    keeps = PROPERTIES
+
+    def apply(self, work):
+        """Nothing."""
+
+
+def test_a_claim_that_did_not_come_true_is_an_error(trained, tmp_path, monkeypatch):
+    monkeypatch.setattr(methods, "kind", lambda name: Nothing)
+    with pytest.raises(EffectError, match="says it makes the model sparse"):
+        laconic.compress(trained, Recipe.parse({"steps": ["distill"]}), tmp_path / "x", steps=tmp_path / "s", log=str)
+    assert not (tmp_path / "x").exists()
+
+
+def test_the_plan_shrinks_and_bounds_the_artifact(trained, tmp_path):
+    recipe = Recipe.read(road.recipe(tmp_path / "road.yaml"))
+    rows = run.plan(trained, recipe)
+    sizes = [row["bytes"] for row in rows]
+    assert sizes == sorted(sizes, reverse=True)
+    weights = sum(held for _, _, held in artifact.weigh(compress(trained, tmp_path).folder))
+    assert weights < 1.5 * sizes[-1]
+
+
+def test_a_target_that_is_not_ours_is_left_alone(trained, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.txt").write_text("ten years of work")
+    with pytest.raises(ArtifactError, match="out"):
+        compress(trained, tmp_path)
+    assert (tmp_path / "out" / "thesis.txt").read_text() == "ten years of work"
+
+
+def test_training_again_is_done_and_other_options_are_refused(trained):
+    base = trained.parent
+    options = laconic.Training(epochs=4, learning_rate=3e-3, batch=4)
+    said = []
+    laconic.train(base / "encoder", "ner", base / "data", trained, options=options, log=said.append)
+    assert "already trained" in said[0]
+    with pytest.raises(DataError, match="another run"):
+        laconic.train(base / "encoder", "ner", base / "data", trained, log=said.append)
+
+
+def test_a_folder_that_is_neither_is_named(tmp_path):
+    with pytest.raises(ArtifactError, match="neither an artifact"):
+        predict.read(tmp_path)
+
+
+def test_engines_give_the_same_labels(trained, tmp_path):
+    pytest.importorskip("onnxruntime")
+    folder = compress(trained, tmp_path).folder
+    texts = ["ab ba ac", "cd dc", "ef"]
+    torch_model, fast = laconic.load(folder, engine="torch"), laconic.load(folder, engine="onnxruntime")
+    features = torch_model.task.encode([torch_model.task.parse(t) for t in texts], torch_model.tokenizer, answers=False)
+    for a, b in zip(torch_model.outputs(features), fast.outputs(features), strict=True):
+        assert np.abs(a - b).max() < 0.1 * np.abs(a).max()
+    assert laconic.load(folder).engine.name == "onnxruntime"

@@ -1,0 +1,100 @@
+"""Training repeats bit for bit, goes on after a kill bit for bit, and keeps what is best."""
+
+import pytest
+import torch
+
+from laconic import training
+from laconic.errors import RecipeError
+from laconic.training import Training, fit
+from tests.workshop import work
+
+OPTIONS = Training(epochs=3, learning_rate=1e-3, batch=4)
+
+
+class Killed(Exception):
+    """Stands for a SIGKILL."""
+
+
+def weights(one):
+    return {name: tensor.clone() for name, tensor in one.model.state_dict().items()}
+
+
+def same(a, b):
+    return all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_does_not(tmp_path):
+    first, again, other = work(folder=tmp_path / "1"), work(folder=tmp_path / "2"), work(folder=tmp_path / "3")
+    other.seed = 1
+    start = weights(first)
+    for one in (first, again, other):
+        fit(one, OPTIONS)
+    assert same(weights(first), weights(again))
+    assert not same(weights(first), weights(other))
+    assert not same(weights(first), start)
+
+
+@pytest.mark.parametrize("moment", [1, 4, 7])
+def test_a_killed_run_ends_as_an_unbroken_one(tmp_path, moment):
+    unbroken = work(folder=tmp_path / "unbroken")
+    rows = fit(unbroken, OPTIONS)
+
+    def kill(step, _):
+        if step == moment:
+            raise Killed
+
+    with pytest.raises(Killed):
+        fit(work(folder=tmp_path / "killed"), OPTIONS, on_step=kill)
+    resumed, seen = work(folder=tmp_path / "killed"), []
+    again = fit(resumed, OPTIONS, on_step=lambda step, _: seen.append(step))
+    assert same(weights(unbroken), weights(resumed))
+    assert [r.get("loss") for r in rows] == [r.get("loss") for r in again]
+    assert min(seen) == moment // 3 * 3  # an epoch has 3 steps, and each ends with a checkpoint
+
+
+def test_a_half_written_checkpoint_is_not_used(tmp_path):
+    (tmp_path / "checkpoint-3").mkdir(parents=True)
+    (tmp_path / "checkpoint-3" / "model.safetensors").write_bytes(b"half")
+    assert training.last_checkpoint(tmp_path) is None
+    assert not (tmp_path / "checkpoint-3").exists()
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
+def test_every_optimizer_lowers_the_loss(tmp_path, name):
+    one = work(folder=tmp_path)
+    rate = 0.05 if name == "sgd" else 2e-3
+    rows = fit(one, Training(epochs=6, learning_rate=rate, batch=4, optimizer=name))
+    losses = [row["loss"] for row in rows if "loss" in row]
+    assert losses[-1] < 0.9 * losses[0]
+
+
+def test_weight_decay_is_for_matrices_only():
+    one = work()
+    decayed, plain = training.optimizer(one.model, Training(weight_decay=0.5)).param_groups
+    assert decayed["weight_decay"] == 0.5
+    assert plain["weight_decay"] == 0.0
+    assert all(p.ndim > 1 for p in decayed["params"])
+    assert all(p.ndim == 1 for p in plain["params"])
+
+
+def test_training_stops_early_without_gain(tmp_path):
+    rows = fit(work(folder=tmp_path), Training(epochs=20, learning_rate=1e-12, batch=4, patience=1))
+    assert max(row["step"] for row in rows) < 20 * 3
+
+
+@pytest.mark.parametrize(
+    "options", [{"optimizer": "adamm"}, {"epochs": 0}, {"learning_rate": -1.0}, {"warmup": 1.0}, {"patience": 0}]
+)
+def test_refusals_name_the_option(options):
+    with pytest.raises(RecipeError, match=next(iter(options))):
+        Training(**options).check()
+
+
+def test_outputs_come_in_the_order_of_the_examples():
+    one = work()
+    features = one.task.encode(one.data.train, one.tokenizer, answers=False)
+    together = training.outputs(one.model, features, 1, batch=5)
+    for feature, output in zip(features, together, strict=True):
+        (alone,) = training.outputs(one.model, [feature], 1)
+        assert output.shape == (len(feature["slots"]), 5)
+        torch.testing.assert_close(torch.tensor(output), torch.tensor(alone), atol=1e-5, rtol=1e-5)
