@@ -24,10 +24,14 @@ TRAINING = {
 def main() -> None:
     """Train, compress, judge on test, time, write the page."""
     rows = [row for name in TRAINING for row in dataset(name)]
-    table = [["data", "model", "bytes", "times smaller", "accuracy", "difference (95%)", "x PyTorch, 1", "x PyTorch, 32"]]
+    table = [
+        ["data", "model", "bytes", "times smaller", "accuracy", "difference (95%)", "x PyTorch, 1", "x PyTorch, 32"]
+    ]
     for row in rows:
         change = f"{row['difference']:+.4f} [{row['low']:+.4f}, {row['high']:+.4f}]"
-        table.append([row["dataset"], row["name"], f"{row['bytes']:,}", f"{row['times_smaller']:.1f}", f"{row['score']:.4f}"])
+        table.append(
+            [row["dataset"], row["name"], f"{row['bytes']:,}", f"{row['times_smaller']:.1f}", f"{row['score']:.4f}"]
+        )
         table[-1] += [change, f"{row['speedup_batch1']:.1f}", f"{row['speedup_batch32']:.1f}"]
     remark = f"Accuracy on test, read once; the recipe is `{RECIPE}`, from {MODEL}."
     record.write("classification", rows, [("Models", remark, table)])

@@ -48,11 +48,15 @@ def main() -> None:
     judged = judge(folders, examples)
     times = speeds(judged, base / "peer")
     weighed = sizes.compare(judged["original"].model, base / "peer")
-    rows = rows_of(judged, times, examples) + [PUBLISHED]
+    rows = [*rows_of(judged, times, examples), PUBLISHED]
     rows += [{"name": f"size: {k}", "tool": k, "bytes": v} for k, v in weighed.items()]
-    rows.append({"name": PEER, "tool": "onnxruntime", "bytes": weighed["ONNX Runtime int8"], **speed(times[PEER], times)})
+    rows.append(
+        {"name": PEER, "tool": "onnxruntime", "bytes": weighed["ONNX Runtime int8"], **speed(times[PEER], times)}
+    )
     rows.append({"name": OURS, "tool": "laconic", "engine": "onnxruntime", **speed(times[OURS], times)})
-    record.write("conll2003", [{"model": MODEL, "dataset": DATASET, **row} for row in rows], pages(rows, judged, examples))
+    record.write(
+        "conll2003", [{"model": MODEL, "dataset": DATASET, **row} for row in rows], pages(rows, judged, examples)
+    )
 
 
 def judge(folders: dict[str, Path], examples: list[Example]) -> dict[str, prove.Candidate]:
@@ -75,6 +79,7 @@ def speeds(judged: dict[str, prove.Candidate], peer: Path) -> dict[str, latency.
 
 
 def speed(one: latency.Latency, times: dict[str, latency.Latency]) -> dict[str, float]:
+    """Times of one as flat figures, against PyTorch and against the peer."""
     torch_times = times["original"]
     return {
         "p50_seconds": one.p50_seconds,
@@ -128,7 +133,10 @@ def pages(
         if "micro_f1" in row:
             cells = [row["name"], f"{row['bytes']:,}", f"{row['micro_f1']:.4f}", f"{row['macro_f1']:.4f}"]
             if "entity_f1" in row:
-                cells += [f"{row['entity_f1']:.4f}", f"{row['difference']:+.4f} [{row['low']:+.4f}, {row['high']:+.4f}]"]
+                cells += [
+                    f"{row['entity_f1']:.4f}",
+                    f"{row['difference']:+.4f} [{row['low']:+.4f}, {row['high']:+.4f}]",
+                ]
                 cells.append(f"{row['flipped_words']:.2%}")
             models.append(cells + [""] * (7 - len(cells)))
         if "p50_seconds" in row:
@@ -137,7 +145,9 @@ def pages(
             speed[-1] += [f"{row[f'speedup_batch{b}_vs_ort_int8']:.2f}" for b in (1, 32)]
         if row["name"].startswith("size: "):
             weighed.append([row["tool"], f"{row['bytes']:,}"])
-    weighed += [[f"laconic {row['name']}", f"{row['bytes']:,}"] for row in rows if row["tool"] == "laconic" and "bytes" in row]
+    weighed += [
+        [f"laconic {row['name']}", f"{row['bytes']:,}"] for row in rows if row["tool"] == "laconic" and "bytes" in row
+    ]
     tables = [
         ("Models", "Per token over nine tags (micro, macro) and per entity, on test, read once.", models),
         ("Speed", "Real test sentences, two threads, one run, medians of seven rounds.", speed),

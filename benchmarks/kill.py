@@ -1,4 +1,4 @@
-"""SIGKILL at random moments of `laconic compress`, each followed by the same command: the artifact's bytes must not change.
+"""SIGKILL at random moments of `laconic compress`, each followed by the same command: the bytes must not change.
 
 No paper: fault injection. `python -m benchmarks.kill [--kills 10]`
 """
@@ -61,7 +61,9 @@ def main() -> None:
         print(row, flush=True)
         shutil.rmtree(steps_of(out))
     header = [["kill", "after, s", "steps done by then", "same bytes", "half-written folder"]]
-    table = [[r["name"], f"{r['seconds']}", str(r["steps_done"]), str(r["identical"]), str(r["half_written"])] for r in rows]
+    table = [
+        [r["name"], f"{r['seconds']}", str(r["steps_done"]), str(r["identical"]), str(r["half_written"])] for r in rows
+    ]
     remark = f"An unbroken run takes {whole:.0f} s; its artifact is the one that all others must equal, byte for byte."
     record.write("kill", rows, [("SIGKILL and again", remark, header + table)])
     sys.exit(0 if all(r["identical"] and not r["half_written"] for r in rows) else 1)

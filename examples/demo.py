@@ -32,7 +32,9 @@ def main() -> None:
     report.write(result.folder / "report.json")
     page.write(report, result.folder / "report.html")
     terminal.show(report, people)
-    for record in laconic.load(result.folder).predict(["My parcel still has not arrived", "I was charged twice this month"]):
+    for record in laconic.load(result.folder).predict(
+        ["My parcel still has not arrived", "I was charged twice this month"]
+    ):
         say(f"{record['text']} -> {record['label']}")
     say(f"the page: {result.folder / 'report.html'}")
 

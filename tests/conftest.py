@@ -1,4 +1,4 @@
-"""Every test runs on one thread, so that numbers repeat and cores are not fought over; a slow machine fails no property."""
+"""Every test runs on one thread, so that numbers repeat; a slow machine fails no property."""
 
 import torch
 from hypothesis import settings

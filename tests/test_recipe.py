@@ -1,5 +1,7 @@
 """The recipe parser: what it takes, what it refuses, and the words it refuses with."""
 
+import contextlib
+
 import pytest
 import yaml
 from hypothesis import given
@@ -19,11 +21,8 @@ json_values = st.recursive(
 @given(json_values)
 def test_anything_parses_or_is_refused_in_our_words(value):
     for record in (value, {"steps": value}, {"steps": [value]}, {"steps": [{"rtn": value}]}):
-        try:
+        with contextlib.suppress(RecipeError):  # any other error is a failure
             recipe = Recipe.parse(record)
-        except RecipeError as error:
-            assert str(error)
-        else:
             assert Recipe.parse(recipe.record()) == recipe
 
 
@@ -102,6 +101,6 @@ def test_a_missing_file_names_the_built_in_recipes(tmp_path):
 def test_broken_yaml_is_one_line(tmp_path):
     path = tmp_path / "broken.yaml"
     path.write_text("steps: [")
-    with pytest.raises(RecipeError, match="broken.yaml is not YAML") as caught:
+    with pytest.raises(RecipeError, match=r"broken\.yaml is not YAML") as caught:
         Recipe.read(path)
     assert "\n" not in str(caught.value)

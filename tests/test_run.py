@@ -22,12 +22,16 @@ def trained(tmp_path_factory):
     base = tmp_path_factory.mktemp("road")
     options = laconic.Training(epochs=4, learning_rate=3e-3, batch=4)
     source = road.dataset(base / "data")
-    return laconic.train(road.checkpoint(base / "encoder"), "ner", source, base / "run", options=options, progress=False)
+    return laconic.train(
+        road.checkpoint(base / "encoder"), "ner", source, base / "run", options=options, progress=False
+    )
 
 
 def compress(trained, tmp_path, name="out", steps="steps", **more):
     recipe = road.recipe(tmp_path / "road.yaml")
-    return laconic.compress(trained, recipe, tmp_path / name, steps=tmp_path / steps, progress=False, log=more.pop("log", str))
+    return laconic.compress(
+        trained, recipe, tmp_path / name, steps=tmp_path / steps, progress=False, log=more.pop("log", str)
+    )
 
 
 def bytes_of(folder):
@@ -45,7 +49,9 @@ def test_what_is_loaded_answers_as_what_was_measured(trained, tmp_path):
 
 
 def test_two_runs_write_the_same_bytes(trained, tmp_path):
-    assert bytes_of(compress(trained, tmp_path, "a", "s1").folder) == bytes_of(compress(trained, tmp_path, "b", "s2").folder)
+    assert bytes_of(compress(trained, tmp_path, "a", "s1").folder) == bytes_of(
+        compress(trained, tmp_path, "b", "s2").folder
+    )
 
 
 @pytest.mark.parametrize("point", ["vocabulary", "rtn", "distill"])

@@ -56,6 +56,7 @@ _CONFIGS = {
         | {"feed_forward_proj": "gated-gelu", "decoder_start_token_id": PAD, "relative_attention_num_buckets": 8},
     ),
     "bart": (hf.BartConfig, {**_SEQ2SEQ, **_SIDES, **_DECODER, "max_position_embeddings": POSITIONS}),
+    "blenderbot": (hf.BlenderbotConfig, {**_SEQ2SEQ, **_SIDES, **_DECODER, "max_position_embeddings": POSITIONS}),
     "marian": (hf.MarianConfig, {**_SEQ2SEQ, **_SIDES, **_DECODER, "max_position_embeddings": POSITIONS}),
 }
 
@@ -72,6 +73,7 @@ _CLASSES = {
     "qwen3": ("Qwen3ForTokenClassification", "Qwen3ForSequenceClassification", "Qwen3ForCausalLM"),
     "t5": ("T5ForTokenClassification", "T5ForSequenceClassification", "T5ForConditionalGeneration"),
     "bart": (None, "BartForSequenceClassification", "BartForConditionalGeneration"),
+    "blenderbot": (None, None, "BlenderbotForConditionalGeneration"),
     "marian": (None, None, "MarianMTModel"),
 }
 
@@ -121,7 +123,7 @@ def tiny_inputs(family: str, batch: int = 3, tokens: int = 9, seed: int = 0) -> 
         end = tokens - 2 * row
         ids[row, end - 1], ids[row, end:], mask[row, end:] = 3, PAD, 0
     inputs = {"input_ids": ids, "attention_mask": mask}
-    if family in ("t5", "bart", "marian"):
+    if family in ("t5", "bart", "blenderbot", "marian"):
         start = torch.full((batch, 1), PAD)
         words = torch.randint(4, VOCABULARY, (batch, tokens - 3), generator=generator)
         inputs["decoder_input_ids"] = torch.cat([start, words], 1)  # (batch, tokens - 2)

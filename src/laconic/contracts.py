@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 if TYPE_CHECKING:
     import numpy as np
     import torch
-    from torch import nn
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
     from laconic.anatomy import Anatomy
@@ -74,14 +73,22 @@ class LayerKind(Protocol):
         """Make the numbers final: what is computed from now on is what is stored."""
         ...
 
+    def thaw(self) -> None:
+        """Put the layer in training again; what it computes stays, bit for bit."""
+        ...
+
 
 class Task(Protocol):
     """What the model is for. A frozen dataclass: its fields are its options, `labels` the first of them."""
 
     name: ClassVar[str]
-    main: ClassVar[str]  # key of score(); higher is better
     auto: ClassVar[type]  # the AutoModelFor... that carries the head
     labels: tuple[str, ...]
+
+    @property
+    def main(self) -> str:
+        """Key of score(); higher is better."""
+        ...
 
     def check(self, example: Example, where: str) -> None:
         """Raise DataError naming `where` (file and record) and the field that is missing or wrong."""
@@ -95,20 +102,32 @@ class Task(Protocol):
         """An example without an answer from a line a user typed."""
         ...
 
-    def encode(self, examples: Sequence[Example], tokenizer: PreTrainedTokenizerFast, *, answers: bool) -> list[Feature]:
-        """Features; `slots` are the token positions that answer (of one kind: first pieces of words), where it has them."""
+    def encode(
+        self, examples: Sequence[Example], tokenizer: PreTrainedTokenizerFast, *, answers: bool
+    ) -> list[Feature]:
+        """Features; `slots` are the token positions that answer (first pieces of words), where a task has them."""
         ...
 
     def loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Mean loss of a padded batch; unlabelled positions are -100."""
         ...
 
-    def predict(self, outputs: Sequence[np.ndarray], features: Sequence[Feature], examples: Sequence[Example]) -> list[Any]:
+    def predict(
+        self, outputs: Sequence[np.ndarray], features: Sequence[Feature], examples: Sequence[Example]
+    ) -> list[Any]:
         """One prediction per example, from raw outputs; never sees an answer."""
         ...
 
     def score(self, predictions: Sequence[Any], examples: Sequence[Example]) -> dict[str, Any]:
         """Figures by plain name; `self.main` among them."""
+        ...
+
+    def counts(self, predictions: Sequence[Any], examples: Sequence[Example]) -> np.ndarray:
+        """What `metric` needs of each example, (examples, k); their sum is that of all examples."""
+        ...
+
+    def metric(self, summed: np.ndarray) -> np.ndarray:
+        """The main figure from summed counts (..., k)."""
         ...
 
     def bits(self, outputs: Sequence[np.ndarray], features: Sequence[Feature], examples: Sequence[Example]) -> float:

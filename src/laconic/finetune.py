@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast, set_seed
@@ -45,10 +45,12 @@ def train(
     out = Path(out)
     options = options or training.Training()
     options.check()
+    tasks.kind(task)
     splits = data.read_splits(data_source, task, seed=seed)
     labels = data.labels(splits.train, task)
+    source = str(Path(data_source).resolve()) if Path(data_source).exists() else str(data_source)
     record = {
-        "model": str(model), "data": str(Path(data_source).resolve()) if Path(data_source).exists() else str(data_source),
+        "model": str(model), "data": source,
         "digest": splits.digest, "seed": seed, "training": asdict(options), "options": task_options,
     }  # fmt: skip
     work_folder = _workspace(out, record)
@@ -83,7 +85,7 @@ def load_tokenizer(source: str | Path, *, words: bool = False) -> PreTrainedToke
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
         raise ArtifactError(f"the tokenizer of {str(source)!r} is not a fast one; save it with its tokenizer.json")
     if words and getattr(tokenizer, "add_prefix_space", None) is False:  # byte-level ones read words with their space
-        return AutoTokenizer.from_pretrained(source, add_prefix_space=True)  # type: ignore[no-any-return]
+        return cast(PreTrainedTokenizerFast, AutoTokenizer.from_pretrained(source, add_prefix_space=True))
     return tokenizer
 
 
@@ -110,7 +112,7 @@ def _has_token_types(source: str | Path) -> bool:
 
 
 def _lower_cases(tokenizer: PreTrainedTokenizerFast) -> bool:
-    return tokenizer("Aa")["input_ids"] == tokenizer("aa")["input_ids"]
+    return bool(tokenizer("Aa")["input_ids"] == tokenizer("aa")["input_ids"])
 
 
 def _workspace(out: Path, record: dict[str, Any]) -> Path | None:

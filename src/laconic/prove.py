@@ -93,7 +93,8 @@ def compare(
     manifest = artifact.read_manifest(folder)
     recipe = manifest.recipe or {}
     return Report(
-        task=origin.task.name, model=Path(str(origin.record.get("model", against.name))).name, dataset=Path(str(source)).name,
+        task=origin.task.name, model=Path(str(origin.record.get("model", against.name))).name,
+        dataset=Path(str(source)).name,
         recipe=str(recipe.get("name", "")), seed=int(recipe.get("seed", 0)), main=origin.task.main, rows=rows,
         split=split, examples=len(examples),
         steps=[_trace(s) for s in steps],
@@ -173,4 +174,9 @@ def environment() -> dict[str, str]:
     cpu = Path("/proc/cpuinfo")
     names = [line for line in cpu.read_text().splitlines() if "model name" in line] if cpu.exists() else []
     processor = names[0].split(":", 1)[1].strip() if names else platform.processor()
-    return {**found, "python": platform.python_version(), "processor": processor, "threads": str(torch.get_num_threads())}
+    return {
+        **found,
+        "python": platform.python_version(),
+        "processor": processor,
+        "threads": str(torch.get_num_threads()),
+    }

@@ -71,7 +71,7 @@ def compress(
         Path(out), work.model, work.tokenizer,
         task=tasks.describe(work.task),
         recipe=recipe.record(),
-        provenance={"data": splits.digest, "model": base["model"], "source": Path(str(origin.record.get("model", ""))).name},
+        provenance={"data": splits.digest, "model": base["model"], "source": Path(origin.record.get("model", "")).name},
         measures={"validation": {k: v for k, v in validation.items() if isinstance(v, float)}},
         base_config=origin.model.config.to_dict(),
     )  # fmt: skip
@@ -93,7 +93,9 @@ def sketch(origin: predict.Source, splits: Splits) -> Sketch:
     """The dimensions of a model, and the tokens its training text uses."""
     anatomy = Anatomy(origin.model)
     blocks = [block for stack in anatomy.stacks for block in stack.blocks]
-    parts = {where: sum(layers.take(m).weight.numel() for _, m in anatomy.linears(where)) for where in ("attention", "ffn")}
+    parts = {
+        where: sum(layers.take(m).weight.numel() for _, m in anatomy.linears(where)) for where in ("attention", "ffn")
+    }
     tables = {path: layers.take(m).weight.shape[0] for path, m in anatomy.linears("embeddings")}
     total = sum(p.numel() for p in origin.model.parameters())
     features = origin.task.encode(splits.train, origin.tokenizer, answers=False)

@@ -1,7 +1,7 @@
 """What the teacher says of the training examples: recorded once where it fits, else asked batch by batch.
 
-Hinton et al. 2015, arXiv:1503.02531 (soft targets); Romero et al. 2015, arXiv:1412.6550 (hidden states); Jiao et al. 2020,
-arXiv:1909.10351 (attention maps, layer mapping). Recording pays because the examples are the same in every epoch.
+Hinton et al. 2015, arXiv:1503.02531 (soft targets); Romero et al. 2015, arXiv:1412.6550 (hidden states); Jiao et al.
+2020, arXiv:1909.10351 (attention maps, layer mapping). Recording pays because the examples are the same in every epoch.
 """
 
 from collections.abc import Sequence
@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
+from laconic.anatomy import Anatomy
 from laconic.contracts import Feature, Task, Teacher
 from laconic.data.batching import batches, model_inputs, pad
 
@@ -49,7 +50,9 @@ def run(
 class Live:
     """Asks the teacher again for every batch."""
 
-    def __init__(self, teacher: Teacher, features: Sequence[Feature], blocks: Sequence[int], hidden: bool, attention: bool):
+    def __init__(
+        self, teacher: Teacher, features: Sequence[Feature], blocks: Sequence[int], hidden: bool, attention: bool
+    ):
         self.teacher, self.features, self.blocks = teacher, features, blocks
         self.hidden, self.attention = hidden, attention
 
@@ -64,15 +67,17 @@ class Live:
 class Recorded:
     """Answers written down once, half precision, in files that are mapped and not read whole."""
 
-    def __init__(self, teacher: Teacher, features: Sequence[Feature], blocks: Sequence[int], hidden: bool, folder: Path):
+    def __init__(
+        self, teacher: Teacher, features: Sequence[Feature], blocks: Sequence[int], hidden: bool, folder: Path
+    ):
         lengths = [len(f["input_ids"]) for f in features]
         slots = [len(f["slots"]) if "slots" in f else 1 for f in features]
         self.token_ends, self.slot_ends = np.cumsum([0, *lengths]), np.cumsum([0, *slots])
         self.blocks = blocks if hidden else []
         folder.mkdir(parents=True, exist_ok=True)
-        width = teacher.model.config.hidden_size
+        width = Anatomy(teacher.model).hidden
         labels = teacher.model.config.num_labels
-        self.logits = np.zeros((int(self.slot_ends[-1]), labels), dtype=np.float32)  # (slots, labels)
+        self.logits = np.zeros((int(self.slot_ends[-1]), labels or 0), dtype=np.float32)  # (slots, labels)
         shape = (len(self.blocks), int(self.token_ends[-1]), width)
         self.states = np.memmap(folder / "hidden.f16", np.float16, "w+", shape=shape) if hidden else None
         self._record(teacher, features)
@@ -111,14 +116,19 @@ def _at_slots(logits: torch.Tensor, batch: dict[str, torch.Tensor]) -> torch.Ten
 
 
 def ask(
-    teacher: Teacher, task: Task, examples: Sequence[dict[str, object]], student_blocks: int, teacher_blocks: int,
-    folder: Path, *, hidden: bool, attention: bool,
+    teacher: Teacher,
+    task: Task,
+    examples: Sequence[dict[str, object]],
+    blocks: Sequence[int],
+    folder: Path,
+    *,
+    hidden: bool,
+    attention: bool,
 ) -> tuple[Live | Recorded, list[Feature]]:
-    """A teacher to ask by example index, and its own features of the examples."""
+    """A teacher to ask by example index for what is behind its `blocks`, and its own features of the examples."""
     features = task.encode(examples, teacher.tokenizer, answers=False)
-    blocks = layer_map(student_blocks, teacher_blocks)
     tokens = sum(len(f["input_ids"]) for f in features)
-    held = tokens * len(blocks) * teacher.model.config.hidden_size * 2 if hidden else 0
+    held = tokens * len(blocks) * Anatomy(teacher.model).hidden * 2 if hidden else 0
     if attention or held > RECORD_BYTES:
         return Live(teacher, features, blocks, hidden, attention), features
     return Recorded(teacher, features, blocks, hidden, folder), features

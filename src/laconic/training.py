@@ -1,7 +1,8 @@
 """The one way to train: fine-tune, distil, recover, hold masks, on Hugging Face's Trainer.
 
-No paper: AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101), linear decay after a warm-up. The batches of all epochs are
-laid out beforehand from the seed, as one long list, so that a killed run goes on with exactly the batch that was next.
+No paper: AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101), linear decay after a warm-up. The batches of all epochs
+are laid out beforehand from the seed, as one long list, so that a killed run goes on with exactly the batch that was
+next.
 """
 
 from __future__ import annotations
@@ -68,7 +69,9 @@ class Training:
         if not 0 <= self.warmup < 1:
             raise RecipeError(f"warmup is {self.warmup}; give a share of all steps, 0 <= warmup < 1")
         if self.patience is not None and self.patience < 1:
-            raise RecipeError(f"patience is {self.patience}; give a whole number of checks, at least 1, or leave it out")
+            raise RecipeError(
+                f"patience is {self.patience}; give a whole number of checks, at least 1, or leave it out"
+            )
 
 
 def slot_logits(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
@@ -98,7 +101,7 @@ def task_objective(task: Task) -> Objective:
 def outputs(model: PreTrainedModel, features: Sequence[Feature], pad_id: int, batch: int = 32) -> list[np.ndarray]:
     """Raw outputs of every example where the task answers: (slots, labels) or (labels,), float32."""
     was_training = model.training
-    model.eval()
+    model.eval()  # type: ignore[no-untyped-call]
     rows: list[np.ndarray] = [np.empty(0)] * len(features)
     for chosen, padded in batches(features, batch, pad_id):
         logits = model(**model_inputs(padded, model.device)).logits.float().cpu()
@@ -147,7 +150,7 @@ class _Learner(Trainer):
     def get_train_dataloader(self) -> DataLoader[Any]:
         return DataLoader(self.data, batch_size=1, shuffle=False, collate_fn=lambda items: items[0])
 
-    def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **_: Any) -> Any:
+    def compute_loss(self, model: Any, inputs: Any, *_: Any, **__: Any) -> Any:
         batch, chosen = inputs
         return self.objective(model, batch, chosen)
 
@@ -193,7 +196,10 @@ def optimizer(model: nn.Module, options: Training) -> torch.optim.Optimizer:
         {"params": [p for p in trained if p.ndim <= NO_DECAY], "weight_decay": 0.0},
     ]
     extra = {"momentum": MOMENTUM} if options.optimizer == "sgd" else {}
-    return OPTIMIZERS[options.optimizer](groups, lr=options.learning_rate, fused=True, **extra)  # one pass over memory
+    made: torch.optim.Optimizer = OPTIMIZERS[options.optimizer](
+        groups, lr=options.learning_rate, fused=True, **extra
+    )  # fused: one pass over memory
+    return made
 
 
 def last_checkpoint(folder: Path) -> Path | None:
@@ -225,7 +231,9 @@ def fit(
     data = _Batches(features, options, work.tokenizer.pad_token_id or 0, work.seed)
     pieces = int(np.ceil(data.per_epoch / CHECK_STEPS))
     every = max(1, min(len(data), data.per_epoch // pieces) // options.accumulate)
-    learner = _Learner(model=work.model, eval_dataset=work.data.validation, args=_arguments(work, options, every, len(data), best))
+    learner = _Learner(
+        model=work.model, eval_dataset=work.data.validation, args=_arguments(work, options, every, len(data), best)
+    )
     learner.remove_callback(PrinterCallback)  # the bar and `work.log` say what there is to say
     learner.work, learner.data, learner.options = work, data, options
     learner.objective = objective or task_objective(work.task)
@@ -235,7 +243,7 @@ def fit(
     set_seed(work.seed)
     checkpoint = last_checkpoint(work.folder)
     learner.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    work.model.eval()
+    work.model.eval()  # type: ignore[no-untyped-call]
     for path in work.folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*"):
         shutil.rmtree(path)
     return [dict(row) for row in learner.state.log_history]

@@ -15,7 +15,7 @@ from tests.tiny import tiny_logits as logits
 torch.set_num_threads(1)
 ALL = [(family, head) for family in FAMILIES for head in heads(family)]
 FIRST = [(family, heads(family)[0]) for family in FAMILIES]
-PRE_NORM = ("gpt2", "llama", "mistral", "qwen2", "qwen3", "t5")
+PRE_NORM = ("gpt2", "llama", "mistral", "qwen2", "qwen3", "t5", "blenderbot")
 NEVER_RESIDUAL = {"query", "key", "value", "q_lin", "k_lin", "v_lin", "q_proj", "k_proj", "v_proj", "q", "k", "v"}
 
 

@@ -22,9 +22,7 @@ def tokenizer(limit: int = 512) -> PreTrainedTokenizerFast:
     vocabulary = {w: i for i, w in enumerate(["[PAD]", "[UNK]", "new", "york", "##er", "in", "eu"])}
     raw = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
     raw.pre_tokenizer = pre_tokenizers.Whitespace()
-    return PreTrainedTokenizerFast(
-        tokenizer_object=raw, unk_token="[UNK]", pad_token="[PAD]", model_max_length=limit
-    )
+    return PreTrainedTokenizerFast(tokenizer_object=raw, unk_token="[UNK]", pad_token="[PAD]", model_max_length=limit)
 
 
 def test_labels_stand_on_first_pieces():
@@ -55,7 +53,9 @@ def test_casing_is_fed_as_token_types():
     assert feature["token_type_ids"] == words
 
 
-@pytest.mark.parametrize(("word", "code"), [("lamb", 0), ("1996", 0), ("Peter", 1), ("EU", 2), ("McDonald", 3), ("A", 1)])
+@pytest.mark.parametrize(
+    ("word", "code"), [("lamb", 0), ("1996", 0), ("Peter", 1), ("EU", 2), ("McDonald", 3), ("A", 1)]
+)
 def test_shapes(word, code):
     assert shape(word) == code
 

@@ -213,5 +213,6 @@ FAMILIES: dict[str, Family] = {
     "qwen3": _LLAMA,
     "t5": _T5,
     "bart": _BART,
+    "blenderbot": replace(_BART, offset=0),
     "marian": replace(_BART, offset=0, vocabulary=("vocab_size", "decoder_vocab_size")),
 }

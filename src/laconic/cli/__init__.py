@@ -4,50 +4,60 @@ No paper: Typer.
 """
 
 import errno
+import functools
 import os
 import sys
 import warnings
+from collections.abc import Callable
+from typing import Any, NoReturn
 
 import typer
 
 from laconic.cli import compress, evaluate, inspect, methods, predict, prepare, report, train
 from laconic.errors import LaconicError
 
-app = typer.Typer(
-    no_args_is_help=True,
-    add_completion=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
-    help="Make a language model small and fast for a task, and prove what was lost. Start with [bold]laconic prepare[/].",
-)
-for module in (prepare, train, compress, evaluate, predict, inspect, report, methods):
-    app.command(name=module.__name__.rsplit(".", 1)[1])(module.command)
-
 INTERRUPTED = 130
 FAILED = 1
+EXPLAINED = (errno.ENOSPC, errno.EACCES, errno.EROFS)  # the machine's state, which the user can mend
+
+
+def explained(command: Callable[..., None]) -> Callable[..., None]:
+    """The command, with what we know how to explain as one line on stderr."""
+
+    @functools.wraps(command)
+    def run(*arguments: Any, **options: Any) -> None:
+        try:
+            command(*arguments, **options)
+        except LaconicError as error:
+            _fail(str(error), FAILED)
+        except KeyboardInterrupt:
+            _fail("interrupted; the same command goes on from the last finished step", INTERRUPTED)
+        except OSError as error:
+            if error.errno not in EXPLAINED:
+                raise
+            where = error.filename or "the output"
+            _fail(f"{error.strerror}: {where}; make room or choose another folder", FAILED)
+
+    return run
+
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Make a language model small and fast for a task, and prove what was lost. Start with laconic prepare.",
+)
+for module in (prepare, train, compress, evaluate, predict, inspect, report, methods):
+    app.command(name=module.__name__.rsplit(".", 1)[1])(explained(module.command))
 
 
 def main() -> None:
-    """Run a command; what we know how to explain is one line on stderr."""
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
-    warnings.filterwarnings("ignore", module="transformers")
+    """Run a command."""
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    try:
-        app()
-    except LaconicError as error:
-        _fail(str(error), FAILED)
-    except KeyboardInterrupt:
-        _fail("interrupted; the same command goes on from the last finished step", INTERRUPTED)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(FAILED)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EACCES, errno.EROFS):
-            raise
-        _fail(f"{error.strerror}: {error.filename or 'the output'}; free some space or choose another folder", FAILED)
+    warnings.filterwarnings("ignore", module="transformers")
+    app()
 
 
-def _fail(message: str, status: int) -> None:
+def _fail(message: str, status: int) -> NoReturn:
     print(f"laconic: {' '.join(message.split())}", file=sys.stderr)
-    sys.exit(status)
+    raise typer.Exit(status)

@@ -18,11 +18,14 @@ def command(
     out: Annotated[Path, typer.Option("--out", "-o", help="The artifact folder to write.")],
     data: Annotated[str | None, typer.Option(help="The data; by default what the run was trained on.")] = None,
     settings: Annotated[
-        list[str] | None, typer.Option("--set", help="Change an option: STEP.OPTION=VALUE, such as 2.bits=3, or seed=1.")
+        list[str] | None,
+        typer.Option("--set", help="Change an option: STEP.OPTION=VALUE, such as 2.bits=3, or seed=1."),
     ] = None,
     steps: Annotated[Path | None, typer.Option(help="Where finished steps are kept; by default SOURCE.steps.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan with predicted sizes and stop.")] = False,
-    report: Annotated[bool, typer.Option(help="Measure original and artifact on the test split, once, at the end.")] = True,
+    report: Annotated[
+        bool, typer.Option(help="Measure original and artifact on the test split, once, at the end.")
+    ] = True,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the plan or the report as JSON.")] = False,
 ) -> None:
@@ -46,7 +49,9 @@ def command(
     if report:
         from laconic.cli.evaluate import prove
 
-        prove(out, source, data, "test", command=" ".join(["laconic", *sys.argv[1:]]), steps=result.steps, as_json=as_json)
+        prove(
+            out, source, data, "test", command=" ".join(["laconic", *sys.argv[1:]]), steps=result.steps, as_json=as_json
+        )
 
 
 def _options(options: dict[str, object]) -> str:

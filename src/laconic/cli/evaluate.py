@@ -19,12 +19,16 @@ def command(
     data: Annotated[str | None, typer.Option(help="The data; by default what the model was trained on.")] = None,
     split: Annotated[str, typer.Option(help="test or validation.")] = "test",
     against: Annotated[Path | None, typer.Option(help="The run folder to compare with.")] = None,
-    engine: Annotated[str, typer.Option(help="torch, onnxruntime, or auto: the fastest that can run the model.")] = "auto",
+    engine: Annotated[
+        str, typer.Option(help="torch, onnxruntime, or auto: the fastest that can run the model.")
+    ] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> None:
     """Score FOLDER on a split; with --against, measure size, speed, memory and bits of both and write the report."""
     if against is not None:
-        prove(folder, against, data, split, engine=engine, command=" ".join(["laconic", *sys.argv[1:]]), as_json=as_json)
+        prove(
+            folder, against, data, split, engine=engine, command=" ".join(["laconic", *sys.argv[1:]]), as_json=as_json
+        )
         return
     from laconic import data as readers
     from laconic import predict

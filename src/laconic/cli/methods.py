@@ -4,7 +4,7 @@ No paper: a command.
 """
 
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -20,7 +20,7 @@ def command(
     from laconic.contracts import PROPERTIES
 
     chosen = [name] if name else methods.names()
-    records = []
+    records: list[dict[str, Any]] = []
     for each in chosen:
         kind = methods.kind(each)
         records.append({

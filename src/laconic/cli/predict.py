@@ -14,8 +14,12 @@ from laconic.cli.console import give, say
 
 def command(
     folder: Annotated[Path, typer.Argument(help="An artifact or a run folder.")],
-    text: Annotated[str | None, typer.Argument(help="A text, or a file of texts, one a line; else stdin is read.")] = None,
-    engine: Annotated[str, typer.Option(help="torch, onnxruntime, or auto: the fastest that can run the model.")] = "auto",
+    text: Annotated[
+        str | None, typer.Argument(help="A text, or a file of texts, one a line; else stdin is read.")
+    ] = None,
+    engine: Annotated[
+        str, typer.Option(help="torch, onnxruntime, or auto: the fastest that can run the model.")
+    ] = "auto",
     threads: Annotated[int | None, typer.Option(help="Processor threads; by default all.")] = None,
 ) -> None:
     """Answer with FOLDER's model. Prints JSON Lines; says on stderr which engine answers."""

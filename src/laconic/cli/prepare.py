@@ -15,8 +15,12 @@ from laconic.cli.console import give, say, table
 def command(
     data: Annotated[str, typer.Argument(help="A folder of splits, one file, a saved datasets folder, or a hub id.")],
     task: Annotated[str, typer.Option(help="ner or classify.")],
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write the checked splits here as JSON Lines.")] = None,
-    model: Annotated[str | None, typer.Option(help="Also check how the model's tokenizer and its pretraining fit.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Write the checked splits here as JSON Lines.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Also check how the model's tokenizer and its pretraining fit.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Deals splits where there are none.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:

@@ -13,7 +13,9 @@ from laconic.cli.console import give, people, say
 
 def command(
     folder: Annotated[Path, typer.Argument(help="An artifact that was compressed or evaluated with --against.")],
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Where the page goes; by default FOLDER/report.html.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Where the page goes; by default FOLDER/report.html.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the record as JSON.")] = False,
 ) -> None:
     """Show the report of FOLDER and write it as one self-contained HTML page."""

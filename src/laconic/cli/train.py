@@ -20,7 +20,9 @@ def command(
     learning_rate: Annotated[float, typer.Option(help="At its height, after the warm-up.")] = 1e-4,
     batch: Annotated[int, typer.Option(help="Examples per step.")] = 16,
     optimizer: Annotated[str, typer.Option(help="adamw, adam or sgd.")] = "adamw",
-    loss: Annotated[str | None, typer.Option(help="cross_entropy, label_smoothing, focal, binary_cross_entropy.")] = None,
+    loss: Annotated[
+        str | None, typer.Option(help="cross_entropy, label_smoothing, focal, binary_cross_entropy.")
+    ] = None,
     patience: Annotated[int | None, typer.Option(help="Stop after so many checks without a better score.")] = None,
     multiple: Annotated[bool, typer.Option(help="classify: an example can have several labels.")] = False,
     seed: Annotated[int, typer.Option(help="Same seed, same model.")] = 0,

@@ -24,7 +24,7 @@ def gates(values: torch.Tensor, gradients: torch.Tensor, size: int = 1) -> torch
     `values` and `gradients` are (examples, tokens, structures * size); returns (structures,) in float64.
     """
     products = (values.double() * gradients.double()).sum(1)  # (examples, structures * size)
-    return products.unflatten(-1, (-1, size)).sum(-1).abs().sum(0)  # (structures,)
+    return products.reshape(len(products), -1, size).sum(-1).abs().sum(0)  # (structures,)
 
 
 def contributions(gram: torch.Tensor, weight: torch.Tensor, size: int = 1) -> torch.Tensor:
@@ -33,11 +33,9 @@ def contributions(gram: torch.Tensor, weight: torch.Tensor, size: int = 1) -> to
     `gram` is sum x x^T of the projection's inputs, (in, in), `weight` (out, in); returns (in / size,) in float64:
     sqrt(trace(W_s C_ss W_s^T)) over the columns s of a structure.
     """
-    columns = weight.double().T.unflatten(0, (-1, size))  # (structures, size, out)
-    blocks = torch.stack(
-        [gram[i : i + size, i : i + size] for i in range(0, len(gram), size)]
-    )  # (structures, size, size)
-    energy = torch.einsum("sio,sij,sjo->s", columns, blocks.double(), columns)  # (structures,)
+    columns = weight.double().T.reshape(-1, size, len(weight))  # (structures, size, out)
+    own = torch.stack([gram[i : i + size, i : i + size] for i in range(0, len(gram), size)])  # (structures, size, size)
+    energy = torch.einsum("sio,sij,sjo->s", columns, own.double(), columns)  # (structures,)
     return energy.clamp_min(0).sqrt()
 
 
@@ -86,11 +84,10 @@ def reconstruct(weight: torch.Tensor, gram: torch.Tensor, kept: Sequence[int], d
     min ||W_r X_r - D X_s||^2 + damp mean(diag) ||D||^2, so D = W_r G_rs (G_ss + damp mean(diag) I)^-1.
     """
     index = torch.as_tensor(kept, dtype=torch.long, device=gram.device)  # (kept,)
-    removed = (
-        torch.ones(len(gram), dtype=torch.bool, device=gram.device).index_fill(0, index, False).nonzero().squeeze(1)
-    )
+    removed = torch.ones_like(gram[0], dtype=torch.bool).index_fill(0, index, False).nonzero().squeeze(1)  # (removed,)
     plain, g = weight[:, index].double(), gram.double()
     inner = g[index][:, index]  # (kept, kept)
     inner.diagonal().add_(damp * inner.diagonal().mean().clamp_min(torch.finfo(torch.float32).tiny))
     lost = weight[:, removed].double() @ g[removed][:, index]  # (out, kept)
-    return (plain + torch.linalg.solve(inner, lost, left=False)).to(weight.dtype)  # (out, kept)
+    change: torch.Tensor = torch.linalg.solve(inner, lost, left=False)  # (out, kept)
+    return (plain + change).to(weight.dtype)

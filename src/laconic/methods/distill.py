@@ -2,9 +2,9 @@
 
 Hinton et al. 2015, arXiv:1503.02531; Jiao et al. 2020, arXiv:1909.10351 (TinyBERT). Trains through masks and fake
 quantization, so that what is measured last is what is stored.
-Differs from the papers: where widths differ, hidden states are compared by the cosines between tokens (Park et al. 2019,
-arXiv:1904.05068) and not through a learned projection, so that nothing has to be thrown away afterwards; attention maps
-are averaged over heads, so that heads may be gone.
+Differs from the papers: where widths differ, hidden states are compared by the cosines between tokens (Park et al.
+2019, arXiv:1904.05068) and not through a learned projection, so that nothing has to be thrown away afterwards;
+attention maps are averaged over heads, so that heads may be gone.
 """
 
 from collections.abc import Sequence
@@ -59,7 +59,7 @@ class Distill:
             raise RecipeError("every part of the loss weighs 0; give logits, hidden, attention or labels a weight")
         if self.variants < 0 or (self.variants and self.labels):
             raise RecipeError(
-                f"variants is {self.variants} and labels {self.labels}; variants are 0 or more, and have no labels to learn"
+                f"variants is {self.variants} and labels {self.labels}; variants are 0 or more, and without labels"
             )
         if self.temperature <= 0:
             raise RecipeError(f"temperature is {self.temperature}; give a number above 0")
@@ -79,19 +79,21 @@ class Distill:
             raise RecipeError("distill needs a teacher, the model before compression; run it through laconic compress")
         layers.thaw(work.model)
         teacher = work.teacher
-        counts = [sum(len(s.blocks) for s in Anatomy(m).stacks) for m in (work.model, teacher.model)]
-        wanted = {"hidden": self.hidden > 0, "attention": self.attention > 0}
+        own, taught = (sum(s.depth for s in Anatomy(m).stacks) for m in (work.model, teacher.model))
         held = [m.config._attn_implementation for m in (work.model, teacher.model)]
         try:
             if self.attention > 0:
                 for m in (work.model, teacher.model):
                     m.set_attn_implementation("eager")
-            teacher.model.eval()
+            teacher.model.train(False)
             examples = [*work.data.train, *variants(work.data.train, self.variants, work.seed)]
-            said, heard = ask(teacher, work.task, examples, *counts, work.folder / "teacher", **wanted)
+            said, heard = ask(
+                teacher, work.task, examples, layer_map(own, taught), work.folder / "teacher",
+                hidden=self.hidden > 0, attention=self.attention > 0,
+            )  # fmt: skip
             features = work.task.encode(examples, work.tokenizer, answers=True)
             alike = [len(f["input_ids"]) == len(h["input_ids"]) for f, h in zip(features, heard, strict=True)]
-            objective = self._objective(work, said, alike, layer_map(counts[0], counts[0]))
+            objective = self._objective(work, said, alike, layer_map(own, own))
             training.fit(work, self._training(), objective=objective, features=features)
         finally:
             for m, implementation in zip((work.model, teacher.model), held, strict=True):

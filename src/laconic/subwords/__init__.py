@@ -62,11 +62,11 @@ def prune(
 ) -> tuple[PreTrainedTokenizerFast, list[int]]:
     """A new tokenizer with fewer pieces, and the original id of each of its own, in order.
 
-    Kept are added and special tokens, `required` ids, what spells `characters`, and then, commonest
-    first, pieces of `counts` (id: times) seen `min_count` times or more, then `extra` of the others that a text can
-    hold, in the original's order: a number of pieces, or a share below 1. `tokens` is the most pieces there may be.
-    With every piece kept the tokenizer given comes back. Raises AnatomyError for a tokenizer that can't spell,
-    RecipeError where `tokens` is too few.
+    Kept are added and special tokens, `required` ids, what spells `characters`, and then, commonest first, pieces of
+    `counts` (id: times) seen `min_count` times or more, then `extra` of the others that a text can hold, in the
+    original's order: a number of pieces, or a share below 1. `tokens` is the most pieces there may be. With every
+    piece kept the tokenizer given comes back. Raises AnatomyError for a tokenizer that can't spell, RecipeError where
+    `tokens` is too few.
     """
     data = json.loads(tokenizer.backend_tokenizer.to_str())
     kind = _kind(data)

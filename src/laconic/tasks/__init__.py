@@ -17,14 +17,19 @@ def names() -> list[str]:
     return units.names(sys.modules[__name__])
 
 
+def kind(name: str) -> type[Task]:
+    """The class of task `name`; raises RecipeError naming the nearest known one."""
+    return cast(type[Task], units.find(sys.modules[__name__], name, RecipeError))
+
+
 def build(name: str, **options: Any) -> Task:
     """The task called `name` with its options; raises RecipeError for an unknown name or option."""
-    kind = units.find(sys.modules[__name__], name, RecipeError)
-    known = [f.name for f in fields(kind)]
+    made = kind(name)
+    known = [f.name for f in fields(cast(Any, made))]
     for option in options:
         if option not in known:
             raise RecipeError(f"the task {name!r} has no option {option!r}; it has: {', '.join(known)}")
-    return cast(Task, kind(**{**options, "labels": tuple(options["labels"])}))
+    return cast(Any, made)(**{**options, "labels": tuple(options["labels"])})  # type: ignore[no-any-return]
 
 
 def describe(task: Task) -> dict[str, Any]:

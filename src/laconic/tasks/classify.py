@@ -53,7 +53,9 @@ class Classify:
         """A line is a text."""
         return {"text": text}
 
-    def encode(self, examples: Sequence[Example], tokenizer: PreTrainedTokenizerFast, *, answers: bool) -> list[Feature]:
+    def encode(
+        self, examples: Sequence[Example], tokenizer: PreTrainedTokenizerFast, *, answers: bool
+    ) -> list[Feature]:
         """Pieces of each text; labels are one class index, or a 0/1 for every label."""
         encoded = tokenizer([e["text"] for e in examples], truncation=True, return_token_type_ids=False)
         features = []
@@ -84,7 +86,7 @@ class Classify:
         return np.array([[label in row for label in self.labels] for row in rows], dtype=int)  # (examples, labels)
 
     def score(self, predictions: Sequence[Any], examples: Sequence[Example]) -> dict[str, Any]:
-        """Accuracy (all labels of an example right), F1 averages, Matthews correlation, and the table of every label."""
+        """Accuracy (all labels of an example right), F1 averages, Matthews correlation, and every label's table."""
         said, true = self._flags(predictions), self._flags([e["label"] for e in examples])
         columns = precision_recall_fscore_support(true, said, average=None, zero_division=0.0)
         table = {
@@ -112,7 +114,7 @@ class Classify:
 
     def metric(self, summed: np.ndarray) -> np.ndarray:
         """Micro F1 from summed counts (..., 3); with one label each, that is the accuracy."""
-        return 2 * summed[..., 0] / np.maximum(summed[..., 1] + summed[..., 2], 1)
+        return np.asarray(2 * summed[..., 0] / np.maximum(summed[..., 1] + summed[..., 2], 1))
 
     def bits(self, outputs: Sequence[np.ndarray], features: Sequence[Feature], examples: Sequence[Example]) -> float:
         """Bits of the labels: softmax, or the sum of the sigmoids' bits."""

@@ -1,8 +1,8 @@
 """Named-entity recognition: one tag per word, in the IOB2 scheme.
 
-Ramshaw & Marcus 1995, arXiv:cmp-lg/9505040 (tags); Tjong Kim Sang & De Meulder 2003, CoNLL-2003 (entity F1). The label of
-a word stands on its first piece. Tags that cannot follow one another (I-PER after O) are ruled out when decoding, by
-Viterbi over the tag scores.
+Ramshaw & Marcus 1995, arXiv:cmp-lg/9505040 (tags); Tjong Kim Sang & De Meulder 2003, CoNLL-2003 (entity F1). The label
+of a word stands on its first piece. Tags that cannot follow one another (I-PER after O) are ruled out when decoding,
+by Viterbi over the tag scores.
 """
 
 import re
@@ -54,9 +54,13 @@ class NER:
         """Raise DataError when a record lacks tokens or tags, or holds a tag that is not known."""
         for key in ("tokens", "tags"):
             if key not in example:
-                raise DataError(f"{where}: no field {key!r}; a ner record holds 'tokens' and 'tags', lists of one length")
+                raise DataError(
+                    f"{where}: no field {key!r}; a ner record holds 'tokens' and 'tags', lists of one length"
+                )
         if len(example["tokens"]) != len(example["tags"]):
-            raise DataError(f"{where}: {len(example['tokens'])} tokens but {len(example['tags'])} tags; give one tag each")
+            raise DataError(
+                f"{where}: {len(example['tokens'])} tokens but {len(example['tags'])} tags; give one tag each"
+            )
         for tag in example["tags"]:
             if tag not in self.labels:
                 raise DataError(f"{where}: tag {tag!r} was never seen in training; known: {', '.join(self.labels)}")
@@ -69,7 +73,9 @@ class NER:
         """Words and punctuation of a line."""
         return {"tokens": WORD.findall(text) or [text]}
 
-    def encode(self, examples: Sequence[Example], tokenizer: PreTrainedTokenizerFast, *, answers: bool) -> list[Feature]:
+    def encode(
+        self, examples: Sequence[Example], tokenizer: PreTrainedTokenizerFast, *, answers: bool
+    ) -> list[Feature]:
         """Pieces of each example's words; `slots` are the positions of first pieces, `words` the words they begin.
 
         Words past the limit, and words the tokenizer has no piece for, have no slot.
@@ -141,7 +147,7 @@ class NER:
 
     def metric(self, summed: np.ndarray) -> np.ndarray:
         """Entity F1 from summed counts (..., 3): 2 right / (said + true)."""
-        return 2 * summed[..., 0] / np.maximum(summed[..., 1] + summed[..., 2], 1)
+        return np.asarray(2 * summed[..., 0] / np.maximum(summed[..., 1] + summed[..., 2], 1))
 
     def bits(self, outputs: Sequence[np.ndarray], features: Sequence[Feature], examples: Sequence[Example]) -> float:
         """Bits of the tags under the softmax; a word without a slot costs log2 of the number of tags."""
