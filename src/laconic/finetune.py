@@ -51,7 +51,7 @@ def train(
     source = str(Path(data_source).resolve()) if Path(data_source).exists() else str(data_source)
     record = {
         "model": str(model), "data": source,
-        "digest": splits.digest, "seed": seed, "training": asdict(options), "options": task_options,
+        "digest": splits.digest, "seed": seed, "training": asdict(options), "options": dict(task_options),
     }  # fmt: skip
     work_folder = _workspace(out, record)
     if work_folder is None:

@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 from laconic.anatomy import Anatomy
 from laconic.contracts import Feature, Task, Teacher
 from laconic.data.batching import batches, model_inputs, pad
+from laconic.training import slot_logits
 
 RECORD_BYTES = 4_000_000_000  # hidden states above this are not recorded: the teacher is asked again
 BATCH = 32
@@ -61,7 +62,7 @@ class Live:
         """The teacher's answers to the examples `chosen`."""
         batch = pad([self.features[i] for i in chosen], self.teacher.tokenizer.pad_token_id or 0)
         said = run(self.teacher.model, batch, self.blocks, hidden=self.hidden, attention=self.attention)
-        return Said(_at_slots(said.logits, batch), said.hidden, said.attention)
+        return Said(slot_logits(said.logits, batch), said.hidden, said.attention)
 
 
 class Recorded:
@@ -86,7 +87,7 @@ class Recorded:
     def _record(self, teacher: Teacher, features: Sequence[Feature]) -> None:
         for chosen, batch in batches(features, BATCH, teacher.tokenizer.pad_token_id or 0):
             said = run(teacher.model, batch, self.blocks, hidden=bool(self.blocks), attention=False)
-            logits = _at_slots(said.logits, batch).float().cpu().numpy()  # (slots of the batch, labels)
+            logits = slot_logits(said.logits, batch).float().cpu().numpy()  # (slots of the batch, labels)
             token = slot = 0
             for i in chosen:
                 a, b = self.slot_ends[i], self.slot_ends[i + 1]
@@ -106,13 +107,6 @@ class Recorded:
             spans = [slice(self.token_ends[i], self.token_ends[i + 1]) for i in chosen]
             hidden = [torch.from_numpy(np.concatenate([layer[s] for s in spans])).float() for layer in self.states]
         return Said(torch.from_numpy(logits), hidden, [])
-
-
-def _at_slots(logits: torch.Tensor, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-    if "slots" not in batch:
-        return logits
-    slots = batch["slots"].to(logits.device)
-    return logits.gather(1, slots.clamp(min=0)[..., None].expand(-1, -1, logits.shape[-1]))[slots >= 0]
 
 
 def ask(

@@ -178,6 +178,15 @@ def test_recipes_are_accepted(page):
         Recipe.parse(yaml.safe_load(body))
 
 
+@pytest.mark.parametrize("name", recipe.built_in())
+def test_the_reference_has_the_built_in_recipes_as_they_are(name):
+    steps = []
+    for step in Recipe.read(name).steps:
+        options = ", ".join(f"{key}: {value}" for key, value in step.options.items())
+        steps.append(f"`{step.method}: {{{options}}}`" if options else f"`{step.method}`")
+    assert rows(section(REFERENCE, "### Built-in recipes"))[name][1] == " · ".join(steps)
+
+
 @pytest.mark.parametrize("wrong", WRONG)
 def test_the_readme_shows_refusals_as_they_are(wrong):
     with pytest.raises(RecipeError, match=re.escape(WRONG[wrong])) as refused:
@@ -284,9 +293,9 @@ def test_the_method_in_contributing_keeps_the_contract(wanda, tmp_path):
 def test_the_method_in_contributing_finds_what_was_planted(wanda, tmp_path):
     given = work("bert", tmp_path)
     path = given.anatomy.stacks[0].blocks[0].ffn.output
-    before = given.model.get_submodule(path).weight.detach().clone()  # (out, in)
+    before = given.model.get_submodule(path).weight.detach()  # (out, in)
+    before[:, :16] *= 1e-6
     wanda(sparsity=0.25).apply(given)
     after = given.model.get_submodule(path).weight
-    zeros = (after == 0).sum(1)
-    assert (zeros == round(0.25 * before.shape[1])).all()
-    assert after[after != 0].equal(before[after != 0])
+    assert not after[:, :16].any()
+    assert after[:, 16:].equal(before[:, 16:])
