@@ -7,8 +7,10 @@ import logging
 import warnings
 from pathlib import Path
 
+import numpy as np
 import torch
 from onnx import TensorProto
+from onnxruntime import InferenceSession, SessionOptions
 from onnxruntime.quantization import QuantType, quantize_dynamic
 from onnxruntime.transformers import optimizer
 from onnxruntime.transformers.fusion_options import FusionOptions
@@ -82,3 +84,18 @@ def export_int8(model: PreTrainedModel, folder: str | Path) -> Path:
         extra_options={"DefaultTensorType": TensorProto.FLOAT},
     )
     return small
+
+
+class Session:
+    """An exported file in ONNX Runtime, as its documentation opens one."""
+
+    def __init__(self, path: Path, threads: int) -> None:
+        options = SessionOptions()
+        options.intra_op_num_threads = threads
+        self.session = InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+    def run(self, batch: dict[str, np.ndarray]) -> np.ndarray:
+        """Logits of one padded batch."""
+        types = batch.get("token_type_ids", np.zeros_like(batch["input_ids"]))
+        answer: np.ndarray = self.session.run(None, {**{k: batch[k] for k in INPUTS[:2]}, INPUTS[2]: types})[0]
+        return answer

@@ -13,7 +13,7 @@ import torch
 from transformers import PreTrainedModel
 
 from laconic.anatomy import Anatomy
-from laconic.contracts import Feature, Task, Teacher
+from laconic.contracts import Feature, Teacher
 from laconic.data.batching import batches, model_inputs, pad
 from laconic.training import slot_logits
 
@@ -110,19 +110,11 @@ class Recorded:
 
 
 def ask(
-    teacher: Teacher,
-    task: Task,
-    examples: Sequence[dict[str, object]],
-    blocks: Sequence[int],
-    folder: Path,
-    *,
-    hidden: bool,
-    attention: bool,
-) -> tuple[Live | Recorded, list[Feature]]:
-    """A teacher to ask by example index for what is behind its `blocks`, and its own features of the examples."""
-    features = task.encode(examples, teacher.tokenizer, answers=False)
+    teacher: Teacher, features: Sequence[Feature], blocks: Sequence[int], folder: Path, *, hidden: bool, attention: bool
+) -> Live | Recorded:
+    """A teacher to ask, by index into its own `features`, for what is behind its `blocks`."""
     tokens = sum(len(f["input_ids"]) for f in features)
     held = tokens * len(blocks) * Anatomy(teacher.model).hidden * 2 if hidden else 0
     if attention or held > RECORD_BYTES:
-        return Live(teacher, features, blocks, hidden, attention), features
-    return Recorded(teacher, features, blocks, hidden, folder), features
+        return Live(teacher, features, blocks, hidden, attention)
+    return Recorded(teacher, features, blocks, hidden, folder)

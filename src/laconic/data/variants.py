@@ -3,27 +3,35 @@
 Jiao et al. 2020, arXiv:1909.10351, section 4.1 (augmentation for distillation).
 Differs from the paper: a word is swapped for one drawn from the training text in proportion to its use there and with
 the same capitals, not for what a language model proposes; no second model is needed, and the teacher says what the new
-text means, so it need not mean the same.
+text means, so it need not mean the same. Some come from a list of words that the student has no piece for any more, so
+that it learns from the teacher what they mean when they are spelled out.
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from laconic.contracts import Example
 
 SHARE = 0.2  # of words swapped
+LOST = 0.3  # of swapped words: how many are of those the student has no piece for
+
+Pools = dict[tuple[bool, bool], list[str]]  # words by how they are written
 
 
-def variants(examples: Sequence[Example], copies: int, seed: int) -> list[Example]:
+def variants(examples: Sequence[Example], copies: int, seed: int, lost: Sequence[str] = ()) -> list[Example]:
     """`copies` variants of each example, in order, copy after copy; their labels are the old ones and mean nothing."""
     rng = np.random.default_rng(seed)
-    pools: dict[tuple[bool, bool], list[str]] = defaultdict(list)
-    for example in examples:
-        for word in _words(example):
-            pools[_written(word)].append(word)
-    return [_swap(example, pools, rng) for _ in range(copies) for example in examples]
+    used, rare = _pools(w for example in examples for w in _words(example)), _pools(lost)
+    return [_swap(example, used, rare, rng) for _ in range(copies) for example in examples]
+
+
+def _pools(words: Iterable[str]) -> Pools:
+    pools: Pools = defaultdict(list)
+    for word in words:
+        pools[_written(word)].append(word)
+    return pools
 
 
 def _words(example: Example) -> list[str]:
@@ -35,9 +43,10 @@ def _written(word: str) -> tuple[bool, bool]:
     return word[:1].isupper(), word[1:] != word[1:].lower()
 
 
-def _swap(example: Example, pools: dict[tuple[bool, bool], list[str]], rng: np.random.Generator) -> Example:
+def _swap(example: Example, used: Pools, rare: Pools, rng: np.random.Generator) -> Example:
     words = _words(example)
     for i in np.flatnonzero(rng.random(len(words)) < SHARE):
-        pool = pools[_written(words[i])]
+        written = _written(words[i])
+        pool = rare[written] if rare[written] and rng.random() < LOST else used[written]
         words[i] = pool[rng.integers(len(pool))]
     return {**example, "tokens": words} if "tokens" in example else {**example, "text": " ".join(words)}

@@ -7,6 +7,8 @@ Differs from the papers: where widths differ, hidden states are compared by the 
 attention maps are averaged over heads, so that heads may be gone.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import ClassVar
@@ -17,18 +19,21 @@ from transformers import PreTrainedModel
 
 from laconic import layers, training
 from laconic.anatomy import Anatomy
-from laconic.contracts import PROPERTIES, Sketch, Work
+from laconic.contracts import PROPERTIES, Example, Feature, Sketch, Teacher, Work
 from laconic.data.variants import variants
 from laconic.errors import RecipeError
+from laconic.subwords import lost_words
 from laconic.teacher import Live, Recorded, Said, ask, layer_map, run
+
+FIRST = (0,)  # places to compare in a text without slots
 
 
 @dataclass(frozen=True)
 class Distill:
     """`logits`, `hidden`, `attention` and `labels` are the weights of the parts of the loss; 0 leaves a part out.
 
-    With `variants`, the student also hears what the teacher says of so many variants of each text, and an epoch is that
-    much longer.
+    With `variants`, the student also hears what the teacher says of so many variants of each text, in which some words
+    are others, those among them that its vocabulary has lost; an epoch is that much longer.
     """
 
     epochs: float = 4
@@ -86,21 +91,21 @@ class Distill:
                 for m in (work.model, teacher.model):
                     m.set_attn_implementation("eager")
             teacher.model.train(False)
-            examples = [*work.data.train, *variants(work.data.train, self.variants, work.seed)]
-            said, heard = ask(
-                teacher, work.task, examples, layer_map(own, taught), work.folder / "teacher",
+            lost = lost_words(teacher.tokenizer, work.tokenizer) if self.variants else []
+            examples = [*work.data.train, *variants(work.data.train, self.variants, work.seed, lost)]
+            features, heard = _both(work, teacher, examples)
+            said = ask(
+                teacher, heard, layer_map(own, taught), work.folder / "teacher",
                 hidden=self.hidden > 0, attention=self.attention > 0,
             )  # fmt: skip
-            features = work.task.encode(examples, work.tokenizer, answers=True)
-            alike = [len(f["input_ids"]) == len(h["input_ids"]) for f, h in zip(features, heard, strict=True)]
-            objective = self._objective(work, said, alike, layer_map(own, own))
+            objective = self._objective(work, said, Places(features, heard), layer_map(own, own))
             training.fit(work, self._training(), objective=objective, features=features)
         finally:
             for m, implementation in zip((work.model, teacher.model), held, strict=True):
                 m.set_attn_implementation(implementation)
 
     def _objective(
-        self, work: Work, said: Live | Recorded, alike: Sequence[bool], blocks: Sequence[int]
+        self, work: Work, said: Live | Recorded, places: Places, blocks: Sequence[int]
     ) -> training.Objective:
         """The weighted sum of the parts; `blocks` are the student's own that hidden states are taken behind."""
 
@@ -113,16 +118,53 @@ class Distill:
                 loss = loss + self.logits * soft_loss(logits, target.logits.to(logits), self.temperature)
             if self.labels:
                 loss = loss + self.labels * work.task.loss(logits, training.slot_labels(batch).to(logits.device))
-            if all(alike[i] for i in chosen):
-                pairs = zip(mine.hidden, target.hidden, strict=True)
-                loss = loss + self.hidden * sum(state_loss(a, b.to(a)) for a, b in pairs) / len(blocks)
-                loss = loss + self.attention * sum(
-                    attention_loss(a, b, batch["attention_mask"].to(a.device))
-                    for a, b in zip(mine.attention, target.attention, strict=True)
-                ) / len(blocks)
+            if self.hidden:
+                here, there = places(chosen)
+                pairs = [(a[here], b[there].to(a)) for a, b in zip(mine.hidden, target.hidden, strict=True)]
+                loss = loss + self.hidden * sum(state_loss(a, b) for a, b in pairs) / len(blocks)
+            if self.attention and places.alike(chosen):
+                mask = batch["attention_mask"].to(logits.device)
+                maps = zip(mine.attention, target.attention, strict=True)
+                loss = loss + self.attention * sum(attention_loss(a, b, mask) for a, b in maps) / len(blocks)
             return loss
 
         return objective
+
+
+class Places:
+    """Which tokens of a batch stand for the same text in two encodings of the examples.
+
+    All of them where both have as many; else the first pieces of words, or, for a task without words, the first token
+    of the text, in which encoders gather it.
+    """
+
+    def __init__(self, own: Sequence[Feature], other: Sequence[Feature]) -> None:
+        self.lengths = [[len(f["input_ids"]) for f in features] for features in (own, other)]
+        self.same = [a == b for a, b in zip(*self.lengths, strict=True)]
+        self.slots = [[f.get("slots", FIRST) for f in features] for features in (own, other)]
+
+    def alike(self, chosen: Sequence[int]) -> bool:
+        """Whether every example has as many tokens in both."""
+        return all(self.same[i] for i in chosen)
+
+    def __call__(self, chosen: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Places in the tokens of these examples, one after another, of either encoding: two of equal length."""
+        found: list[list[int]] = [[], []]
+        for places, lengths, slots in zip(found, self.lengths, self.slots, strict=True):
+            start = 0
+            for i in chosen:
+                here = range(lengths[i]) if self.same[i] else slots[i]
+                places.extend(start + place for place in here)
+                start += lengths[i]
+        return torch.tensor(found[0], dtype=torch.int64), torch.tensor(found[1], dtype=torch.int64)
+
+
+def _both(work: Work, teacher: Teacher, examples: Sequence[Example]) -> tuple[list[Feature], list[Feature]]:
+    """Examples as student and teacher read them, without those where one reads words that the other has to cut off."""
+    own = work.task.encode(examples, work.tokenizer, answers=True)
+    other = work.task.encode(examples, teacher.tokenizer, answers=False)
+    pairs = [(a, b) for a, b in zip(own, other, strict=True) if a.get("words") == b.get("words")]
+    return [a for a, _ in pairs], [b for _, b in pairs]
 
 
 def soft_loss(student: torch.Tensor, teacher: torch.Tensor, temperature: float) -> torch.Tensor:

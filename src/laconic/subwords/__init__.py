@@ -92,6 +92,15 @@ def prune(
     return _wrap(_renumbered(data, kind, new), new, tokenizer), [known[piece] for piece in order]
 
 
+def lost_words(old: PreTrainedTokenizerFast, new: PreTrainedTokenizerFast) -> list[str]:
+    """Words that `old` reads as one piece and `new` as several, as written in small, with a capital, or in capitals."""
+    pieces = {text.strip() for text in old.batch_decode([[i] for i in range(len(old))])}
+    plain = {piece for piece in pieces if piece.isalpha() and len(piece) > 1}
+    written = sorted({form for piece in plain for form in (piece, piece.capitalize(), piece.upper())})
+    before, after = (t(written, add_special_tokens=False)["input_ids"] if written else [] for t in (old, new))
+    return [word for word, b, a in zip(written, before, after, strict=True) if len(b) == 1 < len(a)]
+
+
 def _kind(data: dict[str, Any]) -> Pieces:
     name = data["model"].get("type")
     if name not in KINDS:

@@ -1,0 +1,119 @@
+"""Distillation: its losses written out slowly, the places it compares, and a teacher that a student must find again."""
+
+import copy
+import math
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+import torch
+
+from laconic import subwords, training
+from laconic.contracts import Teacher
+from laconic.errors import RecipeError
+from laconic.methods.distill import Distill, Places, attention_loss, soft_loss, state_loss
+from tests.workshop import examples, tokenizer, work
+
+
+def test_the_soft_loss_is_hintons():
+    student, teacher, temperature = torch.tensor([[1.0, 2.0]]), torch.tensor([[0.5, -1.0]]), 2.0
+    p, q = ([math.exp(x / temperature) for x in row[0].tolist()] for row in (teacher, student))
+    p, q = ([x / sum(row) for x in row] for row in (p, q))
+    slowly = temperature**2 * sum(a * math.log(a / b) for a, b in zip(p, q, strict=True))
+    assert float(soft_loss(student, teacher, temperature)) == pytest.approx(slowly, rel=1e-5)
+    assert float(soft_loss(teacher, teacher, temperature)) == pytest.approx(0, abs=1e-7)
+
+
+def test_the_state_loss_is_in_units_of_the_teacher():
+    teacher = torch.tensor([[3.0, 4.0], [0.0, 5.0]])
+    assert float(state_loss(torch.zeros(2, 2), teacher)) == pytest.approx(1)
+    assert float(state_loss(teacher, teacher)) == 0
+    turned = torch.tensor([[3.0, 4.0, 0.0], [0.0, 5.0, 0.0]])  # the same cosines in another width
+    assert float(state_loss(turned, teacher)) == pytest.approx(0, abs=1e-7)
+
+
+def test_the_attention_loss_leaves_padding_out():
+    teacher = torch.tensor([[[0.5, 0.5], [0.9, 0.1]]])  # (batch, tokens, tokens)
+    student = torch.tensor([[[0.25, 0.75], [0.1, 0.9]]])
+    first = 0.5 * math.log(0.5 / 0.25) + 0.5 * math.log(0.5 / 0.75)
+    assert float(attention_loss(student, teacher, torch.tensor([[1, 0]]))) == pytest.approx(first, rel=1e-5)
+
+
+def test_places_are_all_tokens_or_the_first_pieces():
+    own = [{"input_ids": [1] * 4, "slots": [0, 2]}, {"input_ids": [1] * 3, "slots": [0, 1]}]
+    other = [{"input_ids": [1] * 3, "slots": [0, 1]}, {"input_ids": [1] * 3, "slots": [0, 1]}]
+    places = Places(own, other)
+    here, there = places([1, 0])
+    assert here.tolist() == [0, 1, 2, 3, 5]
+    assert there.tolist() == [0, 1, 2, 3, 4]
+    assert places.alike([1])
+    assert not places.alike([0, 1])
+    texts = Places([{"input_ids": [1] * 4}], [{"input_ids": [1] * 3}])
+    assert [p.tolist() for p in texts([0])] == [[0], [0]]
+
+
+def test_lost_words_are_those_of_one_piece_before_and_several_after():
+    old = tokenizer()
+    new, _ = subwords.prune(old, Counter({i: 1 for piece, i in old.get_vocab().items() if piece != "fa"}))
+    assert subwords.lost_words(old, old) == []
+    assert subwords.lost_words(old, new) == ["fa"]
+    some, _ = subwords.prune(old, Counter({old.convert_tokens_to_ids("ab"): 1}))
+    assert {"ac", "ba"} <= set(subwords.lost_words(old, some))
+    assert "ab" not in subwords.lost_words(old, some)
+
+
+@pytest.mark.parametrize("variants", [0, 1])
+def test_a_student_finds_its_teacher_again(variants, tmp_path):
+    """Moved off its teacher and with words spelled out, it comes nearer on the training texts."""
+    given = work("bert", tmp_path, number=24)
+    old = given.tokenizer
+    new, kept = subwords.prune(
+        old,
+        Counter({i: 9 for e in given.data.train[:12] for i in old(e["tokens"], is_split_into_words=True)["input_ids"]}),
+    )
+    given.anatomy.keep_vocabulary(kept)
+    given = replace(given, tokenizer=new)
+    with torch.no_grad():
+        for parameter in given.model.parameters():
+            parameter.add_(0.05 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0)))
+    before = far(given)
+    Distill(epochs=20, learning_rate=3e-3, batch=8, variants=variants).apply(given)
+    assert far(given) < 0.7 * before
+
+
+def far(given) -> float:
+    """Mean squared distance of the logits from the teacher's."""
+    said = []
+    for model, reader in ((given.model, given.tokenizer), (given.teacher.model, given.teacher.tokenizer)):
+        features = given.task.encode(given.data.train, reader, answers=False)
+        said.append(torch.cat([torch.from_numpy(row) for row in training.outputs(model, features, 1)]))
+    return float((said[0] - said[1]).square().mean())
+
+
+def test_texts_that_one_of_them_must_cut_off_are_left_out(tmp_path):
+    given = work("bert", tmp_path, number=24)
+    short = copy.deepcopy(given.tokenizer)
+    short.model_max_length = 8
+    taught = replace(given, teacher=Teacher(given.teacher.model, short))
+    Distill(epochs=1, batch=4).apply(taught)  # would fail where the number of words differs
+    assert max(len(e["tokens"]) for e in examples("tokens", 24)) > 8
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"logits": 0, "hidden": 0}, "every part of the loss weighs 0"),
+        ({"hidden": -1}, "hidden is -1"),
+        ({"temperature": 0}, "temperature is 0"),
+        ({"variants": 1, "labels": 1}, "without labels"),
+        ({"optimizer": "lion"}, "optimizer is 'lion'"),
+    ],
+)
+def test_what_can_not_work_is_refused(options, words):
+    with pytest.raises(RecipeError, match=words):
+        Distill(**options).check()
+
+
+def test_without_a_teacher_it_says_so(tmp_path):
+    with pytest.raises(RecipeError, match="needs a teacher"):
+        Distill().apply(replace(work("bert", tmp_path), teacher=None))
