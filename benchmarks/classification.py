@@ -10,7 +10,7 @@ from typing import Any
 
 import laconic
 from benchmarks import record
-from benchmarks.conll2003 import agreement, judge
+from benchmarks.conll2003 import judge
 from laconic import data, predict, prove
 from laconic.measures import quality, size
 
@@ -43,8 +43,7 @@ def dataset(name: str) -> list[dict[str, Any]]:
     model = record.folder("LACONIC_MODELS", MODEL)
     base = record.runs() / name
     original = laconic.train(model, "classify", source, base / "original", options=TRAINING[name])
-    if not (base / RECIPE / "manifest.json").is_file():
-        laconic.compress(original, RECIPE, base / RECIPE)
+    laconic.compress(original, RECIPE, base / RECIPE)
     examples = data.read_split(source, predict.read(original).task, "test")
     judged = judge({"original": original, RECIPE: base / RECIPE}, examples)
     times = prove.speeds(list(judged.values()))
@@ -58,7 +57,7 @@ def dataset(name: str) -> list[dict[str, Any]]:
         row |= {"bytes": held, "times_smaller": whole / held, "score": found.after["accuracy"]}
         row |= {"accuracy": found.after["accuracy"], "macro_f1": found.after["macro_f1"]}
         row |= {"difference": found.difference.value, "low": found.difference.low, "high": found.difference.high}
-        row |= {"flips": found.flips, "engine_agreement": agreement(one)}
+        row |= {"flips": found.flips, "engine_agreement": prove.agreement(one, examples)}
         row |= {"speedup_batch1": times[model_name].single_speedup.median}
         rows.append(row | {"speedup_batch32": times[model_name].batch_speedup.median})
     return rows

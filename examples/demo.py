@@ -11,8 +11,9 @@ from pathlib import Path
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import laconic
+from laconic import prove
 from laconic.cli.console import people, say
-from laconic.report import page, terminal
+from laconic.report import terminal
 
 HERE = Path(__file__).parent
 DATA = HERE / "requests"
@@ -28,15 +29,13 @@ def main() -> None:
     options = laconic.Training(epochs=8, learning_rate=2e-4)
     original = laconic.train(encoder, "classify", DATA, OUT / "original", options=options, log=say)
     result = laconic.compress(original, HERE / "demo.yaml", OUT / "small", log=say)
-    report = laconic.compare(result.folder, original, DATA, steps=result.steps, command="make demo")
-    report.write(result.folder / "report.json")
-    page.write(report, result.folder / "report.html")
+    report = prove.evidence(result.folder, original, steps=result.steps, command="make demo")
     terminal.show(report, people)
     for record in laconic.load(result.folder).predict(
         ["My parcel still has not arrived", "I was charged twice this month"]
     ):
         say(f"{record['text']} -> {record['label']}")
-    say(f"the page: {result.folder / 'report.html'}")
+    say(f"the page: {result.folder / prove.PAGE_FILE}")
 
 
 if __name__ == "__main__":

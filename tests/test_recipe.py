@@ -26,6 +26,32 @@ def test_anything_parses_or_is_refused_in_our_words(value):
             assert Recipe.parse(recipe.record()) == recipe
 
 
+real_options = st.sampled_from([(name, option) for name in methods.names() for option in methods.options(name)])
+real_values = json_values | st.sampled_from([0, -1, 0.5, 1, 8, float("nan"), float("inf"), 10**400, "all", "2:4"])
+
+
+@given(real_options, real_values)
+def test_any_value_of_a_real_option_is_taken_or_refused_in_our_words(option, value):
+    with contextlib.suppress(RecipeError):
+        recipe = Recipe.parse({"steps": [{option[0]: {option[1]: value}}]})
+        assert Recipe.parse(recipe.record()) == recipe
+
+
+targets = st.sampled_from(["name", "seed", "steps", "1", "1.bits", "2.keep", "3.epochs", "1.nothing", "."]) | st.text()
+values = json_values.map(lambda value: yaml.safe_dump(value)) | st.text() | st.text("[]{}:-&*!|>'\"#,0123456789")
+
+
+@given(targets, values)
+def test_any_setting_is_put_in_or_refused_in_one_line(target, value):
+    recipe = Recipe.parse({"steps": [{"rtn": {"bits": 4}}, "half", "distill"]})
+    try:
+        changed, said = recipe.override([f"{target}={value}"]), ""
+    except RecipeError as error:
+        changed, said = recipe, str(error)
+    assert "\n" not in said
+    assert Recipe.parse(changed.record()) == changed
+
+
 @given(st.lists(st.integers(2, 8), min_size=1, max_size=1), st.integers(0, 2**31 - 1))
 def test_a_recipe_survives_its_record(bits, seed):
     recipe = Recipe.parse({"name": "x", "seed": seed, "steps": [{"rtn": {"bits": b}} for b in bits]})
@@ -54,6 +80,11 @@ def test_there_are_at_least_three():
         ({"steps": [{"rtn": {"bits": "four"}}]}, "it takes a whole number"),
         ({"steps": [{"rtn": {"bits": True}}]}, "it takes a whole number"),
         ({"steps": [{"rtn": {"bits": 40}}]}, "40"),
+        ({"steps": [{"distill": {"epochs": float("inf")}}]}, "epochs is inf; it takes a number"),
+        ({"steps": [{"distill": {"temperature": float("nan")}}]}, "temperature is nan; it takes a number"),
+        ({"steps": [{"distill": {"epochs": 10**400}}]}, "it takes a number"),
+        ({"steps": [{"finetune": {"weight_decay": -5}}]}, "weight_decay is -5"),
+        ({"steps": [{"finetune": {"accumulate": 0}}]}, "accumulate is 0"),
         ({"steps": [{"neurons": {"keep": 1.5}}]}, "1.5"),
         ({"steps": [{"rtn": {}, "half": {}}]}, "write one method"),
         ({"seed": -1, "steps": [{"rtn": {}}]}, "seed is -1"),
@@ -75,7 +106,13 @@ def test_override_changes_one_option():
     assert changed.steps[0] == recipe.steps[0]
 
 
-@pytest.mark.parametrize("setting", ["bits", "9.bits=3", "0.bits=3", "x.bits=3", "2.bits="])
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "bits", "9.bits=3", "0.bits=3", "x.bits=3", "2.bits=", "steps=3", "seedz=3", "1.bits=[", "1.bits=2001-99-99",
+        "².bits=3", "=3", ".bits=3",
+    ],
+)  # fmt: skip
 def test_override_refuses_what_it_cannot_read(setting):
     with pytest.raises(RecipeError, match="--set"):
         Recipe.parse({"steps": [{"rtn": {"bits": 4}}]}).override([setting])
@@ -102,5 +139,14 @@ def test_broken_yaml_is_one_line(tmp_path):
     path = tmp_path / "broken.yaml"
     path.write_text("steps: [")
     with pytest.raises(RecipeError, match=r"broken\.yaml is not YAML") as caught:
+        Recipe.read(path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"steps: " + b"[" * 500 + b"]" * 500, b"name: \xff\xfe", b"seed: 2001-99-99"])
+def test_a_file_that_yaml_stumbles_over_is_one_line(tmp_path, content):
+    path = tmp_path / "odd.yaml"
+    path.write_bytes(content)
+    with pytest.raises(RecipeError, match=r"odd\.yaml is (not YAML|nested too deep)") as caught:
         Recipe.read(path)
     assert "\n" not in str(caught.value)

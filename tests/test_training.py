@@ -2,9 +2,10 @@
 
 import pytest
 import torch
+from safetensors import SafetensorError
 
 from laconic import training
-from laconic.errors import RecipeError
+from laconic.errors import ArtifactError, RecipeError
 from laconic.training import Training, fit
 from tests.workshop import work
 
@@ -77,14 +78,54 @@ def test_weight_decay_is_for_matrices_only():
     assert all(p.ndim == 1 for p in plain["params"])
 
 
+def test_accumulated_batches_are_one_step_over_all_of_them(tmp_path):
+    """Texts have a label each, so the mean of the batches' means is the mean of all."""
+    plain = {"epochs": 1, "learning_rate": 0.1, "optimizer": "sgd", "warmup": 0, "clip": 1e6, "weight_decay": 0}
+    whole, parts, steps = work(folder=tmp_path / "1", head="sequence"), work(folder=tmp_path / "2", head="sequence"), []
+    for one in (whole, parts):
+        one.model.config.hidden_dropout_prob = 0.0
+        for module in one.model.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.0
+    fit(whole, Training(**plain, batch=12))
+    fit(parts, Training(**plain, batch=6, accumulate=2), on_step=lambda *step: steps.append(step))
+    assert steps == [(0, 1)]
+    for name, tensor in weights(whole).items():
+        torch.testing.assert_close(weights(parts)[name], tensor, atol=1e-5, rtol=1e-4, msg=name)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 64\nvs 0"),
+        SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"),
+        OSError(28, "No space left on device"),
+    ],
+)
+def test_a_checkpoint_that_cannot_be_written_is_one_line(tmp_path, monkeypatch, error):
+    def full(*_, **__):
+        raise error
+
+    monkeypatch.setattr("transformers.Trainer._save_checkpoint", full)
+    with pytest.raises(ArtifactError, match=r"can't be written \(.*make room") as caught:
+        fit(work(folder=tmp_path), OPTIONS)
+    assert str(tmp_path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
 def test_training_stops_early_without_gain(tmp_path):
     rows = fit(work(folder=tmp_path), Training(epochs=20, learning_rate=1e-12, batch=4, patience=1))
     assert max(row["step"] for row in rows) < 20 * 3
 
 
 @pytest.mark.parametrize(
-    "options", [{"optimizer": "adamm"}, {"epochs": 0}, {"learning_rate": -1.0}, {"warmup": 1.0}, {"patience": 0}]
-)
+    "options",
+    [
+        {"optimizer": "adamm"}, {"epochs": 0}, {"epochs": float("inf")}, {"learning_rate": -1.0}, {"warmup": 1.0},
+        {"learning_rate": float("nan")}, {"patience": 0}, {"weight_decay": -5}, {"weight_decay": float("inf")},
+        {"accumulate": 0}, {"clip": 0},
+    ],
+)  # fmt: skip
 def test_refusals_name_the_option(options):
     with pytest.raises(RecipeError, match=next(iter(options))):
         Training(**options).check()

@@ -6,7 +6,7 @@ the file's name without underscores (`methods/gptq.py` holds `GPTQ`), and `units
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 Example = dict[str, Any]  # one record as read: {"tokens": [...], "tags": [...]} or {"text": "...", "label": "..."}
 Feature = dict[str, list[int]]  # one encoded example: input_ids, attention_mask, ..., slots, labels where asked for
-Output = "np.ndarray"  # what an engine says of one example, padding removed: (tokens, labels) or (labels,)
 
 PROPERTIES = frozenset({"sparse", "low_bit", "low_rank", "narrow", "shallow", "tied", "small_vocabulary"})
 """What a method can make of a model; `effects.measure` says how much of each a model has."""
@@ -90,12 +89,9 @@ class Task(Protocol):
         """Key of score(); higher is better."""
         ...
 
-    def check(self, example: Example, where: str) -> None:
-        """Raise DataError naming `where` (file and record) and the field that is missing or wrong."""
-        ...
-
-    def texts(self, example: Example) -> list[str]:
-        """The words or texts of an example, for vocabulary counts and checks."""
+    @property
+    def multiple(self) -> bool:
+        """Whether the answer of an example is a list of labels that do not exclude one another."""
         ...
 
     def parse(self, text: str) -> Example:
@@ -224,12 +220,3 @@ class Engine(Protocol):
     def run(self, batch: dict[str, np.ndarray]) -> np.ndarray:
         """Logits of one padded batch: (batch, tokens, labels) or (batch, labels)."""
         ...
-
-
-class Progress(Protocol):
-    """Something that shows how far a long job is."""
-
-    def __call__(self, items: Sequence[Any], title: str) -> Iterator[Any]: ...
-
-
-Module = "nn.Module"

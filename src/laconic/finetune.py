@@ -12,15 +12,15 @@ import shutil
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-import torch
-from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast, set_seed
+from transformers import PreTrainedModel, PreTrainedTokenizerFast, set_seed
 
-from laconic import artifact, data, tasks, training
+from laconic import checkpoint, data, tasks, training
+from laconic import options as checks
 from laconic.anatomy import Anatomy
 from laconic.contracts import Task, Work
-from laconic.errors import ArtifactError, DataError
+from laconic.errors import DataError
 
 RUN_FILE = "laconic.json"
 LENGTH = 512  # tokens read where neither tokenizer nor model sets a limit
@@ -42,63 +42,44 @@ def train(
 
     For ner, `casing` is switched on by itself where the tokenizer lower-cases and the model has token types.
     """
-    out = Path(out)
+    checks.seed(seed)
     options = options or training.Training()
     options.check()
     tasks.kind(task)
     splits = data.read_splits(data_source, task, seed=seed)
-    labels = data.labels(splits.train, task)
+    out = Path(out)
     source = str(Path(data_source).resolve()) if Path(data_source).exists() else str(data_source)
     record = {
         "model": str(model), "data": source,
         "digest": splits.digest, "seed": seed, "training": asdict(options), "options": dict(task_options),
     }  # fmt: skip
-    work_folder = _workspace(out, record)
-    if work_folder is None:
+    if _is_done(out, record):
         log(f"{out} is already trained with these options")
         return out
-    tokenizer = load_tokenizer(model, words=task == "ner")
+    tokenizer = checkpoint.tokenizer(model, words=task == "ner")
     if task == "ner" and "casing" not in task_options:
         task_options["casing"] = _lower_cases(tokenizer) and _has_token_types(model)
-    built = tasks.build(task, labels=labels, **task_options)
-    splits = data.read_splits(data_source, built, seed=seed, progress=False)  # now every record is checked
+    built = tasks.build(task, labels=data.labels(splits.train, task), **task_options)
+    splits = data.read_splits(data_source, built, seed=seed, progress=False)  # the task knows how many labels fit
     set_seed(seed)
     network = load_model(model, built)
     tokenizer.model_max_length = min(tokenizer.model_max_length, Anatomy(network).positions or LENGTH)
-    work = Work(network, tokenizer, built, splits, None, seed, work_folder / "checkpoints", progress, log)
+    workspace = _workspace(out, record)  # now that nothing is left to refuse
+    work = Work(network, tokenizer, built, splits, None, seed, workspace / "checkpoints", progress, log)
     history = training.fit(work, options)
     score = training.evaluate(network, tokenizer, built, splits.validation)
-    _write(out, work_folder, network, tokenizer, {**record, "task": tasks.describe(built)}, score, history)
+    _write(out, workspace, network, tokenizer, {**record, "task": tasks.describe(built)}, score, history)
     return out
 
 
-def load_tokenizer(source: str | Path, *, words: bool = False) -> PreTrainedTokenizerFast:
-    """The fast tokenizer of a folder or hub id; `words` makes one that can read texts split into words."""
-    if Path(source).is_dir():
-        artifact.check_model_folder(Path(source))
-    elif os.sep in str(source) and str(source).count("/") != 1:
-        raise ArtifactError(f"there is no model folder {str(source)!r}; give a folder or a hub id such as org/name")
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(source, use_fast=True, trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        raise ArtifactError(f"no tokenizer could be read from {str(source)!r}: {str(error).splitlines()[0]}") from None
-    if not isinstance(tokenizer, PreTrainedTokenizerFast):
-        raise ArtifactError(f"the tokenizer of {str(source)!r} is not a fast one; save it with its tokenizer.json")
-    if words and getattr(tokenizer, "add_prefix_space", None) is False:  # byte-level ones read words with their space
-        return cast(PreTrainedTokenizerFast, AutoTokenizer.from_pretrained(source, add_prefix_space=True))
-    return tokenizer
-
-
 def load_model(source: str | Path, task: Task) -> PreTrainedModel:
-    """The pretrained model with the task's head, float32, never running code from the folder."""
-    model = task.auto.from_pretrained(  # type: ignore[attr-defined]
+    """The pretrained model with the task's head."""
+    model = checkpoint.model(
+        task.auto,
         source,
         num_labels=len(task.labels),
         id2label=dict(enumerate(task.labels)),
         label2id={label: i for i, label in enumerate(task.labels)},
-        dtype=torch.float32,
-        use_safetensors=True,
-        trust_remote_code=False,
         ignore_mismatched_sizes=True,
     )
     rows = task.token_types  # type: ignore[attr-defined]
@@ -108,22 +89,33 @@ def load_model(source: str | Path, task: Task) -> PreTrainedModel:
 
 
 def _has_token_types(source: str | Path) -> bool:
-    return getattr(AutoConfig.from_pretrained(source, trust_remote_code=False), "type_vocab_size", 0) > 0
+    return getattr(checkpoint.config(source), "type_vocab_size", 0) > 0
 
 
 def _lower_cases(tokenizer: PreTrainedTokenizerFast) -> bool:
     return bool(tokenizer("Aa")["input_ids"] == tokenizer("aa")["input_ids"])
 
 
-def _workspace(out: Path, record: dict[str, Any]) -> Path | None:
-    """Where a run's checkpoints go; None when `out` already holds this very run."""
+def _is_done(out: Path, record: dict[str, Any]) -> bool:
+    """Whether `out` already holds this very run; raises DataError where it could not hold it. Nothing is made."""
+    there = next(path for path in (out, *out.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise DataError(f"{there} is a file; choose another folder for the run")
     if (out / RUN_FILE).exists():
-        held = json.loads((out / RUN_FILE).read_text(encoding="utf-8"))
-        if all(held.get(key) == value for key, value in record.items()):
-            return None
+        try:
+            held = json.loads((out / RUN_FILE).read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise DataError(f"{out / RUN_FILE} is damaged ({error}); choose another folder or remove it") from None
+        if isinstance(held, dict) and all(held.get(key) == value for key, value in record.items()):
+            return True
         raise DataError(f"{out} holds another run; choose another folder or remove it")
     if out.exists() and any(out.iterdir()):
         raise DataError(f"{out} is not empty and not a run folder; choose another folder")
+    return False
+
+
+def _workspace(out: Path, record: dict[str, Any]) -> Path:
+    """Make the folder beside `out` where a run's checkpoints go; those of this very run are kept."""
     work = out.with_name(f".{out.name}.training")
     ticket = work / "run.json"
     text = json.dumps(record, sort_keys=True)
@@ -141,10 +133,11 @@ def _write(
     """Write the run folder beside `out`, then put it in place at once."""
     fresh = work / "result"
     shutil.rmtree(fresh, ignore_errors=True)
-    model.save_pretrained(fresh)
-    tokenizer.save_pretrained(fresh)
-    text = json.dumps({**record, "validation": score, "history": history}, indent=1)
-    (fresh / RUN_FILE).write_text(text, encoding="utf-8")
+    with training.writing(fresh):
+        model.save_pretrained(fresh)
+        tokenizer.save_pretrained(fresh)
+        text = json.dumps({**record, "validation": score, "history": history}, indent=1)
+        (fresh / RUN_FILE).write_text(text, encoding="utf-8")
     if out.exists():
         out.rmdir()
     os.replace(fresh, out)

@@ -30,15 +30,24 @@ def focal(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
 
 
 def binary_cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Mean over examples and labels of the binary cross-entropy; labels (n, labels) of 0 and 1."""
+    """Mean over examples and labels of the binary cross-entropy; labels (n, labels) of 0 and 1, or (n,), one each."""
+    if labels.ndim < logits.ndim:
+        labels = functional.one_hot(labels, logits.shape[-1])  # (n, labels)
     return functional.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype))
 
 
 LOSSES = {f.__name__: f for f in (cross_entropy, label_smoothing, focal, binary_cross_entropy)}
+SEVERAL = binary_cross_entropy.__name__  # the one loss under which labels do not exclude one another
+
+
+def check(name: str, *, several: bool) -> None:
+    """Raise RecipeError unless there is a loss `name` that fits examples with `several` labels, or with one each."""
+    if name not in LOSSES:
+        raise RecipeError(f"there is no loss {name!r}; choose one of {', '.join(LOSSES)}")
+    if several and name != SEVERAL:
+        raise RecipeError(f"the loss {name} takes one label an example, not several; choose {SEVERAL}")
 
 
 def loss(name: str, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """The loss called `name`; raises RecipeError listing the known ones."""
-    if name not in LOSSES:
-        raise RecipeError(f"there is no loss {name!r}; choose one of {', '.join(LOSSES)}")
+    """The loss called `name`, which `check` has passed."""
     return LOSSES[name](logits, labels)

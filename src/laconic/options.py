@@ -3,9 +3,12 @@
 No paper: wording.
 """
 
+import sys
 from collections.abc import Sequence
 
 from laconic.errors import RecipeError
+
+SEEDS = 2**31  # what every generator of random numbers takes
 
 
 def fraction(name: str, value: float) -> None:
@@ -18,6 +21,18 @@ def choice(name: str, value: str, allowed: Sequence[str]) -> None:
     """Raise RecipeError unless the value is one of those allowed."""
     if value not in allowed:
         raise RecipeError(f"{name} is {value!r}; choose one of {', '.join(allowed)}")
+
+
+def positive(name: str, value: float) -> None:
+    """Raise RecipeError unless the value is finite and above 0."""
+    if not 0 < value <= sys.float_info.max:
+        raise RecipeError(f"{name} is {value}; give a finite number above 0")
+
+
+def seed(value: object) -> None:
+    """Raise RecipeError unless the value can be a seed."""
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < SEEDS:
+        raise RecipeError(f"seed is {value!r}; give a whole number from 0 to {SEEDS - 1}")
 
 
 def whole(name: str, value: int, least: int = 1) -> None:

@@ -9,16 +9,16 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from laconic import artifact, engines, tasks
+from laconic import artifact, checkpoint, engines, tasks
 from laconic.contracts import Engine, Example, Feature, Task
 from laconic.data.batching import MODEL_INPUTS, batches
 from laconic.errors import ArtifactError, EngineError
-from laconic.finetune import RUN_FILE, load_tokenizer
+from laconic.finetune import RUN_FILE
 
 BATCH = 32
 
@@ -31,6 +31,25 @@ class Source:
     tokenizer: PreTrainedTokenizerFast
     task: Task
     record: dict[str, Any]
+
+    @property
+    def seed(self) -> int:
+        """What deals the splits the model was trained on, where the data have none; an artifact keeps it."""
+        seed = self.record.get("seed", self.record.get("provenance", {}).get("seed", 0))
+        if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+            raise ArtifactError(
+                f"the model's record says seed {seed!r}; it must be a whole number from 0: make it again"
+            )
+        return seed
+
+    def data(self, given: str | Path | None = None) -> str | Path:
+        """The data that are given, else those the model was trained on; ArtifactError where it does not say."""
+        found = given or self.record.get("data")
+        if found is None:
+            raise ArtifactError(
+                "an artifact does not say where the data are that it was trained on; give the run folder, or --data"
+            )
+        return cast("str | Path", found)
 
 
 @dataclass(frozen=True)
@@ -61,9 +80,9 @@ class Loaded:
         features = self.task.encode(examples, self.tokenizer, answers=False)
         return list(self.task.predict(self.outputs(features), features, examples))
 
-    def predict(self, texts: Sequence[str]) -> list[dict[str, Any]]:
-        """One record for each text: what `laconic predict` prints."""
-        examples = [self.task.parse(text) for text in texts]
+    def predict(self, texts: str | Sequence[str]) -> list[dict[str, Any]]:
+        """One record for each text, also for a text alone: what `laconic predict` prints."""
+        examples = [self.task.parse(text) for text in ([texts] if isinstance(texts, str) else texts)]
         return [self.task.show(p, e) for p, e in zip(self.answer(examples), examples, strict=True)]
 
 
@@ -72,22 +91,30 @@ def read(path: str | Path) -> Source:
     path = Path(path)
     if artifact.is_artifact(path):
         opened = artifact.load(path)
-        return Source(opened.model, opened.tokenizer, tasks.build(**opened.manifest.task), opened.manifest.record())
-    if not (path / RUN_FILE).is_file():
+        task = _task(opened.manifest.task, path)
+        return _fitting(Source(opened.model, opened.tokenizer, task, opened.manifest.record()), path)
+    where = path / RUN_FILE
+    if not where.is_file():
         raise ArtifactError(f"{path} is neither an artifact (manifest.json) nor a run folder ({RUN_FILE})")
     try:
-        record = json.loads((path / RUN_FILE).read_text(encoding="utf-8"))
-        task = tasks.build(**record["task"])
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise ArtifactError(f"{path / RUN_FILE} is damaged ({error}); train the model again") from None
-    tokenizer = load_tokenizer(path)
-    model = task.auto.from_pretrained(path, use_safetensors=True, trust_remote_code=False)  # type: ignore[attr-defined]
-    return Source(model.eval(), tokenizer, task, record)
+        record = json.loads(where.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ArtifactError(f"{where} is damaged ({error}); train the model again") from None
+    task = _task(record.get("task") if isinstance(record, dict) else None, where)
+    tokenizer = checkpoint.tokenizer(path)
+    model = checkpoint.model(task.auto, path)
+    return _fitting(Source(model.eval(), tokenizer, task, record), where)
 
 
 def load(path: str | Path, engine: str = "auto", threads: int | None = None) -> Loaded:
     """Open an artifact or run folder; `auto` takes the fastest installed engine that can run the model."""
-    source = read(path)
+    return start(read(path), engine, threads)
+
+
+def start(source: Source, engine: str = "auto", threads: int | None = None) -> Loaded:
+    """Put a model in an engine; `threads` is all of the processor's where it is not given."""
+    if threads is not None and threads < 1:
+        raise EngineError(f"threads is {threads}; give a whole number from 1, or leave it out for all")
     note = ""
     names = engines.available() if engine == "auto" else [engine]
     for i, name in enumerate(names):
@@ -100,3 +127,22 @@ def load(path: str | Path, engine: str = "auto", threads: int | None = None) -> 
         else:
             return Loaded(source.model, source.tokenizer, source.task, built, note)
     raise EngineError("no engine is installed; torch always should be: install laconic again")
+
+
+def _task(described: Any, where: Path) -> Task:
+    """The task a manifest or run file describes, its labels and options of the types they must have."""
+    try:
+        labels = described["labels"]
+        if not isinstance(labels, list) or not labels or not all(isinstance(label, str) and label for label in labels):
+            raise TypeError(f"labels are {labels!r} and should be a list of text")
+        return tasks.build(**described)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ArtifactError(f"{where}: its task is damaged ({error}); make the model again") from None
+
+
+def _fitting(source: Source, where: Path) -> Source:
+    """The source, when its model gives one number for each of the task's labels."""
+    given, labels = source.model.config.num_labels, len(source.task.labels)
+    if given != labels:
+        raise ArtifactError(f"{where}: the model tells {given} labels apart and its task has {labels}; make it again")
+    return source

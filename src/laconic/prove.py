@@ -17,15 +17,17 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from laconic import artifact, data, engines, predict
+from laconic import artifact, data, engines, predict, tasks
 from laconic.contracts import Engine, Example, Feature, Task
-from laconic.errors import DataError
+from laconic.errors import ArtifactError, DataError
 from laconic.measures import bits, latency, memory, quality, size
+from laconic.report import page
 from laconic.report.record import Curve, Report, Row, Trace
 
 PACKAGES = ("laconic", "torch", "transformers", "tokenizers", "onnxruntime", "constriction", "datasets", "numpy")
 THREADS = 2
-REPORT_FILE = "report.json"
+REPORT_FILE, PAGE_FILE = artifact.REPORTS
+ANSWERS = ("name", "labels", "multiple")  # of a task: what says which answers there are
 
 
 @dataclass(frozen=True)
@@ -62,23 +64,25 @@ def candidate(name: str, folder: Path, examples: Sequence[Example], engine: str 
 def compare(
     folder: str | Path,
     against: str | Path,
-    source: str | Path,
+    source: str | Path | None = None,
     *,
     split: str = "test",
     engine: str = "auto",
     steps: Sequence[dict[str, Any]] = (),
-    history: Sequence[dict[str, Any]] = (),
     command: str = "",
     timed: bool = True,
 ) -> Report:
-    """Measure the artifact `folder` beside the run folder `against` on a split of `source`.
+    """Measure the artifact `folder` beside the run folder `against` on a split of `source`, by default the run's data.
 
     The original answers in PyTorch, the artifact in `engine`; where engines differ, the original is also timed in the
     artifact's engine, so that the engine's share of the speed can be seen.
     """
     folder, against = Path(folder), Path(against)
+    manifest = artifact.read_manifest(folder)
     origin = predict.read(against)
-    examples = data.read_split(source, origin.task, split, seed=int(origin.record.get("seed", 0)))
+    _comparable(manifest, origin, folder, against)
+    source = origin.data(source)
+    examples = data.read_split(source, origin.task, split, seed=origin.seed)
     if not examples:
         raise DataError(f"the {split} split of {source} is empty; give one with at least one example")
     before = candidate("original", against, examples, "torch")
@@ -90,7 +94,6 @@ def compare(
         *_same_engine(before, after, times),
         _row(after, judged.after, examples, times, judged=judged, note=after.note),
     ]
-    manifest = artifact.read_manifest(folder)
     recipe = manifest.recipe or {}
     return Report(
         task=origin.task.name, model=Path(str(origin.record.get("model", against.name))).name,
@@ -99,8 +102,26 @@ def compare(
         split=split, examples=len(examples),
         steps=[_trace(s) for s in steps],
         layers=size.layers(after.model, stored(folder)),
-        curves=_curves(history, origin.task.main), environment=environment(), commands=[command] if command else [],
+        curves=_curves(origin.record.get("history", []), origin.task.main),
+        environment=environment(), commands=[command] if command else [],
     )  # fmt: skip
+
+
+def evidence(folder: str | Path, against: str | Path, source: str | Path | None = None, **choices: Any) -> Report:
+    """`compare` with these choices; the report is written into the artifact, as JSON and as a page."""
+    report = compare(folder, against, source, **choices)
+    report.write(Path(folder) / REPORT_FILE)
+    page.write(report, Path(folder) / PAGE_FILE)
+    return report
+
+
+def agreement(one: Candidate, examples: Sequence[Example]) -> float:
+    """Share of answers that PyTorch gives as well, with the same weights; an engine's own rounding changes the rest."""
+    if one.engine == "torch":
+        return 1.0
+    reference = predict.Loaded(one.model, one.tokenizer, one.task, one.open("torch"), "")
+    said = one.task.predict(reference.outputs(one.features), one.features, examples)
+    return quality.agreement(examples, said, one.predictions)
 
 
 def speeds(candidates: Sequence[Candidate]) -> dict[str, latency.Latency]:
@@ -122,6 +143,18 @@ def stored(folder: Path) -> dict[str, int] | None:
     return {path: held for path, _, held in artifact.weigh(folder)} if artifact.is_artifact(folder) else None
 
 
+def _comparable(manifest: artifact.Manifest, origin: predict.Source, folder: Path, against: Path) -> None:
+    """Raise ArtifactError for two models that do not answer the same question, before either is measured."""
+    described = tasks.describe(origin.task)
+    for key in ANSWERS:
+        mine, theirs = manifest.task.get(key), described.get(key)
+        if mine != theirs:
+            raise ArtifactError(
+                f"{folder} and {against} have different tasks ({key} {str(mine)[:60]} and {str(theirs)[:60]}); compare "
+                "an artifact with the run folder it was made from"
+            )
+
+
 def _same_engine(before: Candidate, after: Candidate, times: dict[str, latency.Latency]) -> list[Row]:
     name = f"original, {after.engine}"
     if name not in times:
@@ -139,6 +172,7 @@ def _row(
         name=one.name, engine=one.engine, note=note, size=weighed, score=score,
         differences={task.main: judged.difference} if judged else {},
         flips=judged.flips if judged else None, token_flips=judged.token_flips if judged else None,
+        agreement=None if one.engine == "torch" else agreement(one, examples),
         latency=times.get(one.name),
         memory=memory.take("laconic.prove:answer", str(one.folder), one.engine, list(examples[:64])),
         bits=bits.take(task, one.outputs, one.features, examples, model_bytes=weighed.bytes),

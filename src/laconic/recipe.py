@@ -5,6 +5,7 @@ No paper: a recipe is data, complete, and checked before a weight is loaded.
 
 from __future__ import annotations
 
+import sys
 import types
 import typing
 from collections.abc import Sequence
@@ -15,12 +16,13 @@ from typing import Any
 
 import yaml
 
-from laconic import methods
+from laconic import methods, options
 from laconic.contracts import Method, Sketch
 from laconic.errors import RecipeError
 
 BUILT_IN = Path(__file__).parent / "recipes"
 KEYS = ("name", "seed", "steps")
+BARE = ("name", "seed")  # what --set changes without a step
 
 
 def built_in() -> list[str]:
@@ -74,11 +76,7 @@ class Recipe:
                 f"there is no recipe {str(source)!r}: give a YAML file or one of {', '.join(built_in())}"
                 f"{_nearest(str(source), built_in())}"
             )
-        try:
-            parsed = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise RecipeError(f"{path.name} is not YAML: {' '.join(str(error).split())}") from None
-        return cls.parse(parsed, path.stem)
+        return cls.parse(_yaml(path.read_bytes(), path.name), path.stem)
 
     @classmethod
     def parse(cls, record: Any, name: str = "custom") -> Recipe:
@@ -89,8 +87,7 @@ class Recipe:
             if key not in KEYS:
                 raise RecipeError(f"a recipe has no key {key!r}{_nearest(str(key), KEYS)}; it has: {', '.join(KEYS)}")
         seed, steps = record.get("seed", 0), record.get("steps")
-        if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**31:
-            raise RecipeError(f"seed is {seed!r}; give a whole number from 0 to 2147483647")
+        options.seed(seed)
         if not isinstance(steps, list) or not steps:
             raise RecipeError("steps must be a list with at least one method, such as `- rtn: {bits: 8}`")
         recipe = cls(tuple(_step(i, s) for i, s in enumerate(steps, 1)), str(record.get("name", name)), seed)
@@ -126,9 +123,9 @@ class Recipe:
         for setting in settings:
             target, _, value = setting.partition("=")
             number, _, option = target.partition(".")
-            if not value or (option and not number.isdigit()):
+            if not value or not (target in BARE or (option and number.isdecimal())):
                 raise RecipeError(f"--set {setting!r} does not read as STEP.OPTION=VALUE, such as 2.bits=3, or seed=1")
-            parsed = yaml.safe_load(value)
+            parsed = _yaml(value, f"--set {setting!r}")
             if not option:
                 record[target] = parsed
             elif not 1 <= int(number) <= len(self.steps):
@@ -143,6 +140,16 @@ class Recipe:
         for method in self.build():
             sketches.append(method.forecast(sketches[-1]))
         return sketches
+
+
+def _yaml(text: str | bytes, where: str) -> Any:
+    """What the text holds; RecipeError begins with `where`."""
+    try:
+        return yaml.safe_load(text)
+    except RecursionError:
+        raise RecipeError(f"{where} is nested too deep; a recipe is a list of steps") from None
+    except (yaml.YAMLError, ValueError, OverflowError) as error:  # PyYAML lets a date that is none through as it is
+        raise RecipeError(f"{where} is not YAML: {' '.join(str(error).split())}") from None
 
 
 def _step(number: int, entry: Any) -> Step:
@@ -169,7 +176,7 @@ def _fits(value: Any, hint: Any) -> bool:
     if origin is typing.Literal:
         return value in typing.get_args(hint)
     if hint is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
+        return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
     if hint is int:
         return isinstance(value, int) and not isinstance(value, bool)
     return isinstance(value, origin or hint)

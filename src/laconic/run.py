@@ -22,7 +22,7 @@ import torch
 from laconic import artifact, data, effects, layers, predict, tasks, training
 from laconic.anatomy import Anatomy
 from laconic.contracts import Method, Sketch, Splits, Teacher, Work
-from laconic.errors import EffectError, RecipeError
+from laconic.errors import EffectError
 from laconic.measures import size
 from laconic.recipe import Recipe
 
@@ -57,7 +57,7 @@ def compress(
     methods = recipe.check()
     origin = predict.read(source)
     artifact.check_target(Path(out))
-    splits = data.read_splits(data_source or origin.record["data"], origin.task, seed=origin.record.get("seed", 0))
+    splits = data.read_splits(origin.data(data_source), origin.task, seed=origin.seed)
     folder = Path(steps) if steps else Path(source).with_name(f"{Path(source).name}.steps")
     teacher = Teacher(origin.model, origin.tokenizer)
     work = Work(
@@ -71,7 +71,10 @@ def compress(
         Path(out), work.model, work.tokenizer,
         task=tasks.describe(work.task),
         recipe=recipe.record(),
-        provenance={"data": splits.digest, "model": base["model"], "source": Path(origin.record.get("model", "")).name},
+        provenance={
+            "data": splits.digest, "seed": origin.seed,
+            "model": base["model"], "source": Path(origin.record.get("model", "")).name,
+        },
         measures={"validation": {k: v for k, v in validation.items() if isinstance(v, float)}},
         base_config=origin.model.config.to_dict(),
     )  # fmt: skip
@@ -81,7 +84,7 @@ def compress(
 def plan(source: str | Path, recipe: Recipe, data_source: str | Path | None = None) -> list[dict[str, Any]]:
     """What each step is expected to leave, in bytes, without running any: a row per step, the original first."""
     origin = predict.read(source)
-    splits = data.read_splits(data_source or origin.record["data"], origin.task, seed=origin.record.get("seed", 0))
+    splits = data.read_splits(origin.data(data_source), origin.task, seed=origin.seed)
     sketches = recipe.forecast(sketch(origin, splits))
     names = ["original", *(step.method for step in recipe.steps)]
     options: list[dict[str, Any]] = [{}, *(step.options for step in recipe.steps)]
@@ -179,6 +182,3 @@ def _digest(source: predict.Source) -> str:
         digest.update(name.encode())
         digest.update(tensor.detach().contiguous().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
-
-
-__all__ = ["RecipeError", "Result", "compress", "plan"]

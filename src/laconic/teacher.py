@@ -4,9 +4,13 @@ Hinton et al. 2015, arXiv:1503.02531 (soft targets); Romero et al. 2015, arXiv:1
 2020, arXiv:1909.10351 (attention maps, layer mapping). Recording pays because the examples are the same in every epoch.
 """
 
+import math
+import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +19,7 @@ from transformers import PreTrainedModel
 from laconic.anatomy import Anatomy
 from laconic.contracts import Feature, Teacher
 from laconic.data.batching import batches, model_inputs, pad
-from laconic.training import slot_logits
+from laconic.training import slot_logits, writing
 
 RECORD_BYTES = 4_000_000_000  # hidden states above this are not recorded: the teacher is asked again
 BATCH = 32
@@ -80,7 +84,7 @@ class Recorded:
         labels = teacher.model.config.num_labels
         self.logits = np.zeros((int(self.slot_ends[-1]), labels or 0), dtype=np.float32)  # (slots, labels)
         shape = (len(self.blocks), int(self.token_ends[-1]), width)
-        self.states = np.memmap(folder / "hidden.f16", np.float16, "w+", shape=shape) if hidden else None
+        self.states = _room(folder / "hidden.f16", shape) if hidden else None
         self._record(teacher, features)
 
     @torch.no_grad()
@@ -107,6 +111,14 @@ class Recorded:
             spans = [slice(self.token_ends[i], self.token_ends[i + 1]) for i in chosen]
             hidden = [torch.from_numpy(np.concatenate([layer[s] for s in spans])).float() for layer in self.states]
         return Said(torch.from_numpy(logits), hidden, [])
+
+
+def _room(path: Path, shape: tuple[int, ...]) -> np.memmap[Any, np.dtype[np.float16]]:
+    """A new mapped file of half-precision numbers; ArtifactError where the disk has no room for all of it."""
+    with writing(path), path.open("wb") as file:
+        if sys.platform == "linux":  # writing through a map into a hole kills the process when the disk is full
+            os.posix_fallocate(file.fileno(), 0, math.prod(shape) * np.dtype(np.float16).itemsize)
+    return np.memmap(path, np.float16, "w+" if sys.platform != "linux" else "r+", shape=shape)
 
 
 def ask(

@@ -175,9 +175,9 @@ def pairs(first: Method, second: Method, names: tuple[str, str], fresh: Fresh) -
 
 
 def nothing_left_behind(method: Method, fresh: Fresh) -> None:
-    """No hooks; gradients, cache flag, attention and training mode as they were (training itself ends in eval mode).
+    """No hooks; gradients, dropout, cache flag, attention and training mode as they were.
 
-    The hooks with which transformers records hidden states are its own and not counted.
+    Training itself ends in eval mode. The hooks with which transformers records hidden states are its own.
     """
     for training in (False, True):
         work = fresh()
@@ -197,6 +197,7 @@ def _state(work: Work) -> dict[str, Any]:
         "hooks": sum(_ours(hook) for m in modules for kind in kinds for hook in getattr(m, kind).values()),
         "training": sorted({m.training for m in modules}),
         "gradients": sum(p.grad is not None for p in work.model.parameters()),
+        "dropout": [m.p for m in modules if isinstance(m, torch.nn.Dropout)],
         "cache": getattr(work.model.config, "use_cache", None),
         "attention": work.model.config._attn_implementation,
         "recording gradients": torch.is_grad_enabled(),

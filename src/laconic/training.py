@@ -7,15 +7,17 @@ next.
 
 from __future__ import annotations
 
-import json
 import shutil
+import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from transformers import (
@@ -30,14 +32,16 @@ from transformers import (
 )
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
+from laconic import options
 from laconic.contracts import Example, Feature, Task, Work
 from laconic.data.batching import batches, model_inputs, order, pad
-from laconic.errors import RecipeError
+from laconic.errors import ArtifactError, RecipeError
 
 OPTIMIZERS = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam, "sgd": torch.optim.SGD}
 NO_DECAY = 1  # tensors of at most this many dimensions (biases, norms) are not decayed
 MOMENTUM = 0.9
 CHECK_STEPS = 2000  # an epoch longer than this is checked and saved within
+CAUSE = 120  # characters of a foreign error that are passed on
 DONE = "complete"  # a checkpoint folder holds this file once it is whole
 
 Batch = dict[str, torch.Tensor]
@@ -56,22 +60,20 @@ class Training:
     warmup: float = 0.06
     clip: float = 1.0
     patience: int | None = None  # checks without a better validation score before stopping early
-    accumulate: int = 1
+    accumulate: int = 1  # batches per step of the optimizer
 
     def check(self) -> None:
         """Raise RecipeError for a value that cannot work."""
-        if self.optimizer not in OPTIMIZERS:
-            raise RecipeError(f"optimizer is {self.optimizer!r}; choose one of {', '.join(OPTIMIZERS)}")
-        positive = {"epochs": self.epochs, "learning_rate": self.learning_rate, "batch": self.batch, "clip": self.clip}
-        for name, value in positive.items():
-            if not value > 0:
-                raise RecipeError(f"{name} is {value}; give a number above 0")
+        options.choice("optimizer", self.optimizer, tuple(OPTIMIZERS))
+        for name in ("epochs", "learning_rate", "batch", "clip"):
+            options.positive(name, getattr(self, name))
+        if not 0 <= self.weight_decay <= sys.float_info.max:
+            raise RecipeError(f"weight_decay is {self.weight_decay}; give a finite number of at least 0")
+        options.whole("accumulate", self.accumulate)
         if not 0 <= self.warmup < 1:
             raise RecipeError(f"warmup is {self.warmup}; give a share of all steps, 0 <= warmup < 1")
-        if self.patience is not None and self.patience < 1:
-            raise RecipeError(
-                f"patience is {self.patience}; give a whole number of checks, at least 1, or leave it out"
-            )
+        if self.patience is not None:
+            options.whole("patience", self.patience)
 
 
 def slot_logits(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
@@ -167,6 +169,10 @@ class _Learner(Trainer):
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
+    def _save_checkpoint(self, *given: Any, **named: Any) -> None:
+        with writing(Path(str(self.args.output_dir))):
+            super()._save_checkpoint(*given, **named)
+
     def create_optimizer(self, *_: Any, **__: Any) -> torch.optim.Optimizer:
         self.optimizer = optimizer(self.model, self.options)  # type: ignore[arg-type]
         return self.optimizer
@@ -200,6 +206,18 @@ def optimizer(model: nn.Module, options: Training) -> torch.optim.Optimizer:
         groups, lr=options.learning_rate, fused=True, **extra
     )  # fused: one pass over memory
     return made
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """What torch, safetensors and the system raise when they cannot write below `folder`, as an ArtifactError."""
+    try:
+        yield
+    except (OSError, RuntimeError, SafetensorError) as error:
+        cause = " ".join(str(error).split())[:CAUSE]
+        raise ArtifactError(
+            f"{folder}: can't be written ({cause}); make room and give the same command again, or choose another folder"
+        ) from error
 
 
 def last_checkpoint(folder: Path) -> Path | None:
@@ -278,13 +296,3 @@ def _arguments(work: Work, options: Training, every: int, batches_in_all: int, b
         remove_unused_columns=False,
         use_cache=getattr(work.model.config, "use_cache", False),
     )
-
-
-def steps(history: Sequence[dict[str, Any]], key: str) -> Iterator[tuple[int, float]]:
-    """(step, value) of every log row that holds `key`: a curve to draw."""
-    return ((row["step"], row[key]) for row in history if key in row)
-
-
-def describe(options: Training) -> str:
-    """The options as canonical JSON, for keys."""
-    return json.dumps(asdict(options), sort_keys=True)

@@ -137,12 +137,28 @@ def test_rotary_frequencies_are_computed_after_the_hidden_size_is_cut():
         ({"positions": 41}, "41 positions, but the model only 40"),
         ({"family": "gpt2"}, "of a 'gpt2' model and not of 'bert'"),
         ({"stacks": []}, "must list 1 stacks"),
+        ({"stacks": [{"depth": 3}]}, "must be an object with depth and blocks"),
+        ({"stacks": [{"depth": 3, "blocks": [{"heads": 1}]}]}, "must be an object with ffn, heads, scaling"),
+        ({"stacks": [{"depth": 3, "blocks": [{"heads": 1, "ffn": 1, "scaling": "x"}]}]}, "scaling is x"),
+        ({"stacks": [{"depth": 3, "blocks": [{"heads": 1, "ffn": 1, "scaling": 10**400}]}]}, "scaling is 1000"),
+        ({"stacks": [{"depth": 3, "blocks": [], "types": "x"}]}, "types is x; it must be a list"),
+        ({"padding": "x"}, "padding is x; it must be one of"),
+        ({"padding": 10**9}, "padding is 1000000000; it must be one of"),
+        ({"tokens": "x"}, "tokens is x; it must be an object"),
+        ({"tokens": {"bos_token_id": [1]}}, "bos_token_id is .1.; it must be a word's number"),
+        ({"token_types": 10**12}, "token_types is 1000000000000; it must be at most 1024"),
     ],
 )
 def test_a_damaged_shape_is_refused(change, words):
     model = tiny("bert")
     with pytest.raises(AnatomyError, match=words):
         Anatomy(model).reshape({**Anatomy(model).shape(), **change})
+
+
+def test_padding_that_positions_count_from_cannot_be_left_out():
+    anatomy = Anatomy(tiny("roberta"))
+    with pytest.raises(AnatomyError, match="padding is None; it must be one of"):
+        anatomy.reshape({**anatomy.shape(), "padding": None})
 
 
 def test_an_incomplete_shape_is_refused():

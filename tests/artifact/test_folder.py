@@ -1,7 +1,6 @@
 """Artifacts on disk: opened bit for bit, equal for equal models, and refused by name when anything is off."""
 
 import errno
-import hashlib
 import json
 import os
 from pathlib import Path
@@ -27,9 +26,11 @@ from laconic.artifact import place, store
 from laconic.errors import ArtifactError
 from laconic.layers.quantized import Quantized
 from laconic.layers.sparse import Sparse
+from tests.artifact.signing import rewritten
 from tests.tiny import FAMILIES, tiny, tiny_logits
 
 TASK = {"name": "ner", "labels": ["O", "B-X"]}
+QUANTIZED = {"role": "linear", "shape": [2, 32], "bits": 4}
 ABOUT = {"task": TASK, "recipe": None, "provenance": {"data": "0"}, "measures": {"f1": 0.5}}
 
 
@@ -190,15 +191,6 @@ def test_missing_and_truncated_files_are_named(tmp_path):
         (folder / name).write_bytes(held)
 
 
-def rewritten(folder: Path, **changes: object) -> None:
-    """Change the manifest and make its own hash good again, as an attacker would."""
-    text = json.loads((folder / manifests.MANIFEST).read_text()) | changes
-    text.pop("sha256")
-    raw = json.dumps(text, separators=(",", ":"), ensure_ascii=False).encode()
-    closing = b',"sha256":"' + hashlib.sha256(raw).hexdigest().encode() + b'"}'
-    (folder / manifests.MANIFEST).write_bytes(raw[:-1] + closing)
-
-
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
@@ -212,6 +204,12 @@ def rewritten(folder: Path, **changes: object) -> None:
         ({"layers": {"classifier": ["pickle", {}]}}, "no 'pickle'"),
         ({"layers": {"classifier": ["dense", {"role": "linear", "shape": [9, 9]}]}}, "classifier"),
         ({"layers": []}, "layers"),
+        ({"layers": {"classifier": ["dense", {"role": "linear", "shape": "x"}]}}, "can't be built"),
+        ({"layers": {"classifier": ["dense", {"role": "linear", "shape": [2]}]}}, "can't be built"),
+        ({"layers": {"classifier": ["dense", {"role": "linear", "shape": [-2, 32]}]}}, "can't be built"),
+        ({"layers": {"classifier": ["quantized", QUANTIZED | {"multiplier": "x"}]}}, "can't be built"),
+        ({"layers": {"classifier": ["quantized", QUANTIZED | {"shape": [10**400, 2]}]}}, "can't be built"),
+        ({"layers": {"classifier": ["quantized", QUANTIZED | {"group": 10**12}]}}, "group is 1000000000000"),
         ({"attention": "someone/kernel"}, "allowed: eager, sdpa"),
         ({"surprise": 1}, "surprise"),
     ],
@@ -229,6 +227,7 @@ def test_a_manifest_that_is_unsafe_or_unknown_is_refused(tmp_path, changes, said
         ({"architectures": ["os.system"]}, "no model 'os.system'"),
         ({"architectures": ["BertConfig"]}, "no model 'BertConfig'"),
         ({"architectures": []}, "no model"),
+        ({"architectures": 5}, "not a config"),
         ({"model_type": "nothing"}, "not a config"),
         ({"num_labels": 5, "id2label": {str(i): str(i) for i in range(5)}}, "classifier"),
     ],
@@ -274,6 +273,17 @@ def test_a_folder_that_is_not_ours_is_left_alone(tmp_path):
         artifact.load(tmp_path)
 
 
+def test_files_that_someone_put_beside_an_artifact_are_left_alone(tmp_path):
+    saved(tmp_path / "a", bert())
+    (tmp_path / "a" / "notes.txt").write_text("mine")
+    before = bytes_of(tmp_path / "a")
+    with pytest.raises(ArtifactError, match=r"notes\.txt: not part of the artifact.*move it away"):
+        saved(tmp_path / "a", quantized(bert()))
+    assert bytes_of(tmp_path / "a") == before
+    (tmp_path / "a" / "notes.txt").unlink()
+    saved(tmp_path / "a", quantized(bert()))
+
+
 def test_an_artifact_or_an_empty_folder_is_replaced(tmp_path):
     folder = tmp_path / "a"
     folder.mkdir()
@@ -287,6 +297,15 @@ def test_an_artifact_or_an_empty_folder_is_replaced(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["a"]
 
 
+def test_what_stops_writing_comes_with_its_own_mend(tmp_path, monkeypatch):
+    def forbidden(*_: object) -> None:
+        raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(place.os, "fsync", forbidden)
+    with pytest.raises(ArtifactError, match=r"Permission denied.*ask for the right"):
+        saved(tmp_path / "a", bert())
+
+
 @pytest.mark.parametrize("failing", ["fsync", "replace"])
 def test_a_full_disk_leaves_what_was_there(tmp_path, monkeypatch, failing):
     saved(tmp_path / "a", bert())
@@ -297,7 +316,7 @@ def test_a_full_disk_leaves_what_was_there(tmp_path, monkeypatch, failing):
 
     monkeypatch.setattr(place.os, failing, full)
     for target in ("a", "new"):
-        with pytest.raises(ArtifactError, match=r"No space left on device.*free some space"):
+        with pytest.raises(ArtifactError, match=r"No space left on device.*make room"):
             saved(tmp_path / target, quantized(bert()))
     monkeypatch.undo()
     assert [p.name for p in tmp_path.iterdir()] == ["a"]

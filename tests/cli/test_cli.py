@@ -1,5 +1,7 @@
 """The command line: what works, and one line and a non-zero exit for what cannot."""
 
+import errno
+import io
 import json
 import os
 import subprocess
@@ -9,8 +11,12 @@ from pathlib import Path
 import pytest
 
 import laconic
-from laconic import cli
+from laconic import artifact, cli
+from laconic.cli import console
+from laconic.errors import MENDS
+from laconic.measures import size
 from tests import road
+from tests.artifact.signing import rewritten
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +55,47 @@ def test_predict_gives_json_lines(laconic_command, base, tmp_path):
     assert "engine: " in err
 
 
+@pytest.mark.parametrize("text", ["ab " * 2000, "ab\0ba"])
+def test_a_text_that_can_be_no_path_is_answered(laconic_command, base, text):
+    status, out, err = laconic_command("predict", base / "out", text)
+    assert status == 0, err
+    assert json.loads(out)["tags"]
+
+
+def test_stdin_is_cut_into_lines_at_line_ends_only(laconic_command, base, monkeypatch):
+    given = io.TextIOWrapper(io.BytesIO("ab\u2028ba\x0bab\r\ncd\n".encode()))
+    monkeypatch.setattr(sys, "stdin", given)
+    status, out, _ = laconic_command("predict", base / "out")
+    assert status == 0
+    assert [json.loads(line)["tokens"] for line in out.splitlines()] == [["ab", "ba", "ab"], ["cd"]]
+
+
+def test_threads_below_one_do_not_parse(laconic_command, base):
+    status, out, err = laconic_command("predict", base / "out", "ab", "--threads", "-3")
+    assert (status, out) == (2, "")
+    assert "--threads" in err
+
+
+@pytest.mark.parametrize("folder", ["run", "out"])
+def test_evaluate_deals_splits_as_training_did(laconic_command, base, tmp_path, monkeypatch, folder):
+    held, seeds = copy(base / folder, tmp_path / folder), []
+    if folder == "out":
+        rewritten(held, provenance={"seed": 7})
+    else:
+        record = json.loads((held / "laconic.json").read_text())
+        (held / "laconic.json").write_text(json.dumps({**record, "seed": 7}))
+    read = laconic.data.read_split
+
+    def watched(source, task, split, seed=0):
+        seeds.append(seed)
+        return read(source, task, split, seed=seed)
+
+    monkeypatch.setattr("laconic.data.read_split", watched)
+    status, _, err = laconic_command("evaluate", held, "--data", base / "data", "--split", "validation")
+    assert status == 0, err
+    assert seeds == [7]
+
+
 def test_dry_run_prints_a_plan_and_writes_nothing(laconic_command, base, tmp_path):
     status, out, _ = laconic_command(
         "compress", base / "run", "--recipe", base / "road.yaml", "-o", tmp_path / "x", "--dry-run", "--json",
@@ -68,6 +115,8 @@ def test_evaluate_against_writes_the_report_and_report_shows_it_again(laconic_co
     assert rows[0]["name"] == "original"
     assert rows[-1]["size"]["bytes"] < rows[0]["size"]["bytes"] / 3
     assert rows[-1]["latency"]["p50_seconds"] > 0
+    assert rows[0]["agreement"] is None
+    assert rows[-1]["engine"] == "torch" or 0.9 < rows[-1]["agreement"] <= 1
     (base / "out" / "report.html").unlink()
     status, _, err = laconic_command("report", base / "out")
     assert status == 0, err
@@ -80,6 +129,19 @@ def test_inspect_adds_up(laconic_command, base):
     found = json.loads(out)
     assert status == 0
     assert found["size"]["parameters"] == sum(layer["parameters"] for layer in found["layers"])
+    assert found["size"]["bytes"] == size.folder_bytes(base / "out")
+
+
+@pytest.mark.parametrize("folder", ["run", "out"])
+def test_inspect_shows_every_path_and_its_bytes_in_80_columns(laconic_command, base, monkeypatch, folder):
+    monkeypatch.setattr(console.people, "width", 80)
+    status, _, err = laconic_command("inspect", base / folder)
+    assert status == 0
+    assert "\u2026" not in err
+    first = "".join(line[1:].split("  ")[0].strip() for line in err.splitlines())
+    assert "bert.encoder.layer.0.attention.self.query" in first
+    rows = [line.split() for line in err.splitlines() if " attention " in line]
+    assert all(row[-6] == "attention" and int(row[-2].replace(",", "")) > 0 for row in rows), "bytes"
 
 
 def test_methods_are_shown(laconic_command):
@@ -101,6 +163,7 @@ def copy(source: Path, target: Path) -> Path:
 
 
 TRAIN = ["train", "--task", "ner", "-o", "{tmp}/x"]
+COMPRESS_OUT = ["compress", "{base}/out", "-o", "{tmp}/x", "--recipe"]
 COMPRESS = ["compress", "{base}/run", "-o", "{tmp}/x", "--recipe"]
 BAD = {
     "ratio": ([*COMPRESS, "{base}/road.yaml", "--set", "3.keep=1.5"], "keep is 1.5"),
@@ -113,11 +176,16 @@ BAD = {
     "pickle": ([*TRAIN, "--data", "{base}/data", "{tmp}/pickled"], "pytorch_model.bin"),
     "flip": (["predict", "{tmp}/flipped", "ab"], "weights.safetensors"),
     "truncated": (["predict", "{tmp}/short", "ab"], "weights.safetensors"),
-    "escape": (["predict", "{tmp}/escape", "ab"], "manifest.json"),
+    "escape": (["predict", "{tmp}/escape", "ab"], "not a plain file name"),
+    "compress again": ([*COMPRESS_OUT, "{base}/road.yaml"], "give the run folder, or --data"),
+    "against itself": (["evaluate", "{base}/out", "--against", "{base}/out"], "give the run folder, or --data"),
+    "other task": (["evaluate", "{tmp}/other", "--against", "{base}/run"], "different tasks"),
+    "no artifact": (["evaluate", "{base}/run", "--against", "{base}/run"], "there is no manifest.json"),
+    "bytes": (["predict", "{base}/out", "{tmp}/latin.txt"], "line 2: byte 0xE9 is not UTF-8"),
     "neither": (["predict", "{tmp}", "ab"], "neither an artifact"),
     "engine": (["predict", "{base}/out", "ab", "--engine", "onnx"], "onnxruntime"),
     "task": ([*TRAIN, "--task", "nerr", "--data", "{base}/data", "{base}/encoder"], "did you mean 'ner'"),
-    "report": (["report", "{base}/run"], "report.json"),
+    "report": (["report", "{base}/run"], "there is no report; give an artifact that was measured"),
 }  # fmt: skip
 
 
@@ -138,8 +206,11 @@ def faults(base, tmp_path):
     flipped, short = copy(base / "out", tmp_path / "flipped"), copy(base / "out", tmp_path / "short")
     spoil(flipped, "weights.safetensors", lambda b: b[:middle] + bytes([b[middle] ^ 1]) + b[middle + 1 :])
     spoil(short, "weights.safetensors", lambda b: b[:middle])
-    escape = copy(base / "out", tmp_path / "escape")
-    spoil(escape, "manifest.json", lambda b: b.replace(b"weights.safetensors", b"../weights.safetensor"))
+    files = artifact.read_manifest(base / "out").files
+    renamed = {f"../{name}" if name == "weights.safetensors" else name: said for name, said in files.items()}
+    rewritten(copy(base / "out", tmp_path / "escape"), files=renamed)
+    rewritten(copy(base / "out", tmp_path / "other"), task={"name": "classify", "labels": ["a", "b"]})
+    (tmp_path / "latin.txt").write_bytes("ab\ncaf\u00e9\n".encode("latin-1"))
     return tmp_path
 
 
@@ -154,6 +225,18 @@ def test_bad_input_is_one_line_and_a_non_zero_exit(laconic_command, base, faults
     assert "Traceback" not in err
     assert out == ""
     assert not (faults / "x").exists()
+
+
+@pytest.mark.parametrize(("number", "words"), [(errno.EACCES, "right to use it"), (errno.ENOSPC, "make room")])
+def test_each_state_of_the_machine_has_its_own_mend(laconic_command, base, monkeypatch, number, words):
+    def failing(*_, **__):
+        raise OSError(number, os.strerror(number), "there")
+
+    monkeypatch.setattr("laconic.predict.read", failing)
+    status, _, err = laconic_command("predict", base / "out", "ab")
+    assert status == 1
+    assert err == f"laconic: there: {os.strerror(number)}; {MENDS[number]}\n"
+    assert words in err
 
 
 def test_interrupted_is_said_so(laconic_command, base, monkeypatch):

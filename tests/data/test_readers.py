@@ -2,10 +2,11 @@ import csv
 import io
 import json
 
+import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from laconic.data import readers, records
@@ -16,6 +17,14 @@ LINE = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\t\n
 WORD = st.text(
     st.characters(exclude_categories=["Cs", "Cc"], exclude_characters=" \t\n\r"), min_size=1, max_size=9
 ).filter(lambda word: word != "-DOCSTART-")
+json_like = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["tags", "feature", "names", "_type", "x"]), inner | st.just("ClassLabel"))
+    ),
+    max_leaves=8,
+)
 END = st.sampled_from(["\n", "\r\n"])
 BOM = st.sampled_from(["", "\ufeff"])
 CLASSIFY = st.lists(st.fixed_dictionaries({"text": TEXT, "label": TEXT}), min_size=1, max_size=5)
@@ -114,6 +123,72 @@ def test_parquet(folder, sentences):
     examples = [{"tokens": [w for w, _ in s], "tags": [t for _, t in s]} for s in sentences]
     pq.write_table(pa.Table.from_pylist(examples), folder / "a.parquet")
     assert read(folder / "a.parquet", "ner") == examples
+
+
+def whole_parquet() -> bytes:
+    """A file with tags as class ids, and their names."""
+    tags = datasets.List(datasets.ClassLabel(names=["O", "B-X"]))
+    features = datasets.Features({"tokens": datasets.List(datasets.Value("string")), "tags": tags})
+    rows = {"tokens": [["a", "b"], ["c"]] * 4, "tags": [[0, 1], [0]] * 4}
+    sink = io.BytesIO()
+    pq.write_table(datasets.Dataset.from_dict(rows, features=features).data.table, sink, compression="none")
+    return sink.getvalue()
+
+
+PARQUET = whole_parquet()
+FLIPS = st.lists(st.tuples(st.integers(0, len(PARQUET) - 1), st.integers(1, 255)), min_size=1, max_size=3)
+
+
+@settings(max_examples=100)
+@given(FLIPS)
+def test_a_damaged_parquet_file_is_read_or_refused_in_one_line(folder, flips):
+    content = bytearray(PARQUET)
+    for place, change in flips:
+        content[place] ^= change
+    path, said = written(folder, "damaged.parquet", bytes(content)), ""
+    try:
+        found = list(readers.read(path))
+    except DataError as error:
+        found, said = [], str(error)
+    assert all(isinstance(record, dict) for _, record in found)
+    assert not said or (str(path) in said and "\n" not in said)
+
+
+@given(json_like)
+def test_any_metadata_of_a_parquet_file_is_read_or_refused_in_one_line(folder, value):
+    for saved in (value, {"info": value}, {"info": {"features": value}}, {"info": {"features": {"tags": value}}}):
+        table = pa.table({"tags": [0, 1]}).replace_schema_metadata({"huggingface": json.dumps(saved)})
+        pq.write_table(table, folder / "odd.parquet")
+        said = str(folder / "odd.parquet")
+        try:
+            list(readers.read(folder / "odd.parquet"))
+        except DataError as error:
+            said = str(error)
+        assert str(folder / "odd.parquet") in said
+        assert "\n" not in said
+
+
+@pytest.mark.parametrize(
+    ("metadata", "words"),
+    [
+        (b"{", "its class names (huggingface metadata) do not read (JSONDecodeError"),
+        (b"\xff", "do not read (UnicodeDecodeError"),
+        (b"[" * 100_000, "do not read (RecursionError"),
+        (b'{"info": null}', "do not read (AttributeError"),
+        (b'{"info": {"features": {"tags": {"_type": "ClassLabel"}}}}', "do not read (KeyError: 'names')"),
+        (
+            b'{"info": {"features": {"labelx": {"_type": "ClassLabel", "names": ["a"]}}}}',
+            "names the classes of a column 'labelx' that is not there",
+        ),
+    ],
+)
+def test_metadata_that_does_not_fit_its_parquet_file_is_named(folder, metadata, words):
+    path = folder / "odd.parquet"
+    pq.write_table(pa.table({"tags": [0, 1]}).replace_schema_metadata({"huggingface": metadata}), path)
+    with pytest.raises(DataError) as caught:
+        list(readers.read(path))
+    assert words in str(caught.value)
+    assert str(path) in str(caught.value)
 
 
 @given(st.binary(max_size=200), st.sampled_from(["jsonl", "csv", "tsv", "conll", "parquet"]))

@@ -138,22 +138,21 @@ def test_a_file_called_test_is_a_test_split(tmp_path):
 class Stub:
     labels: tuple[str, ...]
     name: str = "classify"
-
-    def check(self, example, where):
-        if example["text"] == "text 3":
-            raise DataError(f"{where}: the task refuses it")
+    multiple: bool = False
 
 
-def test_a_task_names_its_labels_and_checks_every_record(tmp_path):
+def test_a_task_names_its_labels_and_how_many_an_example_has(tmp_path):
     write(tmp_path, "train.jsonl", texts(3))
     write(tmp_path, "validation.jsonl", texts(1))
     write(tmp_path, "test.jsonl", texts(4))
     assert data.read_splits(tmp_path, Stub(("a", "b"))).train == texts(3)
     with pytest.raises(DataError, match=r"train\.jsonl, record 2 \(line 2\): label 'b' was never seen"):
         data.read_splits(tmp_path, Stub(("a",)))
-    with pytest.raises(DataError, match=r"test\.jsonl, record 4 \(line 4\): the task refuses it"):
-        data.read_split(tmp_path, Stub(("a", "b")), "test")
     assert len(data.read_split(tmp_path, Stub(()), "test")) == 4
+    write(tmp_path, "test.jsonl", [{"text": "x", "label": ["a", "b"]}])
+    with pytest.raises(DataError, match=r"test\.jsonl, record 1 \(line 1\): the label \['a', 'b'\] is a list"):
+        data.read_split(tmp_path, Stub(("a", "b")), "test")
+    assert data.read_split(tmp_path, Stub(("a", "b"), multiple=True), "test")[0]["label"] == ["a", "b"]
 
 
 def test_a_label_that_training_never_saw_is_refused(tmp_path):

@@ -24,7 +24,9 @@ from laconic.contracts import PROPERTIES
 from laconic.data import readers, records
 from laconic.errors import LaconicError, RecipeError
 from laconic.losses import LOSSES
+from laconic.measures.memory import Memory
 from laconic.recipe import Recipe
+from tests import road
 from tests.habits.test_habits import ROWS
 from tests.workshop import work
 
@@ -207,6 +209,21 @@ def test_python_uses_public_names_as_they_are(page):
         for name, keywords in calls(body):
             taken = inspect.signature(public(name)).parameters
             assert set(keywords) <= set(taken), f"{name} takes {', '.join(taken)}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", [README, REFERENCE])
+def test_python_runs_as_it_is(page, tmp_path, monkeypatch, capsys):
+    """On tiny models that lie where the hub ids point to, seen as folders."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("laconic.measures.memory.take", lambda *_: Memory(1, 2))  # a process of its own takes seconds
+    road.dataset(Path("data/ner"))
+    for model in ("sentence-transformers/all-MiniLM-L6-v2", "bert-base-cased"):
+        road.checkpoint(Path(model))
+    for body in blocks(page, "python"):
+        exec(compile(body, page, "exec"), {})
+    assert "'type'" in capsys.readouterr().out
+    assert laconic.load("out").predict("ab")
 
 
 def test_the_reference_has_the_whole_python_interface():

@@ -38,6 +38,8 @@ def test_scores_difference_and_flips_of_planted_errors():
     assert got.difference.low < -6 / 70 < got.difference.high < 0
     assert got.flips == pytest.approx(6 / 40)
     assert got.token_flips == pytest.approx(6 / 70)
+    assert quality.agreement(EXAMPLES, right, wrong) == pytest.approx(64 / 70)
+    assert quality.agreement([{"text": ""}] * 4, [*"abcd"], [*"abxd"]) == 3 / 4
     assert got.examples == 40
 
 

@@ -7,11 +7,12 @@ import torch
 from safetensors.torch import save_file
 from transformers import BertConfig, BertForSequenceClassification
 
-from laconic import layers
+from laconic import artifact, layers
 from laconic.errors import ArtifactError
 from laconic.layers.quantized import Quantized
 from laconic.layers.sparse import Sparse
 from laconic.measures import size
+from tests.workshop import work
 
 HIDDEN, FFN, WORDS, PLACES, BLOCKS, LABELS = 8, 12, 30, 16, 2, 3
 ATTENTION = 4 * (HIDDEN * HIDDEN + HIDDEN)
@@ -94,6 +95,15 @@ def test_a_folder_is_weighed_with_all_its_files(model, tmp_path):
     assert sum(got.parts.values()) == 4 * total
     assert got.parts["attention"] == 4 * BLOCKS * ATTENTION
     assert got.macs > got.tokens * BLOCKS * (4 * HIDDEN**2 + 2 * HIDDEN * FFN)
+
+
+def test_a_report_beside_an_artifact_does_not_count(tmp_path):
+    given = work("bert", tmp_path / "work")
+    about = {"task": {}, "recipe": None, "provenance": {}, "measures": {}}
+    artifact.save(tmp_path / "a", given.model, given.tokenizer, **about, base_config=given.model.config.to_dict())
+    plain = sum(path.stat().st_size for path in (tmp_path / "a").iterdir())
+    (tmp_path / "a" / "report.html").write_bytes(b"x" * 1000)
+    assert size.folder_bytes(tmp_path / "a") == plain
 
 
 def test_a_damaged_checkpoint_and_a_missing_folder_are_refused(tmp_path):

@@ -1,6 +1,7 @@
 """The tables of the terminal."""
 
 import io
+from dataclasses import replace
 
 from rich.console import Console
 from sample import full, least, table
@@ -25,6 +26,10 @@ def test_before_after_change_and_interval():
     assert line(text, "One text, median") == "One text, median 4.12 ms 1.63 ms 2.52× less [2.41×, 2.67×] over 5 rounds"
     assert line(text, "Texts per second") == "Texts per second, batched 342 683 2.00× more [1.91×, 2.07×] over 5 rounds"
     assert line(text, "Predictions changed") == "Predictions changed 6.13 %"
+    assert line(text, "Answers the same in PyTorch") == "Answers the same in PyTorch 98.71 %"
+    assert "gives only 98.71 % of the answers that PyTorch gives" in text
+    alike = replace(full(), rows=[replace(full().rows[-1], agreement=0.9951)])
+    assert "gives only" not in printed(terminal.draw(alike))
     assert "saves bytes, not time" in text
 
 

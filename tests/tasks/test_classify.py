@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, f1_score
 
 from laconic import tasks
-from laconic.errors import DataError, RecipeError
+from laconic.errors import RecipeError
 from laconic.tasks.classify import Classify
 
 LABELS = ("ask", "buy", "cry")
@@ -44,10 +44,10 @@ def test_bits_by_hand():
 
 
 def test_refusals():
-    with pytest.raises(DataError, match="no field 'label'"):
-        Classify(LABELS).check({"text": "x"}, "record 1")
-    with pytest.raises(DataError, match="'die' was never seen"):
-        Classify(LABELS).check({"text": "x", "label": "die"}, "record 1")
+    with pytest.raises(RecipeError, match="there is no loss 'hinge'"):
+        Classify(LABELS, loss_name="hinge")
+    with pytest.raises(RecipeError, match="focal takes one label an example, not several"):
+        Classify(LABELS, multiple=True, loss_name="focal")
     with pytest.raises(RecipeError, match="no option 'labelz'"):
         tasks.build("classify", labels=LABELS, labelz=1)
 

@@ -11,7 +11,7 @@ from sklearn.metrics import f1_score as sklearn_f1
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from laconic.errors import DataError
+from laconic.errors import RecipeError
 from laconic.tasks.ner import NER, best_path, follows, log_softmax, shape
 
 TAGS = ("O", "B-LOC", "I-LOC", "B-PER", "I-PER")
@@ -103,17 +103,9 @@ def test_a_word_without_pieces_shifts_nothing():
     assert NER(TAGS).predict([output], [feature], [example]) == [["O", "O", "B-LOC"]]
 
 
-@pytest.mark.parametrize(
-    ("record", "words"),
-    [
-        ({"tokens": ["a"]}, "no field 'tags'"),
-        ({"tokens": ["a"], "tags": []}, "1 tokens but 0 tags"),
-        ({"tokens": ["a"], "tags": ["B-ORG"]}, "'B-ORG' was never seen in training"),
-    ],
-)
-def test_bad_records_are_named(record, words):
-    with pytest.raises(DataError, match=words):
-        NER(TAGS).check(record, "train record 3")
+def test_a_loss_that_is_not_known_is_refused():
+    with pytest.raises(RecipeError, match="there is no loss ''; choose one of cross_entropy"):
+        NER(TAGS, loss_name="")
 
 
 def test_show_spells_entities():

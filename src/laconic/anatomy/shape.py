@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from laconic.anatomy import Anatomy
 
 TOKENS = "_token_id"  # config fields that name a token end so
+ENDS = "eos_token_id"  # the only one of them that can name several tokens
+PARTS = {"family", "hidden", "vocabulary", "padding", "tokens", "positions", "token_types", "stacks"}
+TYPES = 1024  # token types: more than any task tells apart, and few enough to make room for
+SCALING = 1e6  # far above any attention's
 
 
 def describe(anatomy: Anatomy) -> dict[str, Any]:
@@ -38,10 +42,9 @@ def describe(anatomy: Anatomy) -> dict[str, Any]:
 def reshape(anatomy: Anatomy, shape: dict[str, Any]) -> None:
     """Cut an empty stock model to a described shape, in place; which entries go does not matter, for they are empty.
 
-    Raises AnatomyError for a shape of another family, one that is larger than the model, or one that is incomplete.
+    Raises AnatomyError for a shape of another family, one that is larger than the model, incomplete or damaged.
     """
-    lacking = {"family", "hidden", "vocabulary", "padding", "tokens", "positions", "token_types", "stacks"} - set(shape)
-    if lacking:
+    if lacking := PARTS - set(shape):
         raise AnatomyError(f"the shape says nothing of {', '.join(sorted(lacking))}; it is damaged, so compress again")
     if shape["family"] != anatomy.family:
         raise AnatomyError(
@@ -51,6 +54,9 @@ def reshape(anatomy: Anatomy, shape: dict[str, Any]) -> None:
         raise AnatomyError(
             f"the shape must list {len(anatomy.stacks)} stacks of blocks; it is damaged, so compress again"
         )
+    _check_tokens(anatomy, shape)
+    for stack, wanted in zip(anatomy.stacks, shape["stacks"], strict=True):
+        _check_stack(stack, wanted)
     _reshape_tables(anatomy, shape)
     gone = _surplus(anatomy.hidden, shape["hidden"], "hidden dimensions")
     if gone:
@@ -58,6 +64,37 @@ def reshape(anatomy: Anatomy, shape: dict[str, Any]) -> None:
     for i, wanted in enumerate(shape["stacks"]):
         _reshape_stack(anatomy, i, wanted)
     anatomy.refresh()
+
+
+def _check_tokens(anatomy: Anatomy, shape: dict[str, Any]) -> None:
+    words, padding = _count(shape["vocabulary"], "words"), shape["padding"]
+    free = padding is None and anatomy.entry.offset is not None  # no position counts from it
+    known = padding == anatomy.padding or free or (_whole(padding) and 0 <= padding < words)
+    _expect(known, "padding", padding, f"one of {words} words")
+    _expect(isinstance(shape["tokens"], dict), "tokens", shape["tokens"], "an object")
+    for name, value in shape["tokens"].items():
+        several = value if isinstance(value, list) and name == ENDS else [value]
+        _expect(value is None or all(map(_whole, several)), name, value, "a word's number")
+    if shape["token_types"] is not None:
+        types = _count(shape["token_types"], "token types")
+        _expect(types <= max(TYPES, anatomy.token_types or 0), "token_types", types, f"at most {TYPES}")
+
+
+def _check_stack(stack: Stack, wanted: Any) -> None:
+    """Types of what a stack's description holds; its sizes are checked where blocks, neurons and heads are cut."""
+    rows = wanted.get("blocks") if isinstance(wanted, dict) else None
+    _expect(isinstance(rows, list) and "depth" in wanted, stack.path, wanted, "an object with depth and blocks")
+    _expect(isinstance(wanted.get("types"), list | None), "types", wanted.get("types"), "a list")
+    needed = {"heads", "ffn", "scaling"} | (
+        {"cross_heads"} if any(b.cross is not None for b in stack.blocks) else set()
+    )
+    for row in wanted["blocks"]:
+        _expect(
+            isinstance(row, dict) and needed <= set(row), "a block", row, f"an object with {', '.join(sorted(needed))}"
+        )
+        scaling = row["scaling"]
+        number = isinstance(scaling, int | float) and not isinstance(scaling, bool)
+        _expect(number and abs(scaling) < SCALING, "scaling", scaling, f"a number below {SCALING:g}")
 
 
 def _reshape_tables(anatomy: Anatomy, shape: dict[str, Any]) -> None:
@@ -138,7 +175,16 @@ def _surplus(now: int, wanted: Any, what: str) -> list[int]:
     return list(range(wanted, now))
 
 
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _expect(holds: bool, what: str, value: Any, wanted: str) -> None:
+    if not holds:
+        raise AnatomyError(f"the shape says {what} is {str(value)[:40]}; it must be {wanted}, so it is damaged")
+
+
 def _count(value: Any, what: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+    if not _whole(value) or value < 1:
         raise AnatomyError(f"the shape says {value!r} {what}; it must be a whole number from 1, so it is damaged")
-    return value
+    return int(value)

@@ -5,12 +5,14 @@ coders are in `integers`, `masks`, `floats` and `planes`, each with its source.
 """
 
 from laconic.artifact.folder import Opened, load, save, weigh
-from laconic.artifact.manifest import Manifest, is_artifact
+from laconic.artifact.manifest import MANIFEST, REPORTS, Manifest, is_artifact
 from laconic.artifact.manifest import read as read_manifest
 from laconic.artifact.original import check_model_folder
 from laconic.artifact.place import check_target
 
 __all__ = [
+    "MANIFEST",
+    "REPORTS",
     "Manifest",
     "Opened",
     "check_model_folder",

@@ -23,12 +23,11 @@ from laconic.artifact import floats, original, place, store
 from laconic.artifact import manifest as manifests
 from laconic.artifact import tokenizer as tokenizers
 from laconic.artifact.damage import AGAIN
-from laconic.artifact.manifest import Manifest
+from laconic.artifact.manifest import CONFIG, TOKENIZER, WEIGHTS, Manifest
 from laconic.contracts import LayerKind
 from laconic.errors import ArtifactError
 
 VERSION = transformers.__version__
-CONFIG, WEIGHTS, TOKENIZER = "config.json", "weights.safetensors", "tokenizer.json.xz"
 LEFT_OUT = {"_name_or_path", "auto_map", "attn_implementation", "_attn_implementation", "quantization_config"}
 """Keys of a config that name paths of this machine, code, or kernels to fetch."""
 
@@ -88,7 +87,7 @@ def load(folder: Path | str) -> Opened:
     """The artifact, after every hash; ArtifactError names the file that is missing, damaged or unsafe."""
     folder = Path(folder)
     manifest, files = _verified(folder)
-    model = _empty(folder, manifest, json.loads(files[CONFIG]))
+    model = _empty(folder, manifest, files[CONFIG])
     weights = files[WEIGHTS]
     _compare(model, store.index_of(weights, folder / WEIGHTS), folder / WEIGHTS)
     _fill(model, store.decode(weights, folder / WEIGHTS))
@@ -112,10 +111,14 @@ def _verified(folder: Path) -> tuple[Manifest, dict[str, bytes]]:
     return manifest, manifests.contents(folder, manifest)
 
 
-def _empty(folder: Path, manifest: Manifest, config: dict[str, Any]) -> PreTrainedModel:
+def _empty(folder: Path, manifest: Manifest, raw: bytes) -> PreTrainedModel:
     """The model on the meta device: stock, cut to shape, our layers in it."""
     where = folder / CONFIG
-    name = str((config.get("architectures") or [None])[0])
+    try:
+        config: dict[str, Any] = json.loads(raw)
+        name = str((config.get("architectures") or [None])[0])
+    except (ValueError, TypeError, AttributeError, KeyError) as error:
+        raise ArtifactError(f"{where}: not a config ({error}); {AGAIN}") from error
     made = getattr(transformers, name, None)
     if not (name.isidentifier() and isinstance(made, type) and issubclass(made, PreTrainedModel)):
         raise ArtifactError(f"{where}: transformers {VERSION} has no model {name!r}; use the version that made it")

@@ -17,7 +17,8 @@ from laconic.artifact.damage import AGAIN
 from laconic.errors import ArtifactError
 
 SCHEMA = 1
-MANIFEST = "manifest.json"
+MANIFEST, CONFIG, WEIGHTS, TOKENIZER = "manifest.json", "config.json", "weights.safetensors", "tokenizer.json.xz"
+REPORTS = ("report.json", "report.html")  # what measuring writes beside them; replaced with the artifact
 OPENING = b'{"laconic":'  # how a manifest begins: what makes a folder ours
 LARGEST_MANIFEST = 1 << 26  # bytes
 ATTENTIONS = ("eager", "sdpa")  # implementations in transformers itself; others would be fetched from a hub

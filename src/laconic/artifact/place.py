@@ -10,12 +10,12 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from laconic.artifact.manifest import is_artifact
-from laconic.errors import ArtifactError
+from laconic.artifact.manifest import CONFIG, MANIFEST, REPORTS, TOKENIZER, WEIGHTS, is_artifact
+from laconic.errors import MENDS, ArtifactError
 
 
 def write(folder: Path, contents: Mapping[str, bytes]) -> None:
-    """Make `folder` hold exactly these files; ArtifactError where it is not absent, empty or an artifact."""
+    """Make `folder` hold exactly these files; ArtifactError where it holds more than an artifact and its report."""
     folder = folder.absolute()
     partial, old = folder.with_name(f".{folder.name}.partial"), folder.with_name(f".{folder.name}.old")
     if not folder.exists() and is_artifact(old):
@@ -34,8 +34,8 @@ def write(folder: Path, contents: Mapping[str, bytes]) -> None:
         os.replace(partial, folder)
         _flush(folder.parent)
     except OSError as error:
-        cause = error.strerror or error
-        raise ArtifactError(f"{folder}: can't be written ({cause}); free some space or choose another place") from error
+        mend = MENDS.get(error.errno or 0, "choose another place")
+        raise ArtifactError(f"{folder}: can't be written ({error.strerror or error}); {mend}") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
         if folder.exists():
@@ -45,12 +45,19 @@ def write(folder: Path, contents: Mapping[str, bytes]) -> None:
 
 
 def check_target(folder: Path | str) -> None:
-    """Raise ArtifactError for a place that holds something that is not ours, before work is done for it."""
+    """Raise ArtifactError for a place that holds anything that is not ours, before work is done for it."""
     folder = Path(folder)
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
         raise ArtifactError(f"{folder}: not a folder; choose another place for the artifact")
     if folder.is_dir() and any(folder.iterdir()) and not is_artifact(folder):
         raise ArtifactError(f"{folder}: holds files that are not an artifact; choose another place or empty it")
+    ours = {MANIFEST, CONFIG, WEIGHTS, TOKENIZER, *REPORTS}
+    others = sorted(path.name for path in folder.iterdir() if path.name not in ours) if folder.is_dir() else []
+    if others:
+        raise ArtifactError(
+            f"{folder / others[0]}: not part of the artifact that stands here ({len(others)} such), and replacing that "
+            "would delete it; move it away or choose another place"
+        )
 
 
 def _write(path: Path, held: bytes) -> None:

@@ -3,7 +3,6 @@
 No paper: Typer.
 """
 
-import errno
 import functools
 import os
 import sys
@@ -14,11 +13,10 @@ from typing import Any, NoReturn
 import typer
 
 from laconic.cli import compress, evaluate, inspect, methods, predict, prepare, report, train
-from laconic.errors import LaconicError
+from laconic.errors import MENDS, LaconicError
 
 INTERRUPTED = 130
 FAILED = 1
-EXPLAINED = (errno.ENOSPC, errno.EACCES, errno.EROFS)  # the machine's state, which the user can mend
 
 
 def explained(command: Callable[..., None]) -> Callable[..., None]:
@@ -33,10 +31,9 @@ def explained(command: Callable[..., None]) -> Callable[..., None]:
         except KeyboardInterrupt:
             _fail("interrupted; the same command goes on from the last finished step", INTERRUPTED)
         except OSError as error:
-            if error.errno not in EXPLAINED:
+            if error.errno not in MENDS:
                 raise
-            where = error.filename or "the output"
-            _fail(f"{error.strerror}: {where}; make room or choose another folder", FAILED)
+            _fail(f"{error.filename or 'the output'}: {error.strerror}; {MENDS[error.errno]}", FAILED)
 
     return run
 

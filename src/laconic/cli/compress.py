@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from laconic.cli.console import give, say, table
+from laconic.cli.console import give, present, say, table
 
 
 def command(
@@ -33,7 +33,7 @@ def command(
 
     A killed run goes on with the same command and writes the same bytes.
     """
-    from laconic import run
+    from laconic import prove, run
     from laconic.recipe import Recipe
 
     chosen = Recipe.read(recipe).override(settings or [])
@@ -42,16 +42,14 @@ def command(
         if as_json:
             give(plan)
         rows = [[f"{i} {r['step']}", _options(r["options"]), f"{r['bytes'] / 1e6:.2f} MB"] for i, r in enumerate(plan)]
-        table(f"{chosen.name}: the plan", ["step", "options", "weights at most"], rows)
+        table(f"{chosen.name}: the plan", ["step", "options", "weights, about"], rows)
         return
     result = run.compress(source, chosen, out, data_source=data, steps=steps, progress=not quiet, log=say)
     say(f"{out}: written")
     if report:
-        from laconic.cli.evaluate import prove
-
-        prove(
-            out, source, data, "test", command=" ".join(["laconic", *sys.argv[1:]]), steps=result.steps, as_json=as_json
-        )
+        called = " ".join(["laconic", *sys.argv[1:]])
+        measured = prove.evidence(out, source, data, command=called, steps=result.steps)
+        present(measured, out / prove.PAGE_FILE, as_json)
 
 
 def _options(options: dict[str, object]) -> str:

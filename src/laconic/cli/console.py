@@ -5,10 +5,15 @@ No paper: rich.
 
 import json
 import sys
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
+
+if TYPE_CHECKING:
+    from laconic.report.record import Report
 
 people = Console(stderr=True, highlight=False)
 
@@ -24,10 +29,20 @@ def give(record: Any) -> None:
 
 
 def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
-    """A table for people; columns after the first are numbers and stand to the right."""
-    drawn = Table(title=title, title_justify="left")
+    """A table for people; columns after the first stand to the right; what is too long is folded, never cut."""
+    drawn = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for i, column in enumerate(columns):
-        drawn.add_column(column, justify="right" if i else "left")
+        drawn.add_column(column, justify="right" if i else "left", overflow="fold")
     for row in rows:
         drawn.add_row(*row)
     people.print(drawn)
+
+
+def present(report: "Report", page: Path, as_json: bool) -> None:
+    """A report for people, and where its page is; its record for machines."""
+    from laconic.report import terminal
+
+    if as_json:
+        give(json.loads(report.to_json()))
+    terminal.show(report, people)
+    say(f"the page: {page}")

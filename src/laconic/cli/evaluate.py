@@ -3,15 +3,13 @@
 No paper: a command.
 """
 
-import json
 import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from laconic.cli.console import give, people, say
+from laconic.cli.console import give, people, present, say
 
 
 def command(
@@ -25,65 +23,22 @@ def command(
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> None:
     """Score FOLDER on a split; with --against, measure size, speed, memory and bits of both and write the report."""
-    if against is not None:
-        prove(
-            folder, against, data, split, engine=engine, command=" ".join(["laconic", *sys.argv[1:]]), as_json=as_json
-        )
-        return
     from laconic import data as readers
-    from laconic import predict
-    from laconic.errors import DataError
+    from laconic import predict, prove
+    from laconic.report.terminal import tag_table
 
-    loaded = predict.load(folder, engine)
-    source = data or _trained_on(folder)
-    if source is None:
-        raise DataError(f"{folder} does not say what it was trained on; give --data")
-    examples = readers.read_split(source, loaded.task, split)
+    if against is not None:
+        called = " ".join(["laconic", *sys.argv[1:]])
+        report = prove.evidence(folder, against, data, split=split, engine=engine, command=called)
+        present(report, folder / prove.PAGE_FILE, as_json)
+        return
+    source = predict.read(folder)
+    examples = readers.read_split(source.data(data), source.task, split, seed=source.seed)
+    loaded = predict.start(source, engine)
     figures = loaded.task.score(loaded.answer(examples), examples)
     if as_json:
         give(figures)
-    from laconic.report.terminal import tag_table
-
-    say(f"{folder} on {split}, {loaded.engine.name}: " + ", ".join(_figures(figures)))
+    plain = [f"{key} {value:.4f}" for key, value in figures.items() if isinstance(value, float)]
+    say(f"{folder} on {split}, {loaded.engine.name}: " + ", ".join(plain))
     if "table" in figures:
         people.print(tag_table(figures["table"]))
-
-
-def _figures(figures: dict[str, Any]) -> list[str]:
-    return [f"{k} {v:.4f}" for k, v in figures.items() if isinstance(v, float)]
-
-
-def _trained_on(folder: Path) -> str | None:
-    from laconic.finetune import RUN_FILE
-
-    if not (folder / RUN_FILE).is_file():
-        return None
-    return str(json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))["data"])
-
-
-def prove(
-    folder: Path,
-    against: Path,
-    data: str | None,
-    split: str,
-    *,
-    engine: str = "auto",
-    command: str = "",
-    steps: Sequence[dict[str, Any]] = (),
-    as_json: bool = False,
-) -> None:
-    """Measure both, print the table, and write report.json and report.html into the artifact."""
-    from laconic import predict
-    from laconic.prove import REPORT_FILE, compare
-    from laconic.report import page, terminal
-
-    record = predict.read(against).record
-    source = data or record["data"]
-    history = record.get("history", [])
-    report = compare(folder, against, source, split=split, engine=engine, steps=steps, history=history, command=command)
-    report.write(folder / REPORT_FILE)
-    page.write(report, folder / "report.html")
-    if as_json:
-        give(json.loads(report.to_json()))
-    terminal.show(report, people)
-    say(f"the page: {folder / 'report.html'}")

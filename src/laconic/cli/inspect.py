@@ -21,7 +21,7 @@ def command(
     from laconic.measures import size
 
     source = predict.read(folder)
-    stored = prove.stored(folder)
+    stored = prove.stored(folder) or size.checkpoint(folder)
     layers = size.layers(source.model, stored)
     whole = size.take(folder, source.model, stored)
     if as_json:
@@ -32,7 +32,8 @@ def command(
         bits = f"{8 * held / layer.parameters:.2f}" if held is not None and layer.parameters else ""
         size_text = "" if held is None else f"{held:,}"
         rows.append([layer.path, layer.part, layer.kind, f"{layer.parameters:,}", f"{layer.macs:,}", size_text, bits])
-    table(str(folder), ["layer", "part", "kind", "parameters", "MACs/token", "bytes", "bits/parameter"], rows)
+    table(str(folder), ["layer", "part", "kind", "params", "MACs", "bytes", "bits"], rows)
+    say("MACs are for one token, bits for one parameter")
     say(
         f"{whole.bytes:,} bytes in all, {whole.parameters:,} parameters ({whole.nonzero:,} not zero), "
         f"{whole.bits_per_parameter:.2f} bits per parameter, {whole.macs:,} MACs for {whole.tokens} tokens"

@@ -3,6 +3,7 @@
 No paper: a command.
 """
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -20,18 +21,17 @@ def command(
     engine: Annotated[
         str, typer.Option(help="torch, onnxruntime, or auto: the fastest that can run the model.")
     ] = "auto",
-    threads: Annotated[int | None, typer.Option(help="Processor threads; by default all.")] = None,
+    threads: Annotated[int | None, typer.Option(help="Processor threads; by default all.", min=1)] = None,
 ) -> None:
     """Answer with FOLDER's model. Prints JSON Lines; says on stderr which engine answers."""
     from laconic import predict
+    from laconic.data import utf8
     from laconic.errors import DataError
 
-    if text is not None and Path(text).is_file():
-        lines = Path(text).read_text(encoding="utf-8").splitlines()
-    elif text is not None:
-        lines = [text]
-    else:
-        lines = sys.stdin.read().splitlines()
+    if text is None:
+        lines = utf8.lines(Path("stdin"), sys.stdin.buffer.read())
+    else:  # a text can be too long to be a path, which Path.is_file does not take
+        lines = utf8.lines(Path(text)) if os.path.isfile(text) else [text]
     lines = [line for line in lines if line.strip()]
     if not lines:
         raise DataError("there is no text to answer; give one, a file with one a line, or pipe some in")

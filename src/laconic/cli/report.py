@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from laconic.cli.console import give, people, say
+from laconic.cli.console import present
 
 
 def command(
@@ -19,16 +19,11 @@ def command(
     as_json: Annotated[bool, typer.Option("--json", help="Print the record as JSON.")] = False,
 ) -> None:
     """Show the report of FOLDER and write it as one self-contained HTML page."""
-    import json
-
-    from laconic.prove import REPORT_FILE
-    from laconic.report import page, terminal
+    from laconic.prove import PAGE_FILE, REPORT_FILE
+    from laconic.report import page
     from laconic.report.record import Report
 
     report = Report.read(folder / REPORT_FILE)
-    target = out or folder / "report.html"
+    target = out or folder / PAGE_FILE
     page.write(report, target)
-    if as_json:
-        give(json.loads(report.to_json()))
-    terminal.show(report, people)
-    say(f"the page: {target}")
+    present(report, target, as_json)

@@ -23,8 +23,15 @@ def command(
     loss: Annotated[
         str | None, typer.Option(help="cross_entropy, label_smoothing, focal, binary_cross_entropy.")
     ] = None,
+    weight_decay: Annotated[float, typer.Option(help="Of matrices only.")] = 0.01,
+    warmup: Annotated[float, typer.Option(help="Share of all steps in which the learning rate rises.")] = 0.06,
+    clip: Annotated[float, typer.Option(help="Largest norm of the gradient.")] = 1.0,
+    accumulate: Annotated[int, typer.Option(help="Batches per step of the optimizer.")] = 1,
     patience: Annotated[int | None, typer.Option(help="Stop after so many checks without a better score.")] = None,
     multiple: Annotated[bool, typer.Option(help="classify: an example can have several labels.")] = False,
+    casing: Annotated[
+        bool | None, typer.Option(help="ner: how words are written as an input; by itself where it can help.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Same seed, same model.")] = 0,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the validation scores as JSON.")] = False,
@@ -35,10 +42,9 @@ def command(
     from laconic.finetune import RUN_FILE, train
     from laconic.training import Training
 
-    options: dict[str, Any] = {"loss_name": loss} if loss else {}
-    if multiple:
-        options["multiple"] = True
-    training = Training(epochs, learning_rate, batch, optimizer, patience=patience)
+    given = {"loss_name": loss, "multiple": multiple or None, "casing": casing}
+    options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    training = Training(epochs, learning_rate, batch, optimizer, weight_decay, warmup, clip, patience, accumulate)
     train(model, task, data, out, options=training, seed=seed, progress=not quiet, log=say, **options)
     scores = json.loads((out / RUN_FILE).read_text(encoding="utf-8"))["validation"]
     if as_json:

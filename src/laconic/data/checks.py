@@ -10,8 +10,9 @@ from pathlib import Path
 
 from transformers import PreTrainedTokenizerFast
 
+from laconic import checkpoint
 from laconic.contracts import Example
-from laconic.data import checkpoint, distance, records, subwords
+from laconic.data import distance, records, subwords
 from laconic.data.findings import Finding, capped, numbers
 
 IMBALANCE = 20.0  # the commonest label this many times as often as the rarest: macro averages hang on a few records

@@ -26,6 +26,8 @@ def names(features: Mapping[str, Any]) -> dict[str, list[str]]:
 def named(record: Raw, known: Mapping[str, Sequence[str]], where: str) -> Raw:
     """The record with ids as names; raises DataError for an id without one (-1 is how a split hides its answers)."""
     for column, classes in known.items():
+        if column not in record:
+            raise DataError(f"{where}: it names the classes of a column {column!r} that is not there; write it again")
         record[column] = _name(record[column], classes, f"{where}: column {column!r}")
     return record
 

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from safetensors import SafetensorError
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForMaskedLM,
@@ -26,8 +25,9 @@ from transformers.models.auto.modeling_auto import (
 )
 from transformers.utils import logging as transformers_logging
 
+from laconic import checkpoint
 from laconic.contracts import Example, Feature
-from laconic.data import checkpoint, records
+from laconic.data import records
 from laconic.data.batching import batches
 from laconic.data.findings import Finding
 from laconic.data.progress import follow
@@ -87,12 +87,7 @@ def load(model: str | Path, tokenizer: PreTrainedTokenizerFast) -> Head | str:
         return f"transformers has no pretraining head for {config.model_type!r}"
     auto = AutoModelForMaskedLM if masked else AutoModelForCausalLM
     with quiet():
-        try:
-            loaded, report = cast(Any, auto).from_pretrained(
-                str(model), dtype=torch.float32, use_safetensors=True, output_loading_info=True
-            )
-        except (OSError, SafetensorError) as error:
-            return f"{model} has no readable safetensors weights ({' '.join(str(error).split())[:120]})"
+        loaded, report = checkpoint.model(auto, model, output_loading_info=True)
     missing = sorted(report["missing_keys"])
     if missing:
         return f"{model} has no pretraining head (its weights lack {missing[0]})"

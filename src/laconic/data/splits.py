@@ -40,7 +40,7 @@ def read_splits(source: str | Path, task: Task | str, seed: int = 0, progress: b
     _agree(parts)
     known = _labels(task) or records.labels([example for _, example in train], kind)
     refuse_unknown([*train, *validation], known, kind)
-    _check(train + validation, task)
+    _refuse_lists([*train, *validation], task)
     examples = {name: [example for _, example in rows] for name, rows in parts.items()}
     both = [{name: records.digest(part)} for name, part in examples.items()]
     return Splits(examples["train"], examples["validation"], records.digest(both))
@@ -59,7 +59,7 @@ def read_split(source: str | Path, task: Task | str, name: str, seed: int = 0, p
     known = _labels(task)
     if known:
         refuse_unknown(parts[name], known, kind)
-    _check(parts[name], task)
+    _refuse_lists(parts[name], task)
     return [example for _, example in parts[name]]
 
 
@@ -216,7 +216,11 @@ def _labels(task: Task | str) -> tuple[str, ...]:
     return () if isinstance(task, str) else task.labels
 
 
-def _check(rows: Sequence[Row], task: Task | str) -> None:
-    if not isinstance(task, str) and task.labels:
-        for where, example in rows:
-            task.check(example, where)
+def _refuse_lists(rows: Sequence[Row], task: Task | str) -> None:
+    """Raise DataError for a record with a list of labels where the task takes one."""
+    if isinstance(task, str) or task.multiple:
+        return
+    for where, example in rows:
+        label = example.get("label")
+        if isinstance(label, list):
+            raise DataError(f"{where}: the label {label!r} is a list; train with multiple labels, or give one")

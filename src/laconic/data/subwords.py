@@ -13,8 +13,9 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerFast
 
+from laconic import checkpoint
 from laconic.contracts import Example
-from laconic.data import checkpoint, records
+from laconic.data import records
 from laconic.data.findings import Finding, numbers
 from laconic.data.progress import follow
 

@@ -85,7 +85,13 @@ def build(kind: str, spec: dict[str, Any]) -> nn.Module:
     made = units.find(_package(), kind, ArtifactError)
     try:
         return cast(nn.Module, made(**spec))
-    except (TypeError, LaconicError) as error:
+    except (
+        TypeError,
+        ValueError,
+        OverflowError,
+        RuntimeError,
+        LaconicError,
+    ) as error:  # RuntimeError: torch, of a size
         raise ArtifactError(f"a {kind} layer can't be built from {spec}: {error}") from error
 
 

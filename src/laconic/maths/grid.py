@@ -16,6 +16,7 @@ Group = int | str
 """What shares a scale: "tensor", "channel" (one row) or that many columns of one row."""
 
 RATIOS = tuple(1.0 - 0.05 * i for i in range(17))  # parts of the min-max range; the optimum of 2 bits is near 0.3
+WIDEST = 2**16  # columns that share a scale: a row is padded to a multiple of them
 SMALLEST, LARGEST = 2.0**-24, 65504.0  # positive float16 numbers
 
 
@@ -23,7 +24,7 @@ def check(bits: int, group: Group) -> None:
     """Raise RecipeError when there is no such grid."""
     if not isinstance(bits, int) or isinstance(bits, bool) or not 2 <= bits <= 8:
         raise RecipeError(f"bits is {bits!r}; a grid has 2 to 8 bits")
-    wide = isinstance(group, int) and not isinstance(group, bool) and group >= 1
+    wide = isinstance(group, int) and not isinstance(group, bool) and 1 <= group <= WIDEST
     if not wide and group not in ("tensor", "channel"):
         raise RecipeError(f"group is {group!r}; give 'tensor', 'channel' or a number of columns per scale, such as 64")
 

@@ -79,9 +79,21 @@ def take(
         before=task.score(before, examples),
         after=task.score(after, examples),
         difference=difference,
-        flips=sum(b != a for b, a in zip(before, after, strict=True)) / len(examples),
+        flips=flips(before, after),
         token_flips=token_flips(examples, before, after),
     )
+
+
+def flips(before: Sequence[Any], after: Sequence[Any]) -> float:
+    """Share of predictions that changed."""
+    changed: int = sum(b != a for b, a in zip(before, after, strict=True))
+    return changed / len(before)
+
+
+def agreement(examples: Sequence[Example], one: Sequence[Any], other: Sequence[Any]) -> float:
+    """Share of answers that are the same: of words' tags, or of predictions where examples have no words."""
+    changed = token_flips(examples, one, other)
+    return 1 - (flips(one, other) if changed is None else changed)
 
 
 def token_flips(examples: Sequence[Example], before: Sequence[Any], after: Sequence[Any]) -> float | None:

@@ -12,6 +12,7 @@ from typing import cast
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from laconic import artifact
 from laconic import layers as kinds
 from laconic.anatomy import Anatomy
 from laconic.contracts import LayerKind
@@ -40,7 +41,7 @@ class Layer:
 class Size:
     """A model and its folder as a whole."""
 
-    bytes: int  # every file of the folder: weights, tokenizer, manifest
+    bytes: int  # every file of the model: weights, tokenizer, manifest
     parameters: int
     nonzero: int
     macs: int  # multiplications for one text of `tokens` tokens
@@ -73,9 +74,15 @@ def take(
 
 
 def folder_bytes(folder: Path) -> int:
-    """Bytes of all files under a folder; raises ArtifactError when it is none."""
+    """Bytes of an artifact's own files, without a report beside them, or of all files under any other folder.
+
+    Raises ArtifactError when it is none.
+    """
     if not folder.is_dir():
         raise ArtifactError(f"{folder} is not a folder; give the folder of a model")
+    if artifact.is_artifact(folder):
+        listed = artifact.read_manifest(folder).files.values()
+        return (folder / artifact.MANIFEST).stat().st_size + sum(int(said["bytes"]) for said in listed)
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 

@@ -4,7 +4,8 @@ Hinton et al. 2015, arXiv:1503.02531; Jiao et al. 2020, arXiv:1909.10351 (TinyBE
 quantization, so that what is measured last is what is stored.
 Differs from the papers: where widths differ, hidden states are compared by the cosines between tokens (Park et al.
 2019, arXiv:1904.05068) and not through a learned projection, so that nothing has to be thrown away afterwards;
-attention maps are averaged over heads, so that heads may be gone.
+attention maps are averaged over heads, so that heads may be gone; dropout is off, for a student that is smaller than
+its teacher has no capacity to spare, and its targets are those of a teacher without dropout.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from dataclasses import dataclass, fields
 from typing import ClassVar
 
 import torch
+from torch import nn
 from torch.nn import functional
 from transformers import PreTrainedModel
 
@@ -86,7 +88,10 @@ class Distill:
         teacher = work.teacher
         own, taught = (sum(s.depth for s in Anatomy(m).stacks) for m in (work.model, teacher.model))
         held = [m.config._attn_implementation for m in (work.model, teacher.model)]
+        dropouts = {d: d.p for d in work.model.modules() if isinstance(d, nn.Dropout)}
         try:
+            for d in dropouts:
+                d.p = 0.0
             if self.attention > 0:
                 for m in (work.model, teacher.model):
                     m.set_attn_implementation("eager")
@@ -101,6 +106,8 @@ class Distill:
             objective = self._objective(work, said, Places(features, heard), layer_map(own, own))
             training.fit(work, self._training(), objective=objective, features=features)
         finally:
+            for d, p in dropouts.items():
+                d.p = p
             for m, implementation in zip((work.model, teacher.model), held, strict=True):
                 m.set_attn_implementation(implementation)
 

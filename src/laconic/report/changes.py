@@ -62,6 +62,8 @@ def _quality(report: Report) -> Iterator[Change]:
         yield Change("quality", "Predictions changed", "", figures.share(after.flips), "")
     if after.token_flips is not None:
         yield Change("quality", "Word tags changed", "", figures.share(after.token_flips), "")
+    if after.agreement is not None:
+        yield Change("quality", "Answers the same in PyTorch", "", figures.share(after.agreement), "")
 
 
 def speedup(report: Report) -> float | None:

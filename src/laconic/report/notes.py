@@ -7,6 +7,7 @@ from laconic.report import figures
 from laconic.report.record import Report
 
 SPARSE = 0.02  # fewer zeros than this are chance, not a method
+ALIKE = 0.995  # share of answers that an engine must give as PyTorch does
 FEW = 500  # examples below which an interval says more than a score
 
 
@@ -24,6 +25,11 @@ def notes(report: Report) -> list[str]:
         said.append(
             f"The original was timed in {before.engine or 'an unnamed engine'} and the artifact in "
             f"{after.engine or 'an unnamed engine'}: part of the speedup is the engine's."
+        )
+    if after.agreement is not None and after.agreement < ALIKE:
+        said.append(
+            f"{after.engine or 'The engine'} gives only {figures.share(after.agreement)} of the answers that PyTorch "
+            "gives with the same weights; where answers must not depend on the engine, run the artifact in PyTorch."
         )
     interval = after.differences.get(report.main)
     if interval and interval.low <= 0 <= interval.high:

@@ -32,6 +32,7 @@ class Row:
     differences: dict[str, Interval] = field(default_factory=dict)
     flips: float | None = None  # share of predictions that changed
     token_flips: float | None = None
+    agreement: float | None = None  # share of answers that PyTorch gives as well, where another engine answered
     latency: Latency | None = None
     memory: Memory | None = None
     bits: Bits | None = None
@@ -124,11 +125,14 @@ class Report:
 
     @classmethod
     def read(cls, path: Path) -> "Report":
-        """Read a file; raises LaconicError when it is missing or damaged."""
+        """Read a file; raises LaconicError when it is missing or damaged; an OSError passes through."""
         try:
             text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise LaconicError(f"{path} cannot be read ({error}); give the folder of a finished run") from error
+        except FileNotFoundError:
+            mend = "give an artifact that was measured, or measure it: laconic evaluate ARTIFACT --against RUN"
+            raise LaconicError(f"{path}: there is no report; {mend}") from None
+        except UnicodeDecodeError as error:
+            raise LaconicError(f"{path}: not UTF-8 text ({error}); write the report again") from error
         return cls.from_json(text, str(path))
 
 

@@ -14,7 +14,6 @@ from transformers import AutoModelForSequenceClassification, PreTrainedTokenizer
 
 from laconic import losses
 from laconic.contracts import Example, Feature
-from laconic.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -34,20 +33,12 @@ class Classify:
         """Accuracy, or micro F1 where labels do not exclude one another."""
         return "micro_f1" if self.multiple else "accuracy"
 
-    def check(self, example: Example, where: str) -> None:
-        """Raise DataError when a record lacks text or label, or holds a label that is not known."""
-        for key in ("text", "label"):
-            if key not in example:
-                raise DataError(f"{where}: no field {key!r}; a classification record holds 'text' and 'label'")
-        if isinstance(example["label"], list) and not self.multiple:
-            raise DataError(f"{where}: the label {example['label']!r} is a list; set multiple, or give one label")
-        for label in _of(example):
-            if label not in self.labels:
-                raise DataError(f"{where}: label {label!r} was never seen in training; known: {', '.join(self.labels)}")
+    def __post_init__(self) -> None:
+        losses.check(self._loss, several=self.multiple)
 
-    def texts(self, example: Example) -> list[str]:
-        """The text."""
-        return [example["text"]]
+    @property
+    def _loss(self) -> str:
+        return self.loss_name or ("binary_cross_entropy" if self.multiple else "cross_entropy")
 
     def parse(self, text: str) -> Example:
         """A line is a text."""
@@ -69,9 +60,7 @@ class Classify:
 
     def loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Mean over the examples of a batch; logits (batch, labels), labels (batch, 1) or (batch, labels)."""
-        if self.multiple:
-            return losses.loss(self.loss_name or "binary_cross_entropy", logits, labels)
-        return losses.loss(self.loss_name or "cross_entropy", logits, labels.reshape(-1))
+        return losses.loss(self._loss, logits, labels if self.multiple else labels.reshape(-1))
 
     def predict(
         self, outputs: Sequence[np.ndarray], features: Sequence[Feature], examples: Sequence[Example]

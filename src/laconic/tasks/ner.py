@@ -18,7 +18,6 @@ from transformers import AutoModelForTokenClassification, PreTrainedTokenizerFas
 
 from laconic import losses
 from laconic.contracts import Example, Feature
-from laconic.errors import DataError
 
 WORD = re.compile(r"\w+(?:[-'’.]\w+)*|[^\w\s]")
 SHAPES = 4  # lower, Title, UPPER, mIxed
@@ -41,6 +40,7 @@ class NER:
     casing: bool = False
     loss_name: str = "cross_entropy"
 
+    multiple: ClassVar[bool] = False
     name: ClassVar[str] = "ner"
     main: ClassVar[str] = "entity_f1"
     auto: ClassVar[type] = AutoModelForTokenClassification
@@ -50,24 +50,8 @@ class NER:
         """Rows the token-type table must have."""
         return SHAPES if self.casing else 1
 
-    def check(self, example: Example, where: str) -> None:
-        """Raise DataError when a record lacks tokens or tags, or holds a tag that is not known."""
-        for key in ("tokens", "tags"):
-            if key not in example:
-                raise DataError(
-                    f"{where}: no field {key!r}; a ner record holds 'tokens' and 'tags', lists of one length"
-                )
-        if len(example["tokens"]) != len(example["tags"]):
-            raise DataError(
-                f"{where}: {len(example['tokens'])} tokens but {len(example['tags'])} tags; give one tag each"
-            )
-        for tag in example["tags"]:
-            if tag not in self.labels:
-                raise DataError(f"{where}: tag {tag!r} was never seen in training; known: {', '.join(self.labels)}")
-
-    def texts(self, example: Example) -> list[str]:
-        """The words."""
-        return list(example["tokens"])
+    def __post_init__(self) -> None:
+        losses.check(self.loss_name, several=self.multiple)
 
     def parse(self, text: str) -> Example:
         """Words and punctuation of a line."""

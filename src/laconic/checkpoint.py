@@ -1,0 +1,87 @@
+"""Open an ordinary checkpoint, a folder or a hub id: tokenizer, configuration, model. Code it brings is never run.
+
+No paper: transformers, with its surprises named. This is the one place that reads such a folder, so that what can be
+wrong with one is refused alike by every command.
+"""
+
+import os
+from contextlib import AbstractContextManager
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import torch
+import transformers
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError, safe_open
+from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerFast
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+from laconic import artifact
+from laconic.errors import ArtifactError
+
+CAUSE = 160  # characters of a foreign error that are passed on
+FOREIGN = (
+    OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, ArithmeticError, ImportError,
+    SafetensorError, StrictDataclassError,
+)  # fmt: skip
+"""What transformers raises on files that do not hold what they should; it checks few of them itself."""
+
+
+class _Reading(AbstractContextManager["_Reading"]):
+    """Turns what goes wrong while one part of a checkpoint is read into an ArtifactError that names it."""
+
+    def __init__(self, source: str | Path, part: str) -> None:
+        self.source, self.part = source, part
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, FOREIGN) or kind is Exception:  # tokenizers raises Exception itself
+            cause = f"{type(error).__name__}: {' '.join(str(error).split())}"[:CAUSE]
+            raise ArtifactError(
+                f"{self.source}: its {self.part} cannot be read ({cause}); copy the model again or give another one"
+            ) from error
+
+
+def config(source: str | Path) -> PreTrainedConfig:
+    """The configuration; raises ArtifactError where it is damaged or of an architecture that is not known."""
+    if Path(source).is_dir():
+        artifact.check_model_folder(source)
+        for path in sorted(Path(source).glob("*.safetensors")):
+            with _Reading(source, path.name):
+                safe_open(path, "pt")  # reads the header, which says how long the file is
+    elif os.sep in str(source) and str(source).count("/") != 1:
+        raise ArtifactError(f"there is no model folder {str(source)!r}; give a folder or a hub id such as org/name")
+    with _Reading(source, "config.json"):
+        held, _ = PreTrainedConfig.get_config_dict(str(source))
+        name = held.get("model_type")
+        if name is not None and name not in CONFIG_MAPPING:
+            raise ArtifactError(
+                f"{source}: transformers {transformers.__version__} has no model type {name!r}, and no code in a "
+                f"folder is run; install a transformers that has it, and add an entry {name!r} to FAMILIES in "
+                "laconic/anatomy/families.py where there is none"
+            )
+        found: PreTrainedConfig = AutoConfig.from_pretrained(str(source), trust_remote_code=False)
+    return found
+
+
+def tokenizer(source: str | Path, *, words: bool = False) -> PreTrainedTokenizerFast:
+    """The fast tokenizer; `words` makes one that can read texts split into words."""
+    config(source)  # where the model type is not known, transformers guesses a tokenizer
+    with _Reading(source, "tokenizer"):
+        found = AutoTokenizer.from_pretrained(str(source), trust_remote_code=False)
+        if words and getattr(found, "add_prefix_space", None) is False:  # byte-level ones read words with their space
+            found = AutoTokenizer.from_pretrained(str(source), trust_remote_code=False, add_prefix_space=True)
+    if not isinstance(found, PreTrainedTokenizerFast) or len(found) <= len(found.all_special_ids):
+        raise ArtifactError(f"{source}: no fast tokenizer is in it; save it with its tokenizer.json")
+    return found
+
+
+def model(auto: type, source: str | Path, **options: Any) -> Any:
+    """What `auto.from_pretrained` gives with these options, in float32, from safetensors only."""
+    config(source)
+    with _Reading(source, "model"):
+        return auto.from_pretrained(  # type: ignore[attr-defined]
+            str(source), dtype=torch.float32, use_safetensors=True, trust_remote_code=False, **options
+        )

@@ -1,0 +1,160 @@
+"""Folders that are damaged, that bring code, or that are not known: one line from whichever part is asked for."""
+
+import json
+import re
+import shutil
+
+import pytest
+from tokenizers import ByteLevelBPETokenizer
+from transformers import AutoModelForTokenClassification, RobertaTokenizerFast
+
+from laconic import checkpoint
+from laconic.data import distance, prepare
+from laconic.errors import ArtifactError
+from laconic.finetune import RUN_FILE, train
+from laconic.predict import read
+from tests import road
+from tests.workshop import TAGS, tokenizer
+
+MAP = {"AutoConfig": "evil.Evil", "AutoModelForTokenClassification": "evil.Evil", "AutoModelForMaskedLM": "evil.Evil"}
+PARTS = {
+    "config": checkpoint.config,
+    "tokenizer": checkpoint.tokenizer,
+    "model": lambda folder: checkpoint.model(AutoModelForTokenClassification, folder),
+}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole")
+    road.dataset(folder / "data")
+    road.checkpoint(folder / "encoder")
+    return folder
+
+
+@pytest.fixture
+def folder(whole, tmp_path):
+    return shutil.copytree(whole / "encoder", tmp_path / "encoder")
+
+
+def put(folder, name, **changed):
+    path = folder / name
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changed}))
+
+
+def evil(folder, **config):
+    """The folder with code beside it that leaves a trace when it is run."""
+    ran = folder / "ran"
+    (folder / "evil.py").write_text(f"open({str(ran)!r}, 'w').close()\nclass Evil: pass\n")
+    put(folder, "config.json", auto_map=MAP, **config)
+    put(folder, "tokenizer_config.json", auto_map={"AutoTokenizer": ["evil.Evil", "evil.Evil"]}, tokenizer_class="Evil")
+    return ran
+
+
+@pytest.mark.parametrize("kind", ["bert", "evil"])
+def test_code_in_a_folder_is_never_run_nor_asked_about(folder, whole, monkeypatch, kind):
+    monkeypatch.setattr("builtins.input", lambda *_: "yes")
+    ran = evil(folder, model_type=kind)
+    asked = [
+        *PARTS.values(),
+        lambda folder: distance.load(folder, tokenizer()),
+        lambda folder: prepare.prepare(whole / "data", "ner", model=folder),
+        lambda folder: train(folder, "ner", whole / "data", folder.parent / "out", log=str, progress=False),
+    ]
+    for ask in asked[: 4 if kind == "bert" else None]:
+        if kind == "bert":
+            ask(folder)
+        else:
+            with pytest.raises(ArtifactError, match="has no model type 'evil', and no code in a folder is run"):
+                ask(folder)
+    assert not ran.exists()
+    assert not (folder.parent / "out").exists()
+
+
+@pytest.mark.parametrize("part", ["tokenizer", "model"])
+def test_code_for_what_transformers_lacks_is_never_run_nor_asked_about(folder, monkeypatch, part):
+    """transformers knows the configuration, so that nothing but the call itself keeps the folder's code away."""
+    monkeypatch.setattr("builtins.input", lambda *_: "yes")
+    ran = evil(folder, model_type="vit")
+    with pytest.raises(ArtifactError, match=f"its {part} cannot be read .ValueError"):
+        PARTS[part](folder)
+    assert not ran.exists()
+
+
+def test_an_unknown_architecture_says_what_to_add_and_where(folder):
+    put(folder, "config.json", model_type="retro")
+    for ask in PARTS.values():
+        with pytest.raises(ArtifactError, match=r"add an entry 'retro' to FAMILIES in laconic/anatomy/families\.py"):
+            ask(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "part"),
+    [
+        ("config.json", b"[]", r"config\.json"),
+        ("config.json", b"{", r"config\.json"),
+        ("config.json", b"\xff\xfe", r"config\.json"),
+        ("config.json", b'{"model_type": ["bert"]}', r"config\.json"),
+        ("config.json", b'{"model_type": "bert", "hidden_size": "x"}', r"config\.json"),
+        ("config.json", b'{"model_type": "bert", "num_attention_heads": 0}', "model"),
+        ("config.json", b'{"model_type": "bert", "hidden_size": -4}', "model"),
+        ("config.json", b'{"model_type": "vit"}', "model"),
+        ("tokenizer.json", b"{}", "tokenizer"),
+        ("tokenizer.json", b"[", "tokenizer"),
+        ("tokenizer.json", b'{"added_tokens": [], "model": {"type": "odd"}}', "tokenizer"),
+        ("tokenizer_config.json", b"[]", "tokenizer"),
+        ("model.safetensors", b"", r"model\.safetensors"),
+        ("model.safetensors", b"\0" * 100, r"model\.safetensors"),
+    ],
+)
+def test_what_is_damaged_is_named(folder, name, content, part):
+    (folder / name).write_bytes(content)
+    said = []
+    for ask in PARTS.values():
+        try:
+            ask(folder)
+        except ArtifactError as error:
+            said.append(str(error))
+    assert all(re.fullmatch(rf".*encoder: its {part} cannot be read \(\w+: .*; copy the model.*", one) for one in said)
+    assert said
+
+
+def test_weights_that_end_early_are_named_by_every_command(folder, whole, tmp_path):
+    raw = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(raw[: len(raw) // 2])
+    task = {"name": "ner", "labels": list(TAGS)}
+    (folder / RUN_FILE).write_text(json.dumps({"task": task}))
+    for ask in (
+        lambda: read(folder),
+        lambda: prepare.prepare(whole / "data", "ner", model=folder),
+        lambda: train(folder, "ner", whole / "data", tmp_path / "out", log=str, progress=False),
+    ):
+        with pytest.raises(ArtifactError, match=r"its model\.safetensors cannot be read \(SafetensorError"):
+            ask()
+
+
+def test_a_pickle_is_refused_by_every_part(folder, whole):
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    for ask in (*PARTS.values(), lambda folder: prepare.prepare(whole / "data", "ner", model=folder)):
+        with pytest.raises(ArtifactError, match="pickle can run code"):
+            ask(folder)
+
+
+def test_what_is_missing_is_named(folder, tmp_path):
+    with pytest.raises(ArtifactError, match="there is no model folder"):
+        checkpoint.config(tmp_path / "nothing")
+    (folder / "tokenizer.json").unlink()
+    with pytest.raises(ArtifactError, match="there is no tokenizer"):
+        checkpoint.tokenizer(folder)
+    (folder / "vocab.txt").write_text("")
+    with pytest.raises(ArtifactError, match="tokenizer"):
+        checkpoint.tokenizer(folder)
+
+
+def test_a_byte_level_tokenizer_reads_words_with_their_space(folder):
+    made = ByteLevelBPETokenizer()
+    made.train_from_iterator(["ab ba"] * 9, vocab_size=280, special_tokens=["<s>", "</s>", "<unk>", "<pad>", "<mask>"])
+    RobertaTokenizerFast(tokenizer_object=made._tokenizer, add_prefix_space=False).save_pretrained(folder)
+    found = checkpoint.tokenizer(folder, words=True)
+    assert found(["ab", "ba"], is_split_into_words=True).word_ids().count(1) > 0
+    assert not checkpoint.tokenizer(folder).add_prefix_space

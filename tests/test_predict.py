@@ -1,0 +1,90 @@
+"""A model that answers: what a folder says of itself is checked, and how it is asked."""
+
+import json
+
+import pytest
+
+import laconic
+from laconic import artifact, predict, tasks
+from laconic.errors import ArtifactError, EngineError
+from tests.artifact.signing import rewritten
+from tests.workshop import TAGS, work
+
+
+@pytest.fixture
+def folder(tmp_path):
+    given = work("bert", tmp_path / "work")
+    about = {"task": tasks.describe(given.task), "recipe": None, "provenance": {"seed": 3}, "measures": {}}
+    artifact.save(tmp_path / "a", given.model, given.tokenizer, **about, base_config=given.model.config.to_dict())
+    return tmp_path / "a"
+
+
+def run(folder, **record):
+    """The same model as a run folder."""
+    opened = artifact.load(folder)
+    made = folder.with_name("run")
+    opened.model.save_pretrained(made)
+    opened.tokenizer.save_pretrained(made)
+    (made / "laconic.json").write_text(json.dumps({"task": opened.manifest.task, **record}))
+    return made
+
+
+def test_a_text_alone_is_one_text(folder):
+    loaded = laconic.load(folder, engine="torch")
+    assert loaded.predict("ab ba") == loaded.predict(["ab ba"])
+
+
+@pytest.mark.parametrize("threads", [0, -2])
+def test_threads_are_a_whole_number_from_1(folder, threads):
+    with pytest.raises(EngineError, match=f"threads is {threads}; give a whole number from 1"):
+        laconic.load(folder, threads=threads)
+
+
+def test_seed_and_data_are_those_of_training(folder):
+    assert predict.read(folder).seed == 3
+    source = predict.read(run(folder, seed=5, data="there"))
+    assert source.seed == 5
+    assert source.data() == "there"
+    assert source.data("here") == "here"
+    with pytest.raises(ArtifactError, match="give the run folder, or --data"):
+        predict.read(folder).data()
+
+
+@pytest.mark.parametrize("seed", ["x", -1, True, None])
+def test_a_seed_that_is_none_is_refused(folder, seed):
+    rewritten(folder, provenance={"seed": seed})
+    with pytest.raises(ArtifactError, match=f"seed {seed!r}"):
+        _ = predict.read(folder).seed
+
+
+TASKS = [
+    ({}, "'labels'"),
+    ({"name": "ner", "labels": 5}, "labels are 5"),
+    ({"name": "ner", "labels": ["O", ""]}, "labels are"),
+    ({"name": 5, "labels": [*TAGS]}, "its task is damaged"),
+    ({"name": "ner", "labels": ["O", "B-A"]}, "tells 5 labels apart and its task has 2"),
+]
+
+
+@pytest.mark.parametrize(("task", "said"), TASKS)
+def test_a_damaged_task_is_refused(folder, task, said):
+    made = run(folder)
+    (made / "laconic.json").write_text(json.dumps({"task": task}))
+    rewritten(folder, task=task)
+    for where in (folder, made):
+        with pytest.raises(ArtifactError, match=said) as refused:
+            predict.read(where)
+        assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", '{"task": 3}', "null"])
+def test_a_damaged_run_file_is_refused(folder, text):
+    made = run(folder)
+    (made / "laconic.json").write_text(text)
+    with pytest.raises(ArtifactError, match=r"laconic\.json.*damaged.*again"):
+        predict.read(made)
+
+
+def test_a_folder_that_is_neither_is_named(tmp_path):
+    with pytest.raises(ArtifactError, match="neither an artifact"):
+        predict.read(tmp_path)

@@ -1,0 +1,79 @@
+"""The evidence: who may be compared, how far engines agree, and what is written."""
+
+from dataclasses import replace
+
+import pytest
+
+import laconic
+from laconic import data, predict, prove
+from laconic.errors import ArtifactError
+from laconic.measures.memory import Memory
+from laconic.recipe import Recipe
+from laconic.report.record import Report
+from tests import road
+from tests.artifact.signing import rewritten
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    """A run folder, and an artifact made from it."""
+    folder = tmp_path_factory.mktemp("prove")
+    options = laconic.Training(epochs=1, learning_rate=3e-3, batch=4)
+    quiet = {"log": str, "progress": False}
+    encoder, source = road.checkpoint(folder / "encoder"), road.dataset(folder / "data")
+    laconic.train(encoder, "ner", source, folder / "run", options=options, seed=4, **quiet)
+    recipe = Recipe.parse({"name": "low", "steps": [{"rtn": {"bits": 4}}]})
+    laconic.compress(folder / "run", recipe, folder / "out", steps=folder / "steps", **quiet)
+    return folder
+
+
+def test_the_artifact_keeps_the_seed_of_its_data(base):
+    assert predict.read(base / "run").seed == predict.read(base / "out").seed == 4
+
+
+def test_agreement_is_the_share_of_words_that_pytorch_tags_alike(base):
+    examples = data.read_split(base / "data", predict.read(base / "out").task, "test")
+    one = prove.candidate("laconic", base / "out", examples, "torch")
+    assert prove.agreement(one, examples) == 1
+    elsewhere = replace(one, engine="onnxruntime")
+    assert prove.agreement(elsewhere, examples) == 1
+    changed = [["B-B" if tag == "O" else "O" for tag in one.predictions[0]], *one.predictions[1:]]
+    words = sum(len(tags) for tags in changed)
+    got = prove.agreement(replace(elsewhere, predictions=changed), examples)
+    assert got == pytest.approx(1 - len(changed[0]) / words)
+
+
+def test_the_evidence_is_written_into_the_artifact(base, monkeypatch):
+    monkeypatch.setattr("laconic.measures.memory.take", lambda *_: Memory(1, 2))  # a process of its own takes seconds
+    report = prove.evidence(base / "out", base / "run", timed=False, command="make it")
+    assert Report.read(base / "out" / "report.json") == report
+    assert (base / "out" / "report.html").read_text().startswith("<!doctype html>")
+    assert [row.name for row in report.rows] == ["original", "laconic"]
+    assert (report.dataset, report.recipe, report.commands) == ("data", "low", ["make it"])
+    assert report.curves, "the run's own history is drawn"
+    assert report.after.latency is None
+    assert report.before.agreement is None
+    assert report.after.engine == "torch" or 0.9 < report.after.agreement <= 1
+    assert report.after.differences["entity_f1"].value == pytest.approx(
+        report.after.score["entity_f1"] - report.before.score["entity_f1"]
+    )
+
+
+def refused(*arguments, **choices):
+    with pytest.raises(ArtifactError) as caught:
+        prove.compare(*arguments, **choices)
+    return str(caught.value)
+
+
+def test_what_cannot_be_compared_is_refused_before_anything_is_measured(base, tmp_path, monkeypatch):
+    monkeypatch.setattr(prove, "candidate", None)
+    other = tmp_path / "other"
+    other.mkdir()
+    for path in (base / "out").iterdir():
+        (other / path.name).write_bytes(path.read_bytes())
+    rewritten(other, task={"name": "classify", "labels": ["O"]})
+    assert "different tasks (name classify and ner)" in refused(other, base / "run")
+    rewritten(other, task={"name": "ner", "labels": ["O"]})
+    assert "different tasks (labels ['O']" in refused(other, base / "run")
+    assert "no manifest.json" in refused(base / "run", base / "run")
+    assert "give the run folder, or --data" in refused(base / "out", base / "out")

@@ -1,0 +1,71 @@
+"""What a teacher says, recorded and asked again, is the same, and lands at the example it was said of."""
+
+import errno
+import os
+
+import pytest
+import torch
+
+from laconic import teacher
+from laconic.errors import ArtifactError
+from laconic.teacher import Live, Recorded, ask, layer_map
+from tests.workshop import work
+
+
+def asked(folder, head="tokens", **more):
+    given = work("bert", folder, head=head)
+    features = given.task.encode(given.data.train, given.tokenizer, answers=False)
+    options = {"hidden": True, "attention": False, **more}
+    return given, features, ask(given.teacher, features, [1, 3], folder / "teacher", **options)
+
+
+def test_the_blocks_learn_from_evenly_spread_ones_and_the_last_from_the_last():
+    assert layer_map(3, 12) == [4, 8, 12]
+    assert layer_map(4, 6) == [2, 3, 4, 6]
+    assert layer_map(2, 2) == [1, 2]
+
+
+@pytest.mark.parametrize("head", ["tokens", "sequence"])
+def test_recorded_and_live_say_the_same(tmp_path, head):
+    given, features, recorded = asked(tmp_path, head)
+    live = Live(given.teacher, features, [1, 3], hidden=True, attention=False)
+    assert isinstance(recorded, Recorded)
+    for chosen in ([0], [7, 2, 11], list(range(12))):
+        a, b = recorded(chosen), live(chosen)
+        torch.testing.assert_close(a.logits, b.logits, atol=1e-5, rtol=1e-5)
+        for kept, fresh in zip(a.hidden, b.hidden, strict=True):
+            assert kept.shape == (sum(len(features[i]["input_ids"]) for i in chosen), 32)
+            torch.testing.assert_close(kept, fresh, atol=2e-3, rtol=2e-3)  # half precision
+
+
+def test_what_is_said_is_the_models_own(tmp_path):
+    given, features, recorded = asked(tmp_path)
+    row = {k: torch.tensor([features[5][k]]) for k in ("input_ids", "attention_mask")}
+    with torch.no_grad():
+        said = given.teacher.model(**row, output_hidden_states=True)
+    torch.testing.assert_close(recorded([5]).logits, said.logits[0, features[5]["slots"]], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(recorded([5]).hidden[1], said.hidden_states[3][0], atol=2e-3, rtol=2e-3)
+
+
+def test_maps_and_what_is_too_large_are_not_recorded(tmp_path, monkeypatch):
+    assert isinstance(asked(tmp_path, attention=True)[2], Live)
+    assert not (tmp_path / "teacher").exists()
+    monkeypatch.setattr(teacher, "RECORD_BYTES", 100)
+    assert isinstance(asked(tmp_path)[2], Live)
+    assert isinstance(asked(tmp_path, hidden=False)[2], Recorded)
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="no room is set aside there")
+def test_room_for_all_of_it_is_set_aside_before_the_first_word(tmp_path, monkeypatch):
+    _, features, recorded = asked(tmp_path)
+    file = tmp_path / "teacher" / "hidden.f16"
+    tokens = sum(len(f["input_ids"]) for f in features)
+    assert file.stat().st_size == recorded.states.nbytes == 2 * tokens * 32 * 2
+    assert file.stat().st_blocks * 512 >= recorded.states.nbytes
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(ArtifactError, match=r"hidden\.f16: can't be written .*No space left"):
+        asked(tmp_path)
