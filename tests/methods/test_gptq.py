@@ -3,7 +3,6 @@
 import copy
 
 import pytest
-import small
 import torch
 
 from laconic import effects, layers, scoring
@@ -12,6 +11,7 @@ from laconic.maths import hessian
 from laconic.methods.gptq import GPTQ
 from laconic.methods.magnitude import Magnitude
 from laconic.methods.rtn import RTN
+from tests.methods import small
 
 QUERY = "bert.encoder.layer.0.attention.self.query"
 

@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 import pytest
-import small
 import torch
 
 from laconic import effects, layers, training
@@ -11,6 +10,7 @@ from laconic.errors import RecipeError
 from laconic.layers.sparse import Sparse
 from laconic.methods.gradual import Gradual
 from laconic.methods.magnitude import Magnitude
+from tests.methods import small
 
 TEN = Gradual(sparsity=0.6, until=0.5, every=2, epochs=1, batch=4, learning_rate=1e-3)
 

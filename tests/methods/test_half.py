@@ -1,12 +1,12 @@
 """Half: every float that remains becomes a float16 number, and weights on a grid stay on it."""
 
-import small
 import torch
 
 from laconic import effects, layers
 from laconic.methods.half import Half
 from laconic.methods.magnitude import Magnitude
 from laconic.methods.rtn import RTN
+from tests.methods import small
 
 
 def test_every_parameter_becomes_its_nearest_half(tmp_path):

@@ -3,13 +3,13 @@
 from dataclasses import replace
 
 import pytest
-import small
 import torch
 
 from laconic import effects, layers
 from laconic.errors import RecipeError
 from laconic.methods.magnitude import Magnitude
 from laconic.methods.rtn import RTN
+from tests.methods import small
 
 
 def weights(work, where):

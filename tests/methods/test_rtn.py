@@ -1,7 +1,6 @@
 """Round to nearest over a whole model."""
 
 import pytest
-import small
 import torch
 
 from laconic import effects, layers
@@ -9,6 +8,7 @@ from laconic.errors import RecipeError
 from laconic.layers.quantized import Quantized
 from laconic.maths import grid
 from laconic.methods.rtn import RTN
+from tests.methods import small
 
 
 @pytest.mark.parametrize("bits", [2, 5, 8])

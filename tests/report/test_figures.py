@@ -3,11 +3,11 @@
 from dataclasses import replace
 
 import pytest
-from sample import full, least
 
 from laconic.maths.bootstrap import Interval
 from laconic.report import figures
 from laconic.report.notes import notes
+from tests.report.sample import full, least
 
 
 @pytest.mark.parametrize(

@@ -6,12 +6,12 @@ from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
-from sample import full, least, scored, table
 
 from laconic.maths.bootstrap import Interval
 from laconic.report import page, plots
 from laconic.report.markup import VOID, Markup, tag
 from laconic.report.record import Report, Row
+from tests.report.sample import full, least, scored, table
 
 HOSTILE = "<script>alert('\"1\"')</script>&amp;"
 

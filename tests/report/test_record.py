@@ -6,11 +6,11 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sample import full, least
 
 from laconic.errors import LaconicError
 from laconic.maths.bootstrap import Interval
 from laconic.report.record import Curve, Report, Row, Trace, Weighed
+from tests.report.sample import full, least
 
 figures = st.floats(-1e12, 1e12) | st.integers(-10, 10).map(float)
 names = st.text(max_size=8)

@@ -4,9 +4,9 @@ import io
 from dataclasses import replace
 
 from rich.console import Console
-from sample import full, least, table
 
 from laconic.report import terminal
+from tests.report.sample import full, least, table
 
 
 def printed(thing, width=140):
