@@ -197,7 +197,7 @@ def _state(work: Work) -> dict[str, Any]:
         "hooks": sum(_ours(hook) for m in modules for kind in kinds for hook in getattr(m, kind).values()),
         "training": sorted({m.training for m in modules}),
         "gradients": sum(p.grad is not None for p in work.model.parameters()),
-        "dropout": [m.p for m in modules if isinstance(m, torch.nn.Dropout)],
+        "dropout": sorted({m.p for m in modules if isinstance(m, torch.nn.Dropout)}),
         "cache": getattr(work.model.config, "use_cache", None),
         "attention": work.model.config._attn_implementation,
         "recording gradients": torch.is_grad_enabled(),
