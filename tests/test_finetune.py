@@ -11,14 +11,6 @@ from tests import road
 from tests.workshop import USED
 
 
-@pytest.fixture(scope="module")
-def base(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("base")
-    road.checkpoint(folder / "encoder")
-    road.dataset(folder / "data")
-    return folder
-
-
 def train(base, out, task="ner", model="encoder", data="data", **more):
     return laconic.train(base / model, task, base / data, out, progress=False, log=str, **more)
 

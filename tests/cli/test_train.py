@@ -9,15 +9,6 @@ import pytest
 from typer.testing import CliRunner
 
 from laconic import cli
-from tests import road
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("base")
-    road.checkpoint(folder / "encoder")
-    road.dataset(folder / "data")
-    return folder
 
 
 def limited(base, out, limit):
