@@ -11,7 +11,7 @@ from typing import Any
 import laconic
 from benchmarks import record
 from benchmarks.conll2003 import judge
-from laconic import data, predict, prove
+from laconic import data, prove, trained
 from laconic.measures import quality, size
 
 MODEL, RECIPE = "all-minilm-l6-v2", "balanced"
@@ -44,7 +44,7 @@ def dataset(name: str) -> list[dict[str, Any]]:
     base = record.runs() / name
     original = laconic.train(model, "classify", source, base / "original", options=TRAINING[name])
     laconic.compress(original, RECIPE, base / RECIPE)
-    examples = data.read_split(source, predict.read(original).task, "test")
+    examples = data.read_split(source, trained.read(original).task, "test")
     judged = judge({"original": original, RECIPE: base / RECIPE}, examples)
     times = prove.speeds(list(judged.values()))
     first = judged["original"]

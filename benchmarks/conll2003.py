@@ -12,7 +12,7 @@ from typing import Any
 
 import laconic
 from benchmarks import peers_onnx, record, sizes
-from laconic import data, predict, prove
+from laconic import data, prove, trained
 from laconic.contracts import Example
 from laconic.measures import latency, quality, size
 from laconic.recipe import built_in
@@ -46,7 +46,7 @@ def main() -> None:
     folders = {"original": original}
     for name in recipes:
         folders[name] = laconic.compress(original, name, base / name).folder
-    examples = data.read_split(source, predict.read(original).task, "test")
+    examples = data.read_split(source, trained.read(original).task, "test")
     judged = judge(folders, examples)
     times = speeds(judged, base / "peer")
     weighed = sizes.compare(judged["original"].model, base / "peer")

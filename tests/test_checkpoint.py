@@ -11,8 +11,8 @@ from transformers import AutoModelForTokenClassification, RobertaTokenizerFast
 from laconic import checkpoint
 from laconic.data import distance, prepare
 from laconic.errors import ArtifactError
-from laconic.finetune import RUN_FILE, train
-from laconic.predict import read
+from laconic.finetune import train
+from laconic.trained import RUN_FILE, read
 from tests import road
 from tests.workshop import TAGS, tokenizer
 

@@ -2,13 +2,15 @@
 
 import json
 
+import numpy as np
 import pytest
+from scipy.special import softmax
 
 import laconic
-from laconic import finetune, predict
+from laconic import finetune, trained, training
 from laconic.errors import ArtifactError, DataError, RecipeError
 from tests import road
-from tests.workshop import USED
+from tests.workshop import USED, examples
 
 
 def train(base, out, task="ner", model="encoder", data="data", **more):
@@ -43,10 +45,10 @@ def test_a_file_is_no_run_folder(base, tmp_path, name):
 
 @pytest.mark.parametrize(("content", "words"), [("[]", "another run"), ("{", "is damaged"), ('{"seed": 0}', "another")])
 def test_a_run_file_that_is_none_is_refused(base, tmp_path, content, words):
-    (tmp_path / finetune.RUN_FILE).write_text(content)
+    (tmp_path / trained.RUN_FILE).write_text(content)
     with pytest.raises(DataError, match=words):
         train(base, tmp_path)
-    assert (tmp_path / finetune.RUN_FILE).read_text() == content
+    assert (tmp_path / trained.RUN_FILE).read_text() == content
 
 
 def test_a_run_that_breaks_keeps_its_checkpoints_and_goes_on(base, tmp_path, monkeypatch):
@@ -86,7 +88,7 @@ def test_several_labels_are_learnt(base, tmp_path):
     rows = several(tmp_path / "data")
     options = laconic.Training(epochs=30, learning_rate=2e-3, batch=10)
     run = train(base, tmp_path / "run", "classify", data=tmp_path / "data", options=options, multiple=True)
-    scores = json.loads((run / finetune.RUN_FILE).read_text())["validation"]
+    scores = json.loads((run / trained.RUN_FILE).read_text())["validation"]
     assert scores["micro_f1"] > 0.9
     loaded = laconic.load(run, engine="torch")
     assert loaded.task.multiple
@@ -108,6 +110,46 @@ def test_every_loss_trains_every_task_with_one_label(base, tmp_path, task, head,
     road.dataset(tmp_path / "data", head)
     options = laconic.Training(epochs=1, learning_rate=1e-3, batch=8)
     run = train(base, tmp_path / "run", task, data=tmp_path / "data", options=options, loss_name=loss)
-    held = json.loads((run / finetune.RUN_FILE).read_text())
+    held = json.loads((run / trained.RUN_FILE).read_text())
     assert held["task"]["loss_name"] == loss
-    assert 0 <= held["validation"][predict.read(run).task.main] <= 1
+    assert 0 <= held["validation"][trained.read(run).task.main] <= 1
+
+
+def answers(run, texts):
+    """Mean logits of a run folder on texts."""
+    source = trained.read(run)
+    features = source.task.encode(texts, source.tokenizer, answers=False)
+    return np.concatenate(training.outputs(source.model, features, 1))
+
+
+def test_teachers_are_learnt_in_place_of_labels(base, tmp_path):
+    """Taught by two that hardly know the labels, a model answers texts without labels as their mean does."""
+    sure = laconic.Training(epochs=15, learning_rate=2e-3, batch=8)
+    unsure = laconic.Training(epochs=2, learning_rate=2e-3, batch=8)
+    teachers = [train(base, tmp_path / f"t{seed}", options=unsure, seed=seed) for seed in (1, 2)]
+    texts = [{"tokens": e["tokens"]} for e in examples("tokens", 30, seed=9)]
+    (tmp_path / "texts.jsonl").write_text("".join(json.dumps(text) + "\n" for text in texts))
+    given = {"options": sure, "teachers": teachers, "unlabelled": tmp_path / "texts.jsonl", "seed": 3}
+    student = train(base, tmp_path / "student", **given)
+    labelled = train(base, tmp_path / "labelled", options=sure, seed=3)
+    mean = sum(softmax(answers(t, texts), axis=-1) for t in teachers) / 2
+    far = [np.abs(softmax(answers(one, texts), axis=-1) - mean).mean() for one in (student, labelled, *teachers)]
+    assert far[0] < 0.3 * far[1]
+    assert far[0] < 0.7 * min(far[2:])
+    held = json.loads((student / trained.RUN_FILE).read_text())
+    assert held["teachers"] == [str(t) for t in teachers]
+    assert held["unlabelled"] == str(tmp_path / "texts.jsonl")
+    with pytest.raises(DataError, match="another run"):
+        train(base, tmp_path / "student", **{**given, "teachers": teachers[:1]})
+
+
+def test_teachers_that_can_not_teach_are_refused(base, tmp_path):
+    road.dataset(tmp_path / "texts", "sequence")
+    other = train(base, tmp_path / "other", "classify", data=tmp_path / "texts", options=laconic.Training(epochs=1))
+    with pytest.raises(RecipeError, match=r"the teacher .*other was trained for another task"):
+        train(base, tmp_path / "run", teachers=[other])
+    with pytest.raises(RecipeError, match="give a teacher as well"):
+        train(base, tmp_path / "run", unlabelled=tmp_path / "texts")
+    with pytest.raises(ArtifactError, match="neither an artifact"):
+        train(base, tmp_path / "run", teachers=[tmp_path / "nothing"])
+    assert not (tmp_path / "run").exists()

@@ -5,7 +5,7 @@ import json
 import pytest
 
 import laconic
-from laconic import artifact, predict, tasks
+from laconic import artifact, tasks, trained
 from laconic.errors import ArtifactError, EngineError
 from tests.artifact.signing import rewritten
 from tests.workshop import TAGS, work
@@ -41,20 +41,20 @@ def test_threads_are_a_whole_number_from_1(folder, threads):
 
 
 def test_seed_and_data_are_those_of_training(folder):
-    assert predict.read(folder).seed == 3
-    source = predict.read(run(folder, seed=5, data="there"))
+    assert trained.read(folder).seed == 3
+    source = trained.read(run(folder, seed=5, data="there"))
     assert source.seed == 5
     assert source.data() == "there"
     assert source.data("here") == "here"
     with pytest.raises(ArtifactError, match="give the run folder, or --data"):
-        predict.read(folder).data()
+        trained.read(folder).data()
 
 
 @pytest.mark.parametrize("seed", ["x", -1, True, None])
 def test_a_seed_that_is_none_is_refused(folder, seed):
     rewritten(folder, provenance={"seed": seed})
     with pytest.raises(ArtifactError, match=f"seed {seed!r}"):
-        _ = predict.read(folder).seed
+        _ = trained.read(folder).seed
 
 
 TASKS = [
@@ -73,7 +73,7 @@ def test_a_damaged_task_is_refused(folder, task, said):
     rewritten(folder, task=task)
     for where in (folder, made):
         with pytest.raises(ArtifactError, match=said) as refused:
-            predict.read(where)
+            trained.read(where)
         assert "\n" not in str(refused.value)
 
 
@@ -82,9 +82,9 @@ def test_a_damaged_run_file_is_refused(folder, text):
     made = run(folder)
     (made / "laconic.json").write_text(text)
     with pytest.raises(ArtifactError, match=r"laconic\.json.*damaged.*again"):
-        predict.read(made)
+        trained.read(made)
 
 
 def test_a_folder_that_is_neither_is_named(tmp_path):
     with pytest.raises(ArtifactError, match="neither an artifact"):
-        predict.read(tmp_path)
+        trained.read(tmp_path)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 import laconic
-from laconic import data, predict, prove
+from laconic import data, prove, trained
 from laconic.errors import ArtifactError
 from laconic.measures.memory import Memory
 from laconic.recipe import Recipe
@@ -28,11 +28,11 @@ def base(tmp_path_factory):
 
 
 def test_the_artifact_keeps_the_seed_of_its_data(base):
-    assert predict.read(base / "run").seed == predict.read(base / "out").seed == 4
+    assert trained.read(base / "run").seed == trained.read(base / "out").seed == 4
 
 
 def test_agreement_is_the_share_of_words_that_pytorch_tags_alike(base):
-    examples = data.read_split(base / "data", predict.read(base / "out").task, "test")
+    examples = data.read_split(base / "data", trained.read(base / "out").task, "test")
     one = prove.candidate("laconic", base / "out", examples, "torch")
     assert prove.agreement(one, examples) == 1
     elsewhere = replace(one, engine="onnxruntime")

@@ -8,7 +8,8 @@ import torch
 
 from laconic import teacher
 from laconic.errors import ArtifactError
-from laconic.teacher import Live, Recorded, ask, layer_map
+from laconic.teacher import Ensemble, Live, Recorded, ask, layer_map
+from tests.tiny import tiny
 from tests.workshop import work
 
 
@@ -45,6 +46,29 @@ def test_what_is_said_is_the_models_own(tmp_path):
         said = given.teacher.model(**row, output_hidden_states=True)
     torch.testing.assert_close(recorded([5]).logits, said.logits[0, features[5]["slots"]], atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(recorded([5]).hidden[1], said.hidden_states[3][0], atol=2e-3, rtol=2e-3)
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_an_ensembles_probabilities_are_the_mean_of_its_members(several):
+    members = [tiny("bert", 5, "sequence"), tiny("bert", 5, "sequence")]
+    with torch.no_grad():
+        for parameter in members[1].parameters():
+            parameter.mul_(1.5)
+    given = {"input_ids": torch.tensor([[5, 6, 7]]), "attention_mask": torch.ones(1, 3, dtype=torch.int64)}
+    shares = torch.sigmoid if several else lambda x: torch.softmax(x, -1)
+    with torch.no_grad():
+        apart = [shares(member(**given).logits) for member in members]
+        together = shares(Ensemble(members, several=several)(**given).logits)
+    assert float((apart[0] - apart[1]).abs().max()) > 1e-3
+    torch.testing.assert_close(together, (apart[0] + apart[1]) / 2, atol=1e-6, rtol=1e-5)
+
+
+def test_a_sure_ensemble_has_finite_logits():
+    sure = tiny("bert", 2, "sequence")
+    with torch.no_grad():
+        sure.classifier.bias.copy_(torch.tensor([1e4, -1e4]))
+    given = {"input_ids": torch.tensor([[5]]), "attention_mask": torch.ones(1, 1, dtype=torch.int64)}
+    assert Ensemble([sure], several=True)(**given).logits.isfinite().all()
 
 
 def test_maps_and_what_is_too_large_are_not_recorded(tmp_path, monkeypatch):

@@ -139,3 +139,17 @@ def test_outputs_come_in_the_order_of_the_examples():
         (alone,) = training.outputs(one.model, [feature], 1)
         assert output.shape == (len(feature["slots"]), 5)
         torch.testing.assert_close(torch.tensor(output), torch.tensor(alone), atol=1e-5, rtol=1e-5)
+
+
+def test_bfloat16_is_of_matrix_products_only(tmp_path):
+    """It learns other numbers than float32, which stay float32, and learns as much."""
+    ends = {}
+    for precision in ("float32", "bfloat16"):
+        one = work(folder=tmp_path / precision)
+        rows = fit(one, Training(epochs=6, learning_rate=2e-3, batch=4, precision=precision))
+        assert {p.dtype for p in one.model.parameters()} == {torch.float32}
+        ends[precision] = weights(one), [row["loss"] for row in rows if "loss" in row]
+    assert not same(ends["float32"][0], ends["bfloat16"][0])
+    assert ends["bfloat16"][1][-1] == pytest.approx(ends["float32"][1][-1], rel=0.1)
+    with pytest.raises(RecipeError, match="precision is 'half'"):
+        Training(precision="half").check()

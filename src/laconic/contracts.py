@@ -37,7 +37,8 @@ class Splits:
 
     train: list[Example]
     validation: list[Example]
-    digest: str  # sha256 of the records, so that a run knows its data
+    digest: str  # sha256 of all records here, so that a run knows its data
+    unlabelled: list[Example] = field(default_factory=list)  # texts of the same kind, without answers
 
 
 @runtime_checkable
@@ -184,9 +185,9 @@ class Work:
 
 @dataclass(frozen=True)
 class Teacher:
-    """The fine-tuned model before compression and the tokenizer it reads with."""
+    """The fine-tuned model before compression (or several, a `teacher.Ensemble`) and the tokenizer it reads with."""
 
-    model: PreTrainedModel
+    model: Any
     tokenizer: PreTrainedTokenizerFast
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,12 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast, set_seed
 from laconic import checkpoint, data, tasks, training
 from laconic import options as checks
 from laconic.anatomy import Anatomy
-from laconic.contracts import Task, Work
-from laconic.errors import DataError
+from laconic.contracts import Task, Teacher, Work
+from laconic.errors import DataError, RecipeError
+from laconic.methods.distill import Distill
+from laconic.teacher import Ensemble
+from laconic.trained import RUN_FILE, read
 
-RUN_FILE = "laconic.json"
 LENGTH = 512  # tokens read where neither tokenizer nor model sets a limit
 
 
@@ -33,6 +35,8 @@ def train(
     out: str | Path,
     *,
     options: training.Training | None = None,
+    teachers: Sequence[str | Path] = (),
+    unlabelled: str | Path | None = None,
     seed: int = 0,
     progress: bool = True,
     log: Callable[[str], None] = print,
@@ -40,18 +44,22 @@ def train(
 ) -> Path:
     """Fine-tune `model` (folder or hub id) and write the run folder `out`; a killed run goes on where it was.
 
-    For ner, `casing` is switched on by itself where the tokenizer lower-cases and the model has token types.
+    With `teachers`, run folders of the same data, the model learns their mean answer in place of the labels, also to
+    the texts of `unlabelled`. For ner, `casing` is switched on by itself where the tokenizer lower-cases and the model
+    has token types.
     """
     checks.seed(seed)
     options = options or training.Training()
     options.check()
     tasks.kind(task)
+    if unlabelled is not None and not teachers:
+        raise RecipeError("texts without labels need someone to answer them; give a teacher as well")
     splits = data.read_splits(data_source, task, seed=seed)
     out = Path(out)
-    source = str(Path(data_source).resolve()) if Path(data_source).exists() else str(data_source)
     record = {
-        "model": str(model), "data": source,
-        "digest": splits.digest, "seed": seed, "training": asdict(options), "options": dict(task_options),
+        "model": str(model), "data": _place(data_source), "digest": splits.digest, "seed": seed,
+        "training": asdict(options), "options": dict(task_options), "teachers": [_place(t) for t in teachers],
+        "unlabelled": None if unlabelled is None else _place(unlabelled),
     }  # fmt: skip
     if _is_done(out, record):
         log(f"{out} is already trained with these options")
@@ -61,15 +69,37 @@ def train(
         task_options["casing"] = _lower_cases(tokenizer) and _has_token_types(model)
     built = tasks.build(task, labels=data.labels(splits.train, task), **task_options)
     splits = data.read_splits(data_source, built, seed=seed, progress=False)  # the task knows how many labels fit
+    if unlabelled is not None:
+        splits = data.with_texts(splits, unlabelled, built)
+    teacher = _teacher(teachers, built) if teachers else None
     set_seed(seed)
     network = load_model(model, built)
     tokenizer.model_max_length = min(tokenizer.model_max_length, Anatomy(network).positions or LENGTH)
     workspace = _workspace(out, record)  # now that nothing is left to refuse
-    work = Work(network, tokenizer, built, splits, None, seed, workspace / "checkpoints", progress, log)
-    history = training.fit(work, options)
+    work = Work(network, tokenizer, built, splits, teacher, seed, workspace / "checkpoints", progress, log)
+    history = Distill(**asdict(options), hidden=0).learn(work) if teacher else training.fit(work, options)
     score = training.evaluate(network, tokenizer, built, splits.validation)
     _write(out, workspace, network, tokenizer, {**record, "task": tasks.describe(built)}, score, history)
     return out
+
+
+def _place(source: str | Path) -> str:
+    """A path that means the same in every folder; a hub id as it is."""
+    return str(Path(source).resolve()) if Path(source).exists() else str(source)
+
+
+def _teacher(folders: Sequence[str | Path], task: Task) -> Teacher:
+    """Run folders as one teacher; raises RecipeError for one of another task or with another tokenizer."""
+    sources = [read(folder) for folder in folders]
+    for folder, source in zip(folders, sources, strict=True):
+        if {**tasks.describe(source.task), "loss_name": None} != {**tasks.describe(task), "loss_name": None}:
+            raise RecipeError(f"the teacher {folder} was trained for another task, other labels or other casing")
+        if source.tokenizer.get_vocab() != sources[0].tokenizer.get_vocab():
+            raise RecipeError(
+                f"the teachers {folders[0]} and {folder} have different tokenizers; give those of one kind"
+            )
+    ensemble = Ensemble([source.model for source in sources], several=task.multiple)
+    return Teacher(ensemble, sources[0].tokenizer)
 
 
 def load_model(source: str | Path, task: Task) -> PreTrainedModel:

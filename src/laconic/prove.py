@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from laconic import artifact, data, engines, predict, tasks
+from laconic import artifact, data, engines, predict, tasks, trained
 from laconic.contracts import Engine, Example, Feature, Task
 from laconic.errors import ArtifactError, DataError
 from laconic.measures import bits, latency, memory, quality, size
@@ -79,7 +79,7 @@ def compare(
     """
     folder, against = Path(folder), Path(against)
     manifest = artifact.read_manifest(folder)
-    origin = predict.read(against)
+    origin = trained.read(against)
     _comparable(manifest, origin, folder, against)
     source = origin.data(source)
     examples = data.read_split(source, origin.task, split, seed=origin.seed)
@@ -143,7 +143,7 @@ def stored(folder: Path) -> dict[str, int] | None:
     return {path: held for path, _, held in artifact.weigh(folder)} if artifact.is_artifact(folder) else None
 
 
-def _comparable(manifest: artifact.Manifest, origin: predict.Source, folder: Path, against: Path) -> None:
+def _comparable(manifest: artifact.Manifest, origin: trained.Source, folder: Path, against: Path) -> None:
     """Raise ArtifactError for two models that do not answer the same question, before either is measured."""
     described = tasks.describe(origin.task)
     for key in ANSWERS:

@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from laconic import artifact, data, effects, layers, predict, tasks, training
+from laconic import artifact, data, effects, layers, tasks, trained, training
 from laconic.anatomy import Anatomy
 from laconic.contracts import Method, Sketch, Splits, Teacher, Work
 from laconic.errors import EffectError
@@ -44,20 +44,22 @@ def compress(
     out: str | Path,
     *,
     data_source: str | Path | None = None,
+    unlabelled: str | Path | None = None,
     steps: str | Path | None = None,
     progress: bool = True,
     log: Callable[[str], None] = print,
 ) -> Result:
     """Compress the run folder `source` by a recipe into the artifact `out`.
 
-    `data_source` is the data the run was trained on unless given; `steps` is where finished steps are kept, by default
+    `data_source` and `unlabelled` (texts without answers, for the methods to learn from) are what the run was trained
+    on unless given; `steps` is where finished steps are kept, by default
     beside the run folder. The same call after a kill goes on after the last finished step and writes the same bytes.
     """
     recipe = recipe if isinstance(recipe, Recipe) else Recipe.read(recipe)
     methods = recipe.check()
-    origin = predict.read(source)
+    origin = trained.read(source)
     artifact.check_target(Path(out))
-    splits = data.read_splits(origin.data(data_source), origin.task, seed=origin.seed)
+    splits = _splits(origin, data_source, unlabelled)
     folder = Path(steps) if steps else Path(source).with_name(f"{Path(source).name}.steps")
     teacher = Teacher(origin.model, origin.tokenizer)
     work = Work(
@@ -81,10 +83,12 @@ def compress(
     return Result(Path(out), trace, validation)
 
 
-def plan(source: str | Path, recipe: Recipe, data_source: str | Path | None = None) -> list[dict[str, Any]]:
+def plan(
+    source: str | Path, recipe: Recipe, data_source: str | Path | None = None, unlabelled: str | Path | None = None
+) -> list[dict[str, Any]]:
     """What each step is expected to leave, in bytes, without running any: a row per step, the original first."""
-    origin = predict.read(source)
-    splits = data.read_splits(origin.data(data_source), origin.task, seed=origin.seed)
+    origin = trained.read(source)
+    splits = _splits(origin, data_source, unlabelled)
     sketches = recipe.forecast(sketch(origin, splits))
     names = ["original", *(step.method for step in recipe.steps)]
     options: list[dict[str, Any]] = [{}, *(step.options for step in recipe.steps)]
@@ -92,7 +96,14 @@ def plan(source: str | Path, recipe: Recipe, data_source: str | Path | None = No
     return [{"step": n, "options": o, "bytes": s.bytes(), "sketch": asdict(s)} for n, o, s in rows]
 
 
-def sketch(origin: predict.Source, splits: Splits) -> Sketch:
+def _splits(origin: trained.Source, given: str | Path | None, unlabelled: str | Path | None) -> Splits:
+    """The data of a run, or those that are given; with them the texts without answers, where there are any."""
+    splits = data.read_splits(origin.data(given), origin.task, seed=origin.seed)
+    texts = unlabelled or origin.record.get("unlabelled")
+    return data.with_texts(splits, texts, origin.task) if texts else splits
+
+
+def sketch(origin: trained.Source, splits: Splits) -> Sketch:
     """The dimensions of a model, and the tokens its training text uses."""
     anatomy = Anatomy(origin.model)
     blocks = [block for stack in anatomy.stacks for block in stack.blocks]
@@ -101,7 +112,8 @@ def sketch(origin: predict.Source, splits: Splits) -> Sketch:
     }
     tables = {path: layers.take(m).weight.shape[0] for path, m in anatomy.linears("embeddings")}
     total = sum(p.numel() for p in origin.model.parameters())
-    features = origin.task.encode(splits.train, origin.tokenizer, answers=False)
+    texts = [*splits.train, *splits.unlabelled]
+    features = origin.task.encode(texts, origin.tokenizer, answers=False)
     used = {token for feature in features for token in feature["input_ids"]}
     vocabulary = tables.pop(anatomy.word_embedding)
     held = (vocabulary + sum(tables.values())) * anatomy.hidden + sum(parts.values())
@@ -175,7 +187,7 @@ def _key(record: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()[:24]
 
 
-def _digest(source: predict.Source) -> str:
+def _digest(source: trained.Source) -> str:
     """sha256 of the weights' bits and the tokenizer."""
     digest = hashlib.sha256(source.tokenizer.backend_tokenizer.to_str().encode())
     for name, tensor in sorted(source.model.state_dict().items()):

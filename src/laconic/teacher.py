@@ -14,7 +14,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
+from torch.nn import functional
 from transformers import PreTrainedModel
+from transformers.modeling_outputs import SequenceClassifierOutput
 
 from laconic.anatomy import Anatomy
 from laconic.contracts import Feature, Teacher
@@ -23,6 +26,7 @@ from laconic.training import slot_logits, writing
 
 RECORD_BYTES = 4_000_000_000  # hidden states above this are not recorded: the teacher is asked again
 BATCH = 32
+SURE = 1e-7  # probabilities nearer to 0 or 1 than this have no finite logit in float32
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,29 @@ def run(
         [said.hidden_states[b][mask] for b in blocks] if hidden else [],
         [said.attentions[b - 1].mean(1) for b in blocks] if attention else [],
     )
+
+
+class Ensemble(nn.Module):
+    """Models of one kind as one teacher, whose probabilities are the mean of theirs; it gives logits only.
+
+    Hinton et al. 2015, arXiv:1503.02531, section 4 (an ensemble as the teacher).
+    """
+
+    def __init__(self, models: Sequence[PreTrainedModel], *, several: bool) -> None:
+        super().__init__()
+        self.members, self.config, self.several = nn.ModuleList(models), models[0].config, several
+
+    @property
+    def device(self) -> torch.device:
+        """Where the members are."""
+        return next(self.parameters()).device
+
+    def forward(self, **inputs: Any) -> SequenceClassifierOutput:
+        """`logits` that give the mean probabilities under softmax, or under a sigmoid each where labels are several."""
+        given = torch.stack([member(**inputs).logits.float() for member in self.members])  # (members, ..., labels)
+        if self.several:
+            return SequenceClassifierOutput(logits=given.sigmoid().mean(0).logit(eps=SURE))
+        return SequenceClassifierOutput(logits=functional.log_softmax(given, -1).logsumexp(0) - math.log(len(given)))
 
 
 class Live:
@@ -80,11 +107,12 @@ class Recorded:
         self.token_ends, self.slot_ends = np.cumsum([0, *lengths]), np.cumsum([0, *slots])
         self.blocks = blocks if hidden else []
         folder.mkdir(parents=True, exist_ok=True)
-        width = Anatomy(teacher.model).hidden
         labels = teacher.model.config.num_labels
         self.logits = np.zeros((int(self.slot_ends[-1]), labels or 0), dtype=np.float32)  # (slots, labels)
-        shape = (len(self.blocks), int(self.token_ends[-1]), width)
-        self.states = _room(folder / "hidden.f16", shape) if hidden else None
+        self.states = None
+        if hidden:
+            shape = (len(self.blocks), int(self.token_ends[-1]), Anatomy(teacher.model).hidden)
+            self.states = _room(folder / "hidden.f16", shape)
         self._record(teacher, features)
 
     @torch.no_grad()

@@ -37,6 +37,7 @@ from laconic.contracts import Example, Feature, Task, Work
 from laconic.data.batching import batches, model_inputs, order, pad
 from laconic.errors import ArtifactError, RecipeError
 
+PRECISIONS = ("auto", "float32", "bfloat16")
 OPTIMIZERS = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam, "sgd": torch.optim.SGD}
 NO_DECAY = 1  # tensors of at most this many dimensions (biases, norms) are not decayed
 MOMENTUM = 0.9
@@ -61,10 +62,12 @@ class Training:
     clip: float = 1.0
     patience: int | None = None  # checks without a better validation score before stopping early
     accumulate: int = 1  # batches per step of the optimizer
+    precision: str = "auto"  # of matrix products; auto: bfloat16 on a GPU that has it, else float32
 
     def check(self) -> None:
         """Raise RecipeError for a value that cannot work."""
         options.choice("optimizer", self.optimizer, tuple(OPTIMIZERS))
+        options.choice("precision", self.precision, PRECISIONS)
         for name in ("epochs", "learning_rate", "batch", "clip"):
             options.positive(name, getattr(self, name))
         if not 0 <= self.weight_decay <= sys.float_info.max:
@@ -78,6 +81,7 @@ class Training:
 
 def slot_logits(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
     """Logits where the task answers: (slots of all examples, labels) for (batch, tokens, labels); else as they are."""
+    logits = logits.float()  # losses are taken in full precision
     if "slots" not in batch:
         return logits
     slots = batch["slots"].to(logits.device)  # (batch, slots), -1 where there is none
@@ -154,7 +158,9 @@ class _Learner(Trainer):
 
     def compute_loss(self, model: Any, inputs: Any, *_: Any, **__: Any) -> Any:
         batch, chosen = inputs
-        return self.objective(model, batch, chosen)
+        device = self.args.device.type
+        with torch.autocast(device, torch.bfloat16, enabled=_is_half(self.options.precision, device)):
+            return self.objective(model, batch, chosen)
 
     def _prepare_inputs(self, inputs: Any) -> Any:
         return inputs
@@ -178,6 +184,13 @@ class _Learner(Trainer):
         return self.optimizer
 
     options: Training
+
+
+def _is_half(precision: str, device: str) -> bool:
+    """Whether matrix products run in bfloat16; weights, gradients and what is measured stay float32."""
+    if precision == "auto":
+        return device == "cuda" and torch.cuda.is_bf16_supported()
+    return precision == "bfloat16"
 
 
 class _Watch(TrainerCallback):
@@ -268,7 +281,6 @@ def fit(
 
 
 def _arguments(work: Work, options: Training, every: int, batches_in_all: int, best: bool) -> TrainingArguments:
-    gpu = torch.cuda.is_available()
     return TrainingArguments(
         output_dir=str(work.folder),
         num_train_epochs=1,
@@ -290,8 +302,7 @@ def _arguments(work: Work, options: Training, every: int, batches_in_all: int, b
         report_to="none",
         disable_tqdm=not work.progress,
         seed=work.seed,
-        use_cpu=not gpu,
-        bf16=gpu and torch.cuda.is_bf16_supported(),
+        use_cpu=not torch.cuda.is_available(),
         dataloader_pin_memory=False,
         remove_unused_columns=False,
         use_cache=getattr(work.model.config, "use_cache", False),

@@ -232,7 +232,7 @@ def test_each_state_of_the_machine_has_its_own_mend(laconic_command, base, monke
     def failing(*_, **__):
         raise OSError(number, os.strerror(number), "there")
 
-    monkeypatch.setattr("laconic.predict.read", failing)
+    monkeypatch.setattr("laconic.trained.read", failing)
     status, _, err = laconic_command("predict", base / "out", "ab")
     assert status == 1
     assert err == f"laconic: there: {os.strerror(number)}; {MENDS[number]}\n"

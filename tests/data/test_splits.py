@@ -7,8 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from laconic import data
+from laconic.contracts import Splits
 from laconic.data import records, splits
 from laconic.errors import DataError
+from laconic.tasks.classify import Classify
+from laconic.tasks.ner import NER
 
 
 def write(folder, name, examples):
@@ -223,3 +226,37 @@ def test_many_known_labels_are_cut_short():
     with pytest.raises(DataError, match="l19 and 10 more"):
         splits.refuse_unknown([("here", {"text": "", "label": "x"})], known, "classify")
     assert records.answers({"text": "", "label": "x"}, "classify") == ["x"]
+
+
+def test_texts_without_answers_stand_beside_the_splits(tmp_path):
+    """Words for a task of words, whatever the file holds; validation texts and empty ones are left out."""
+    folder = write(tmp_path / "d", "train.jsonl", [{"tokens": ["a", "b"], "tags": ["O", "B-X"]}] * 3)
+    write(folder, "validation.jsonl", [{"tokens": ["Held", "out"], "tags": ["O", "O"]}])
+    more = [{"text": "One, two"}, {"text": "Held out"}, {"text": " "}, {"words": ["c"], "tags": ["B-Q"]}]
+    write(tmp_path, "texts.jsonl", more)
+    task = NER(("O", "B-X"))
+    plain = data.read_splits(folder, task)
+    both = data.with_texts(plain, tmp_path / "texts.jsonl", task)
+    assert both.unlabelled == [{"tokens": ["One", ",", "two"]}, {"tokens": ["c"]}]
+    assert (both.train, both.validation) == (plain.train, plain.validation)
+    assert both.digest != plain.digest
+    classify = Classify(("a", "b"))
+    flat = data.with_texts(Splits([], [], "0"), tmp_path / "texts.jsonl", classify)
+    assert [e["text"] for e in flat.unlabelled] == ["One, two", "Held out", "c"]
+
+
+@pytest.mark.parametrize(
+    ("name", "held", "words"),
+    [
+        ("texts.jsonl", [{"txt": "a"}], "record 1 .line 1.: no field 'text' or 'tokens'; it has: 'txt'"),
+        ("texts.jsonl", [{"text": ""}], "every text is empty"),
+        ("test.jsonl", [{"text": "a"}], "no texts; give a file"),
+    ],
+)
+def test_texts_that_are_none_are_refused(tmp_path, name, held, words):
+    folder = write(tmp_path / "d", "train.jsonl", [{"tokens": ["a"], "tags": ["O"]}] * 3)
+    write(folder, "validation.jsonl", [{"tokens": ["b"], "tags": ["O"]}])
+    write(tmp_path, name, held)
+    task = NER(("O",))
+    with pytest.raises(DataError, match=words):
+        data.with_texts(data.read_splits(folder, task), tmp_path / name, task)

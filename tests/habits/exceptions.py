@@ -1,12 +1,19 @@
 """What the habits tests let pass: each by name, with its reason."""
 
-LONG_FILES: dict[str, str] = {}  # path below src/laconic -> why it holds more than 300 lines (never above 400)
+LONG_FILES: dict[str, str] = {  # path below src/laconic -> why it holds more than 300 lines (never above 400)
+    "training.py": "the one loop, with all that lets it go on after a kill",
+}
 
-LONG_FUNCTIONS: dict[str, str] = {}  # "path:function" -> why it has more than 40 lines (never above 60)
+LONG_FUNCTIONS: dict[str, str] = {  # "path:function" -> why it has more than 40 lines (never above 60)
+    "cli/train.py:command": "a line is an option of the command line",
+    "finetune.py:train": "one option a line, and what is refused before anything is written",
+}
 
 WIDE_FUNCTIONS: dict[str, str] = {  # "path:function" -> why it takes more than 8 parameters
     "cli/compress.py:command": "a parameter is an option of the command line",
     "cli/train.py:command": "a parameter is an option of the command line",
+    "finetune.py:train": "public, and each parameter is an option of `laconic train`",
+    "run.py:compress": "public, and each parameter is an option of `laconic compress`",
     "prove.py:compare": "public, and each parameter is a choice the reader of a report may want to make",
 }
 

@@ -20,6 +20,7 @@ ROWS = [  # a file may import what stands in a lower row, and of its own row onl
     {"recipe", "report"},
     {"predict"},
     {"finetune"},
+    {"trained"},
     {"methods", "tasks", "measures", "engines"},
     {"scoring", "teacher"},
     {"training"},

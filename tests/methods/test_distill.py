@@ -24,6 +24,16 @@ def test_the_soft_loss_is_hintons():
     assert float(soft_loss(teacher, teacher, temperature)) == pytest.approx(0, abs=1e-7)
 
 
+def test_the_soft_loss_of_labels_that_hold_together_is_a_sum_of_two_sided_ones():
+    student, teacher, temperature = torch.tensor([[1.0, 2.0]]), torch.tensor([[0.5, -1.0]]), 2.0
+    p, q = ([1 / (1 + math.exp(-x / temperature)) for x in row[0].tolist()] for row in (teacher, student))
+    both = [(a, b) for x, y in zip(p, q, strict=True) for a, b in ((x, y), (1 - x, 1 - y))]
+    slowly = temperature**2 * sum(a * math.log(a / b) for a, b in both)
+    assert float(soft_loss(student, teacher, temperature, several=True)) == pytest.approx(slowly, rel=1e-5)
+    shifted = student + 1  # softmax would not see it; every label is likelier now
+    assert float(soft_loss(shifted, teacher, temperature, several=True)) > slowly
+
+
 def test_the_state_loss_is_in_units_of_the_teacher():
     teacher = torch.tensor([[3.0, 4.0], [0.0, 5.0]])
     assert float(state_loss(torch.zeros(2, 2), teacher)) == pytest.approx(1)
@@ -79,6 +89,27 @@ def test_a_student_finds_its_teacher_again(variants, tmp_path):
     before = far(given)
     Distill(epochs=20, learning_rate=3e-3, batch=8, variants=variants).apply(given)
     assert far(given) < 0.7 * before
+
+
+def test_texts_without_labels_are_learnt_too(tmp_path):
+    """With so few labelled examples that they teach little, the student comes nearer on the texts it was given."""
+    given = work("bert", tmp_path, number=24)
+    texts = [{"tokens": e["tokens"]} for e in examples("tokens", 24, seed=1)]
+    heard = given.task.encode(texts, given.teacher.tokenizer, answers=False)
+    tags = given.task.predict(training.outputs(given.teacher.model, heard, 1), heard, texts)
+    judged = [{**text, "tags": row} for text, row in zip(texts, tags, strict=True)]  # the best is the nearest
+    few = replace(given.data, train=given.data.train[:2], validation=judged)
+    with torch.no_grad():
+        for parameter in given.model.parameters():
+            parameter.add_(0.05 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0)))
+    on_texts = replace(given, data=replace(few, train=texts))
+    before = far(on_texts)
+    start = copy.deepcopy(given.model)
+    Distill(epochs=20, learning_rate=3e-3, batch=8).apply(replace(given, data=few))
+    alone = far(on_texts)
+    given.model.load_state_dict(start.state_dict())
+    Distill(epochs=20, learning_rate=3e-3, batch=8).apply(replace(given, data=replace(few, unlabelled=texts)))
+    assert far(on_texts) < 0.7 * min(alone, before)
 
 
 def far(given) -> float:

@@ -200,3 +200,16 @@ def test_the_artifact_holds_the_small_tokenizer_only(tmp_path):
     data = json.loads((tmp_path / "tokenizer.json").read_text())
     assert len(data["model"]["vocab"]) == len(work.tokenizer)
     assert {p.name for p in tmp_path.iterdir()} == {"tokenizer.json", "tokenizer_config.json"}
+
+
+def test_pieces_of_texts_without_labels_are_kept_too():
+    plain, more = fresh(lines=USED[:2]), fresh(lines=USED[:2])
+    more.data.unlabelled.extend({"tokens": line.split()} for line in USED[2:])
+    for one in (plain, more):
+        Vocabulary().apply(one)
+    texts = more.data.unlabelled
+    shorter, longer = (
+        sum(len(f["input_ids"]) for f in one.task.encode(texts, one.tokenizer, answers=False)) for one in (more, plain)
+    )
+    assert shorter < longer
+    assert len(more.tokenizer) > len(plain.tokenizer)

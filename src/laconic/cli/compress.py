@@ -17,6 +17,9 @@ def command(
     recipe: Annotated[str, typer.Option(help="A YAML file, or a built-in recipe: fast, balanced, tiny.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The artifact folder to write.")],
     data: Annotated[str | None, typer.Option(help="The data; by default what the run was trained on.")] = None,
+    unlabelled: Annotated[
+        str | None, typer.Option(help="Texts without answers to learn from as well; by default those of the run.")
+    ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", help="Change an option: STEP.OPTION=VALUE, such as 2.bits=3, or seed=1."),
@@ -38,13 +41,14 @@ def command(
 
     chosen = Recipe.read(recipe).override(settings or [])
     if dry_run:
-        plan = run.plan(source, chosen, data)
+        plan = run.plan(source, chosen, data, unlabelled)
         if as_json:
             give(plan)
         rows = [[f"{i} {r['step']}", _options(r["options"]), f"{r['bytes'] / 1e6:.2f} MB"] for i, r in enumerate(plan)]
         table(f"{chosen.name}: the plan", ["step", "options", "weights, about"], rows)
         return
-    result = run.compress(source, chosen, out, data_source=data, steps=steps, progress=not quiet, log=say)
+    given = {"data_source": data, "unlabelled": unlabelled}
+    result = run.compress(source, chosen, out, **given, steps=steps, progress=not quiet, log=say)
     say(f"{out}: written")
     if report:
         called = " ".join(["laconic", *sys.argv[1:]])

@@ -24,7 +24,7 @@ def command(
 ) -> None:
     """Score FOLDER on a split; with --against, measure size, speed, memory and bits of both and write the report."""
     from laconic import data as readers
-    from laconic import predict, prove
+    from laconic import predict, prove, trained
     from laconic.report.terminal import tag_table
 
     if against is not None:
@@ -32,7 +32,7 @@ def command(
         report = prove.evidence(folder, against, data, split=split, engine=engine, command=called)
         present(report, folder / prove.PAGE_FILE, as_json)
         return
-    source = predict.read(folder)
+    source = trained.read(folder)
     examples = readers.read_split(source.data(data), source.task, split, seed=source.seed)
     loaded = predict.start(source, engine)
     figures = loaded.task.score(loaded.answer(examples), examples)

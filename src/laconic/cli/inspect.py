@@ -17,10 +17,10 @@ def command(
     as_json: Annotated[bool, typer.Option("--json", help="Print the layers as JSON.")] = False,
 ) -> None:
     """Show FOLDER's layers: kind, parameters, multiply-accumulates per token, stored bytes and bits per parameter."""
-    from laconic import predict, prove
+    from laconic import prove, trained
     from laconic.measures import size
 
-    source = predict.read(folder)
+    source = trained.read(folder)
     stored = prove.stored(folder) or size.checkpoint(folder)
     layers = size.layers(source.model, stored)
     whole = size.take(folder, source.model, stored)

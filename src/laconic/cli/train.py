@@ -27,11 +27,19 @@ def command(
     warmup: Annotated[float, typer.Option(help="Share of all steps in which the learning rate rises.")] = 0.06,
     clip: Annotated[float, typer.Option(help="Largest norm of the gradient.")] = 1.0,
     accumulate: Annotated[int, typer.Option(help="Batches per step of the optimizer.")] = 1,
+    precision: Annotated[
+        str, typer.Option(help="auto, float32, or bfloat16: faster where the processor has it.")
+    ] = "auto",
     patience: Annotated[int | None, typer.Option(help="Stop after so many checks without a better score.")] = None,
     multiple: Annotated[bool, typer.Option(help="classify: an example can have several labels.")] = False,
     casing: Annotated[
         bool | None, typer.Option(help="ner: how words are written as an input; by itself where it can help.")
     ] = None,
+    teacher: Annotated[
+        list[Path] | None,
+        typer.Option(help="A run folder whose answers to learn in place of the labels; again for the mean of several."),
+    ] = None,
+    unlabelled: Annotated[Path | None, typer.Option(help="Further texts for the teachers to answer.")] = None,
     seed: Annotated[int, typer.Option(help="Same seed, same model.")] = 0,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the validation scores as JSON.")] = False,
@@ -39,12 +47,15 @@ def command(
     """Fine-tune MODEL and keep the weights that are best on validation. A killed run goes on with the same command."""
     import json
 
-    from laconic.finetune import RUN_FILE, train
+    from laconic.finetune import train
+    from laconic.trained import RUN_FILE
     from laconic.training import Training
 
     given = {"loss_name": loss, "multiple": multiple or None, "casing": casing}
     options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-    training = Training(epochs, learning_rate, batch, optimizer, weight_decay, warmup, clip, patience, accumulate)
+    training = Training(
+        epochs, learning_rate, batch, optimizer, weight_decay, warmup, clip, patience, accumulate, precision
+    )
     train(model, task, data, out, options=training, seed=seed, progress=not quiet, log=say, **options)
     scores = json.loads((out / RUN_FILE).read_text(encoding="utf-8"))["validation"]
     if as_json:

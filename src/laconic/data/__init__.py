@@ -5,6 +5,6 @@ No paper: `records` says what a record is, `sources` finds the files of a source
 """
 
 from laconic.data.records import digest, labels
-from laconic.data.splits import read_split, read_splits
+from laconic.data.splits import read_split, read_splits, with_texts
 
-__all__ = ["digest", "labels", "read_split", "read_splits"]
+__all__ = ["digest", "labels", "read_split", "read_splits", "with_texts"]

@@ -57,6 +57,16 @@ def example(raw: Raw, kind: str, where: str) -> Example:
     return made
 
 
+def question(raw: Raw, where: str) -> Example:
+    """The words or the text of a record, without an answer; raises DataError where it has neither."""
+    for field, names in (("tokens", FIELDS["ner"]["tokens"]), ("text", FIELDS["classify"]["text"])):
+        name = next((n for n in names if n in raw), None)
+        if name is not None:
+            return {field: CONVERT[field](raw[name], f"{where}: field {name!r}")}
+    there = ", ".join(repr(str(n)) for n in raw) or "none"
+    raise DataError(f"{where}: no field 'text' or 'tokens'; it has: {there}; rename the field that holds the text")
+
+
 def _string(value: Any, where: str) -> str:
     if not isinstance(value, str):
         raise DataError(f"{where} is {_short(value)}, not text; give it in quotes")

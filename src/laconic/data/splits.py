@@ -46,6 +46,31 @@ def read_splits(source: str | Path, task: Task | str, seed: int = 0, progress: b
     return Splits(examples["train"], examples["validation"], records.digest(both))
 
 
+def with_texts(splits: Splits, source: str | Path, task: Task, progress: bool = False) -> Splits:
+    """The splits and, beside them, the texts of `source` without their answers: a file, or a folder's training split.
+
+    Texts become words where the task reads words. Empty ones, and those of the validation split, are left out.
+    """
+    found = sources.find(source)
+    if "train" not in found:
+        raise DataError(f"{source}: no texts; give a file of them, or a folder with train.jsonl or the like")
+    rows = follow(found["train"](), "reading texts", progress)
+    asked = (_as_task(records.question(raw, where), task) for where, raw in rows)
+    held = {records.key(example, task.name) for example in splits.validation}
+    texts = [e for e in asked if records.text(e, task.name).strip() and records.key(e, task.name) not in held]
+    if not texts:
+        raise DataError(f"{source}: every text is empty or one of the validation split; give other texts")
+    digest = records.digest([{"labelled": splits.digest, "texts": records.digest(texts)}])
+    return Splits(splits.train, splits.validation, digest, texts)
+
+
+def _as_task(question: Example, task: Task) -> Example:
+    """Words or text as the task reads them."""
+    if task.name == "ner":
+        return question if "tokens" in question else task.parse(question["text"])
+    return task.parse(" ".join(question["tokens"])) if "tokens" in question else question
+
+
 def read_split(source: str | Path, task: Task | str, name: str, seed: int = 0, progress: bool = False) -> list[Example]:
     """The records of one split: train, validation or test. The test split is for reading once, at the end.
 

@@ -10,9 +10,10 @@ its teacher has no capacity to spare, and its targets are those of a teacher wit
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from typing import ClassVar
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -31,26 +32,22 @@ FIRST = (0,)  # places to compare in a text without slots
 
 
 @dataclass(frozen=True)
-class Distill:
+class Distill(training.Training):
     """`logits`, `hidden`, `attention` and `labels` are the weights of the parts of the loss; 0 leaves a part out.
 
-    With `variants`, the student also hears what the teacher says of so many variants of each text, in which some words
-    are others, those among them that its vocabulary has lost; an epoch is that much longer.
+    Texts without labels, where the data have them, are learnt as well. With `variants`, the student also hears what the
+    teacher says of so many variants of each text, in which some words are others, those among them that its vocabulary
+    has lost; an epoch is that much longer. Further options are those of training.
     """
 
     epochs: float = 4
     learning_rate: float = 3e-4
-    batch: int = 16
     logits: float = 1.0
     hidden: float = 1.0
     attention: float = 0.0
     labels: float = 0.0
     temperature: float = 2.0
     variants: int = 0
-    optimizer: str = "adamw"
-    weight_decay: float = 0.01
-    warmup: float = 0.06
-    patience: int | None = None
 
     needs: ClassVar[frozenset[str]] = frozenset({"training", "teacher"})
     makes: ClassVar[frozenset[str]] = frozenset()
@@ -70,11 +67,7 @@ class Distill:
             )
         if self.temperature <= 0:
             raise RecipeError(f"temperature is {self.temperature}; give a number above 0")
-        self._training().check()
-
-    def _training(self) -> training.Training:
-        names = {f.name for f in fields(training.Training)} & {f.name for f in fields(self)}
-        return training.Training(**{name: getattr(self, name) for name in names})
+        super().check()
 
     def forecast(self, sketch: Sketch) -> Sketch:
         """Sizes stay."""
@@ -82,34 +75,34 @@ class Distill:
 
     def apply(self, work: Work) -> None:
         """Train `work.model` towards `work.teacher`."""
+        self.learn(work)
+
+    def learn(self, work: Work) -> list[dict[str, Any]]:
+        """As `apply`; returns the log of the training."""
         if work.teacher is None:
             raise RecipeError("distill needs a teacher, the model before compression; run it through laconic compress")
         layers.thaw(work.model)
         teacher = work.teacher
-        own, taught = (sum(s.depth for s in Anatomy(m).stacks) for m in (work.model, teacher.model))
-        held = [m.config._attn_implementation for m in (work.model, teacher.model)]
-        dropouts = {d: d.p for d in work.model.modules() if isinstance(d, nn.Dropout)}
-        try:
-            for d in dropouts:
-                d.p = 0.0
-            if self.attention > 0:
-                for m in (work.model, teacher.model):
-                    m.set_attn_implementation("eager")
+        with _attention_maps(self.attention > 0, work.model, teacher.model), _without_dropout(work.model):
             teacher.model.train(False)
             lost = lost_words(teacher.tokenizer, work.tokenizer) if self.variants else []
-            examples = [*work.data.train, *variants(work.data.train, self.variants, work.seed, lost)]
-            features, heard = _both(work, teacher, examples)
+            unlabelled = [] if self.labels else work.data.unlabelled
+            texts = [*work.data.train, *unlabelled]
+            examples = [*texts, *variants(texts, self.variants, work.seed, lost)]
+            features, heard = _both(work, teacher, examples, answers=self.labels > 0)
+            taught, own = self._blocks(work.model, teacher.model)
             said = ask(
-                teacher, heard, layer_map(own, taught), work.folder / "teacher",
-                hidden=self.hidden > 0, attention=self.attention > 0,
-            )  # fmt: skip
-            objective = self._objective(work, said, Places(features, heard), layer_map(own, own))
-            training.fit(work, self._training(), objective=objective, features=features)
-        finally:
-            for d, p in dropouts.items():
-                d.p = p
-            for m, implementation in zip((work.model, teacher.model), held, strict=True):
-                m.set_attn_implementation(implementation)
+                teacher, heard, taught, work.folder / "teacher", hidden=self.hidden > 0, attention=self.attention > 0
+            )
+            objective = self._objective(work, said, Places(features, heard), own)
+            return training.fit(work, self, objective=objective, features=features)
+
+    def _blocks(self, student: PreTrainedModel, teacher: PreTrainedModel) -> tuple[list[int], list[int]]:
+        """Blocks of teacher and student behind which hidden states and attention maps are compared."""
+        if not self.hidden and not self.attention:
+            return [], []
+        own, taught = (sum(s.depth for s in Anatomy(m).stacks) for m in (student, teacher))
+        return layer_map(own, taught), layer_map(own, own)
 
     def _objective(
         self, work: Work, said: Live | Recorded, places: Places, blocks: Sequence[int]
@@ -122,7 +115,8 @@ class Distill:
             logits = training.slot_logits(mine.logits, batch)  # (slots, labels)
             loss = logits.new_zeros(())
             if self.logits:
-                loss = loss + self.logits * soft_loss(logits, target.logits.to(logits), self.temperature)
+                several = work.task.multiple
+                loss = loss + self.logits * soft_loss(logits, target.logits.to(logits), self.temperature, several)
             if self.labels:
                 loss = loss + self.labels * work.task.loss(logits, training.slot_labels(batch).to(logits.device))
             if self.hidden:
@@ -166,18 +160,53 @@ class Places:
         return torch.tensor(found[0], dtype=torch.int64), torch.tensor(found[1], dtype=torch.int64)
 
 
-def _both(work: Work, teacher: Teacher, examples: Sequence[Example]) -> tuple[list[Feature], list[Feature]]:
+@contextmanager
+def _without_dropout(model: nn.Module) -> Iterator[None]:
+    held = {d: d.p for d in model.modules() if isinstance(d, nn.Dropout)}
+    try:
+        for d in held:
+            d.p = 0.0
+        yield
+    finally:
+        for d, p in held.items():
+            d.p = p
+
+
+@contextmanager
+def _attention_maps(wanted: bool, *models: PreTrainedModel) -> Iterator[None]:
+    """Let models give their attention maps, which fused kernels do not have."""
+    if not wanted:
+        yield
+        return
+    held = [m.config._attn_implementation for m in models]
+    try:
+        for m in models:
+            m.set_attn_implementation("eager")
+        yield
+    finally:
+        for m, implementation in zip(models, held, strict=True):
+            m.set_attn_implementation(implementation)
+
+
+def _both(
+    work: Work, teacher: Teacher, examples: Sequence[Example], *, answers: bool
+) -> tuple[list[Feature], list[Feature]]:
     """Examples as student and teacher read them, without those where one reads words that the other has to cut off."""
-    own = work.task.encode(examples, work.tokenizer, answers=True)
+    own = work.task.encode(examples, work.tokenizer, answers=answers)
     other = work.task.encode(examples, teacher.tokenizer, answers=False)
     pairs = [(a, b) for a, b in zip(own, other, strict=True) if a.get("words") == b.get("words")]
     return [a for a, _ in pairs], [b for _, b in pairs]
 
 
-def soft_loss(student: torch.Tensor, teacher: torch.Tensor, temperature: float) -> torch.Tensor:
-    """Hinton's eq. 2-4: T^2 KL(teacher || student) of the softened distributions; both (slots, labels), in nats."""
-    soft = functional.log_softmax(student / temperature, -1)
-    target = functional.log_softmax(teacher / temperature, -1)
+def soft_loss(student: torch.Tensor, teacher: torch.Tensor, temperature: float, several: bool = False) -> torch.Tensor:
+    """Hinton's eq. 2-4: T^2 KL(teacher || student) of the softened distributions; both (slots, labels), in nats.
+
+    With `several`, a label holds or not whatever the others do: the sum of the labels' divergences.
+    """
+    student, teacher = student / temperature, teacher / temperature
+    if several:  # a label's two outcomes: (slots, labels, 2)
+        student, teacher = (torch.stack([x, torch.zeros_like(x)], -1) for x in (student, teacher))
+    soft, target = functional.log_softmax(student, -1), functional.log_softmax(teacher, -1)
     return functional.kl_div(soft, target, log_target=True, reduction="batchmean") * temperature**2
 
 

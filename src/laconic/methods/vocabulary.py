@@ -59,7 +59,8 @@ class Vocabulary:
     def apply(self, work: Work) -> None:
         """Cut tokenizer, embeddings and head, and renumber the ids in the model's configuration."""
         old, settings = work.tokenizer, _settings(work.model)
-        counts = Counter(i for ids in _encoded(work, work.data.train, old) for i in ids)
+        texts = [*work.data.train, *work.data.unlabelled]
+        counts = Counter(i for ids in _encoded(work, texts, old) for i in ids)
         tokenizer, kept = subwords.prune(
             old,
             counts,

@@ -1,0 +1,87 @@
+"""A model that was trained for a task, as a folder holds it: an artifact, or a run folder of `finetune`.
+
+No paper: two folder formats, opened alike.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from laconic import artifact, checkpoint, tasks
+from laconic.contracts import Task
+from laconic.errors import ArtifactError
+
+RUN_FILE = "laconic.json"  # beside the checkpoint in a run folder: what the model is for, and which data it saw
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model and what it is for, as read from a folder; `record` is the manifest's or the run's own JSON."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerFast
+    task: Task
+    record: dict[str, Any]
+
+    @property
+    def seed(self) -> int:
+        """What deals the splits the model was trained on, where the data have none; an artifact keeps it."""
+        seed = self.record.get("seed", self.record.get("provenance", {}).get("seed", 0))
+        if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+            raise ArtifactError(
+                f"the model's record says seed {seed!r}; it must be a whole number from 0: make it again"
+            )
+        return seed
+
+    def data(self, given: str | Path | None = None) -> str | Path:
+        """The data that are given, else those the model was trained on; ArtifactError where it does not say."""
+        found = given or self.record.get("data")
+        if found is None:
+            raise ArtifactError(
+                "an artifact does not say where the data are that it was trained on; give the run folder, or --data"
+            )
+        return cast("str | Path", found)
+
+
+def read(path: str | Path) -> Source:
+    """The model in an artifact or a run folder, in PyTorch; raises ArtifactError for anything else."""
+    path = Path(path)
+    if artifact.is_artifact(path):
+        opened = artifact.load(path)
+        task = _task(opened.manifest.task, path)
+        return _fitting(Source(opened.model, opened.tokenizer, task, opened.manifest.record()), path)
+    where = path / RUN_FILE
+    if not where.is_file():
+        raise ArtifactError(f"{path} is neither an artifact (manifest.json) nor a run folder ({RUN_FILE})")
+    try:
+        record = json.loads(where.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ArtifactError(f"{where} is damaged ({error}); train the model again") from None
+    task = _task(record.get("task") if isinstance(record, dict) else None, where)
+    tokenizer = checkpoint.tokenizer(path)
+    model = checkpoint.model(task.auto, path)
+    return _fitting(Source(model.eval(), tokenizer, task, record), where)
+
+
+def _task(described: Any, where: Path) -> Task:
+    """The task a manifest or run file describes, its labels and options of the types they must have."""
+    try:
+        labels = described["labels"]
+        if not isinstance(labels, list) or not labels or not all(isinstance(label, str) and label for label in labels):
+            raise TypeError(f"labels are {labels!r} and should be a list of text")
+        return tasks.build(**described)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ArtifactError(f"{where}: its task is damaged ({error}); make the model again") from None
+
+
+def _fitting(source: Source, where: Path) -> Source:
+    """The source, when its model gives one number for each of the task's labels."""
+    given, labels = source.model.config.num_labels, len(source.task.labels)
+    if given != labels:
+        raise ArtifactError(f"{where}: the model tells {given} labels apart and its task has {labels}; make it again")
+    return source
