@@ -1,6 +1,7 @@
 """From a checkpoint to a run folder: what is refused leaves nothing behind, and several labels are learnt."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -153,3 +154,16 @@ def test_teachers_that_can_not_teach_are_refused(base, tmp_path):
     with pytest.raises(ArtifactError, match="neither an artifact"):
         train(base, tmp_path / "run", teachers=[tmp_path / "nothing"])
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("change", [{"intermediate_size": 48}, {"num_hidden_layers": 4}])
+def test_a_config_that_contradicts_its_weights_is_refused(base, tmp_path, change):
+    """Otherwise the weights that do not fit would be drawn at random, and the model would train from noise."""
+    shutil.copytree(base / "encoder", tmp_path / "encoder")
+    config = tmp_path / "encoder" / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), **change}))
+    with pytest.raises(
+        ArtifactError, match="weights are missing or of another shape than config.json says, bert.encoder"
+    ):
+        train(base, tmp_path / "run", model=tmp_path / "encoder")
+    assert [path.name for path in tmp_path.iterdir()] == ["encoder"]

@@ -20,7 +20,7 @@ from laconic import checkpoint, data, tasks, training
 from laconic import options as checks
 from laconic.anatomy import Anatomy
 from laconic.contracts import Task, Teacher, Work
-from laconic.errors import DataError, RecipeError
+from laconic.errors import ArtifactError, DataError, RecipeError
 from laconic.methods.distill import Distill
 from laconic.teacher import Ensemble
 from laconic.trained import RUN_FILE, read
@@ -103,18 +103,27 @@ def _teacher(folders: Sequence[str | Path], task: Task) -> Teacher:
 
 
 def load_model(source: str | Path, task: Task) -> PreTrainedModel:
-    """The pretrained model with the task's head."""
-    model = checkpoint.model(
+    """The pretrained model with the task's head; ArtifactError where weights behind the head do not fit its config."""
+    model, found = checkpoint.model(
         task.auto,
         source,
         num_labels=len(task.labels),
         id2label=dict(enumerate(task.labels)),
         label2id={label: i for i, label in enumerate(task.labels)},
-        ignore_mismatched_sizes=True,
+        ignore_mismatched_sizes=True,  # of a head for other labels
+        output_loading_info=True,
     )
+    anatomy = Anatomy(model)
+    new = [*found["missing_keys"], *(name for name, *_ in found["mismatched_keys"])]
+    lost = [n for n in new if n.startswith(f"{model.base_model_prefix}.") and n.rpartition(".")[0] not in anatomy.head]
+    if lost:
+        raise ArtifactError(
+            f"{source}: {len(lost)} of its weights are missing or of another shape than config.json says, "
+            f"{min(lost)} for one; copy the model again or mend its config"
+        )
     rows = task.token_types  # type: ignore[attr-defined]
     if rows > 1:
-        Anatomy(model).widen_token_types(rows)
+        anatomy.widen_token_types(rows)
     return model  # type: ignore[no-any-return]
 
 
