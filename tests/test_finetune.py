@@ -162,8 +162,6 @@ def test_a_config_that_contradicts_its_weights_is_refused(base, tmp_path, change
     shutil.copytree(base / "encoder", tmp_path / "encoder")
     config = tmp_path / "encoder" / "config.json"
     config.write_text(json.dumps({**json.loads(config.read_text()), **change}))
-    with pytest.raises(
-        ArtifactError, match="weights are missing or of another shape than config.json says, bert.encoder"
-    ):
+    with pytest.raises(ArtifactError, match=r"of another shape than config\.json says, bert\.encoder"):
         train(base, tmp_path / "run", model=tmp_path / "encoder")
     assert [path.name for path in tmp_path.iterdir()] == ["encoder"]
