@@ -15,7 +15,7 @@ from benchmarks import peers_onnx, record, sizes
 from laconic import data, prove, trained
 from laconic.contracts import Example
 from laconic.measures import latency, quality, size
-from laconic.recipe import built_in
+from laconic.recipe import Recipe, built_in
 
 TEACHERS = (  # seeds are 0, 1, 2; the page says what each reached on validation
     laconic.Training(epochs=5, learning_rate=3e-4, batch=32, precision="bfloat16"),
@@ -29,10 +29,15 @@ PEER = "original, ONNX Runtime int8"  # exported, fused and quantized as its mak
 PEER_NARROW = f"{PEER}, one thread"
 THREADS = 2
 OURS = "original, laconic's engine"
-WAYS = {"": ["original"], "_vs_ort_int8": [PEER, PEER_NARROW], "_vs_own_int8": [OURS]}  # figure's ending: rows
+WAYS = {  # figure's ending: the ways to run the original that it is measured against, the best of them
+    "": ["original"],
+    "_vs_ort_int8": [PEER, PEER_NARROW],
+    "_vs_fastest": ["original", PEER, PEER_NARROW, OURS],
+}
 SPEED = (
     "Real test sentences, one run, medians of seven rounds. Times faster than the original in PyTorch (float32, two "
-    "threads), in ONNX Runtime int8 (with the better number of threads), and in Laconic's own int8 engine."
+    "threads), in ONNX Runtime int8 (with the better number of threads), and in the fastest of all ways, Laconic's own "
+    "int8 engine among them."
 )
 DATASET, MODEL = "conll2003", "all-minilm-l6-v2"
 
@@ -46,7 +51,7 @@ def main() -> None:
     teachers, original = train(source, base)
     folders = {"original": original}
     for name in recipes:
-        folders[name] = laconic.compress(original, name, base / name).folder
+        folders[name] = laconic.compress(original, in_bfloat16(Recipe.read(name)), base / name).folder
     examples = data.read_split(source, trained.read(original).task, "test")
     judged = judge(folders, examples)
     times = speeds(judged, base / "peer")
@@ -71,6 +76,12 @@ def train(source: Path, base: Path) -> tuple[list[Path], Path]:
     texts = record.folder("LACONIC_DATA", UNLABELLED) / "train.jsonl"
     given = {"teachers": teachers, "unlabelled": texts}
     return teachers, laconic.train(model, "ner", source, base / "original", options=TRAINING, **given)
+
+
+def in_bfloat16(recipe: Recipe) -> Recipe:
+    """The recipe with its training in bfloat16, for time."""
+    places = [i for i, step in enumerate(recipe.steps, 1) if step.method == "distill"]
+    return recipe.override([f"{i}.precision=bfloat16" for i in places])
 
 
 def reached(run: Path) -> float:
@@ -150,7 +161,7 @@ def pages(
     """The page's tables."""
     models = [["model", "bytes", "micro F1", "macro F1", "entity F1", "difference (95%)", "words changed"]]
     speed = [["model", "engine", "ms, batch 1", "sentences/s, batch 32"]]
-    speed[0] += [f"x {way}, {batch}" for way in ("PyTorch", "int8", "own int8") for batch in (1, 32)]
+    speed[0] += [f"x {way}, {batch}" for way in ("PyTorch", "int8", "fastest") for batch in (1, 32)]
     weighed = [["format", "bytes"]]
     for row in rows:
         if "micro_f1" in row:
