@@ -24,7 +24,7 @@ from laconic.contracts import Feature, Teacher
 from laconic.data.batching import batches, model_inputs, pad
 from laconic.training import slot_logits, writing
 
-RECORD_BYTES = 4_000_000_000  # hidden states above this are not recorded: the teacher is asked again
+RECORD_BYTES = 8_000_000_000  # hidden states above this are not recorded: the teacher is asked again
 BATCH = 32
 SURE = 1e-7  # probabilities nearer to 0 or 1 than this have no finite logit in float32
 
