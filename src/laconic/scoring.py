@@ -6,10 +6,10 @@ arXiv:2407.14679 (activation); Men et al. 2024, arXiv:2403.03853 (blocks). The f
 
 from collections.abc import Iterator, Mapping, Sequence
 
-import numpy as np
 import torch
 
 from laconic import layers, options, training
+from laconic.calibration import draw, gram, tokens
 from laconic.contracts import Work
 from laconic.data.batching import batches
 from laconic.flow import Seen, watch
@@ -54,9 +54,7 @@ def grams(work: Work, paths: Sequence[str], samples: int) -> dict[str, torch.Ten
     for _, seen, mask in _runs(work, paths, samples):
         for path in paths:
             for s in seen[path]:
-                x = _tokens(s.given, mask)  # (tokens, in)
-                x = torch.cat([x, x.new_ones(len(x), 1)], 1) if ones[path] else x
-                sums[path] = sums[path] + x.T @ x
+                sums[path] = sums[path] + gram(tokens(s.given, mask), ones=ones[path])
     return sums
 
 
@@ -72,34 +70,32 @@ def activation(work: Work, sites: Mapping[str, int], grams: Mapping[str, torch.T
 
 def sizes(work: Work, paths: Sequence[str], samples: int) -> torch.Tensor:
     """Mean |x| of every channel that enters the layers at `paths`, summed over the layers: (in,) in float64."""
-    total, tokens = torch.zeros((), dtype=torch.float64), 0
+    total, count = torch.zeros((), dtype=torch.float64), 0
     for _, seen, mask in _runs(work, paths, samples):
         for path in paths:
             for s in seen[path]:
-                x = _tokens(s.given, mask)  # (tokens, in)
-                total, tokens = total + x.double().abs().sum(0), tokens + len(x)
-    return total / max(tokens, 1)
+                x = tokens(s.given, mask)  # (tokens, in)
+                total, count = total + x.double().abs().sum(0), count + len(x)
+    return total / max(count, 1)
 
 
 def influences(work: Work, paths: Sequence[str], samples: int) -> dict[str, float]:
     """How far each block at `paths` turns its tokens: mean 1 - cos(in, out)."""
-    sums, tokens = dict.fromkeys(paths, 0.0), dict.fromkeys(paths, 0)
+    sums, counts = dict.fromkeys(paths, 0.0), dict.fromkeys(paths, 0)
     for _, seen, mask in _runs(work, paths, samples):
         for path in paths:
             for s in seen[path]:
-                turned = importance.influence(_tokens(s.given, mask), _tokens(s.gave, mask))  # (tokens,)
+                turned = importance.influence(tokens(s.given, mask), tokens(s.gave, mask))  # (tokens,)
                 sums[path] += float(turned.sum())
-                tokens[path] += len(turned)
-    return {path: sums[path] / max(tokens[path], 1) for path in paths}
+                counts[path] += len(turned)
+    return {path: sums[path] / max(counts[path], 1) for path in paths}
 
 
 def _runs(
     work: Work, paths: Sequence[str], samples: int, *, slopes: bool = False
 ) -> Iterator[tuple[torch.Tensor, Mapping[str, Sequence[Seen]], torch.Tensor]]:
     """Loss summed over answers, what the layers saw, and the mask (batch, tokens), of every batch of examples."""
-    rng = np.random.default_rng(work.seed)
-    chosen = sorted(rng.permutation(len(work.data.train))[:samples].tolist())
-    features = work.task.encode([work.data.train[i] for i in chosen], work.tokenizer, answers=True)
+    features = draw(work, samples, answers=True)
     objective = training.task_objective(work.task)
     with watch(work.model, paths) as seen, torch.set_grad_enabled(slopes):
         for rows, batch in batches(features, BATCH, work.tokenizer.pad_token_id or 0):
@@ -112,8 +108,3 @@ def _runs(
 def _rows(x: torch.Tensor) -> torch.Tensor:
     """(batch, tokens, channels), with one token where only one is read (a pooler's)."""
     return x.reshape(len(x), -1, x.shape[-1])
-
-
-def _tokens(x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Tokens of a batch without padding: (tokens, channels) of (batch, longest, channels)."""
-    return x[mask] if x.dim() > 2 and x.shape[:2] == mask.shape else x.flatten(0, -2)

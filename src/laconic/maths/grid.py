@@ -7,6 +7,7 @@ grid leaves out its lowest code, so that a weight and its negative have the same
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 
@@ -125,6 +126,15 @@ def fit(
         if zero is not None and best_zero is not None:
             best_zero = torch.where(better, zero, best_zero)
     return best_scale, best_zero
+
+
+def stack(
+    grids: Sequence[tuple[torch.Tensor, torch.Tensor | None]], rows: Sequence[int], group: Group
+) -> tuple[torch.Tensor, torch.Tensor | None, Group]:
+    """Scale, zero and group of weights with so many rows each below one another; one scale a tensor is repeated."""
+    scale = torch.cat([scale.expand(n, -1) for (scale, _), n in zip(grids, rows, strict=True)])
+    zeros = [zero.expand(n, -1) for (_, zero), n in zip(grids, rows, strict=True) if zero is not None]
+    return scale, torch.cat(zeros) if zeros else None, "channel" if group == "tensor" else group
 
 
 def is_half(x: torch.Tensor) -> bool:
