@@ -7,7 +7,6 @@ grid leaves out its lowest code, so that a weight and its negative have the same
 """
 
 import math
-from collections.abc import Sequence
 
 import torch
 
@@ -15,6 +14,9 @@ from laconic.errors import RecipeError
 
 Group = int | str
 """What shares a scale: "tensor", "channel" (one row) or that many columns of one row."""
+
+Fitted = tuple[torch.Tensor, torch.Tensor | None]
+"""Scale and zero, as `fit` gives them."""
 
 RATIOS = tuple(1.0 - 0.05 * i for i in range(17))  # parts of the min-max range; the optimum of 2 bits is near 0.3
 WIDEST = 2**16  # columns that share a scale: a row is padded to a multiple of them
@@ -103,7 +105,7 @@ def fit(
     symmetric: bool,
     importance: torch.Tensor | None = None,
     ratios: tuple[float, ...] = RATIOS,
-) -> tuple[torch.Tensor, torch.Tensor | None]:
+) -> Fitted:
     """Scale (R, G) float32 and zero (R, G) uint8 or None: per group the clip ratio of least squared error.
 
     The first ratio is 1, the whole range, so the error is never above that of min-max rounding. `importance` weighs
@@ -126,15 +128,6 @@ def fit(
         if zero is not None and best_zero is not None:
             best_zero = torch.where(better, zero, best_zero)
     return best_scale, best_zero
-
-
-def stack(
-    grids: Sequence[tuple[torch.Tensor, torch.Tensor | None]], rows: Sequence[int], group: Group
-) -> tuple[torch.Tensor, torch.Tensor | None, Group]:
-    """Scale, zero and group of weights with so many rows each below one another; one scale a tensor is repeated."""
-    scale = torch.cat([scale.expand(n, -1) for (scale, _), n in zip(grids, rows, strict=True)])
-    zeros = [zero.expand(n, -1) for (_, zero), n in zip(grids, rows, strict=True) if zero is not None]
-    return scale, torch.cat(zeros) if zeros else None, "channel" if group == "tensor" else group
 
 
 def is_half(x: torch.Tensor) -> bool:

@@ -96,6 +96,27 @@ def solve(
     return torch.where(worse.unsqueeze(1), nearest, found).contiguous()
 
 
+def together(
+    weights: Sequence[torch.Tensor],
+    hessian: torch.Tensor,
+    grids: Sequence[grid.Fitted],
+    bits: int,
+    group: grid.Group,
+    *,
+    damp: float,
+    act_order: bool = True,
+) -> list[torch.Tensor]:
+    """`solve` for weights (out, in) that read one input, each with its scale and zero: below one another, at once."""
+    rows = [len(weight) for weight in weights]
+    scale = torch.cat([scale.expand(n, -1) for (scale, _), n in zip(grids, rows, strict=True)])
+    zeros = [zero.expand(n, -1) for (_, zero), n in zip(grids, rows, strict=True) if zero is not None]
+    solved = solve(
+        torch.cat(list(weights)), hessian, scale, torch.cat(zeros) if zeros else None, bits,
+        "channel" if group == "tensor" else group, damp=damp, act_order=act_order,
+    )  # (out of all, in)  # fmt: skip
+    return list(torch.split(solved, rows))
+
+
 @dataclass(frozen=True)
 class Points:
     """The grid of every weight, input by input: `scales` and `zeros` are (in, out)."""

@@ -16,7 +16,7 @@ from laconic.contracts import WHERE, Sketch, Work
 from laconic.layers.quantized import Quantized
 from laconic.maths import grid, hessian
 
-SCALES = ("weighted", "mse", "minmax")
+SCALES = ("mse", "weighted", "minmax")
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class GPTQ:
     where: str = "linears"
     true_sequential: bool = True
     act_order: bool = True
-    scale: Literal["weighted", "mse", "minmax"] = "weighted"
+    scale: Literal["mse", "weighted", "minmax"] = "mse"
     damp: float = 0.01
     samples: int = 256
     length: int | None = None
@@ -63,7 +63,7 @@ class GPTQ:
             weights = [layers.take(module).weight.detach().float() for _, module in found.pairs]  # (out, in)
             diagonal = None if found.gram is None else found.gram.diagonal()  # (in,)
             grids = [self._grid(weight, diagonal) for weight in weights]
-            solved = weights if found.gram is None else self._solved(weights, grids, found.gram)
+            solved = weights if found.gram is None else self._solved(weights, found.gram, grids)
             for (path, module), latent, (scale, zero) in zip(found.pairs, solved, grids, strict=True):
                 layer = Quantized.of(
                     module,
@@ -76,22 +76,11 @@ class GPTQ:
                 )
                 layers.swap(work.model, path, layer)
 
-    def _grid(self, weight: torch.Tensor, squares: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor | None]:
+    def _grid(self, weight: torch.Tensor, squares: torch.Tensor | None) -> grid.Fitted:
         """Scale and zero of a weight (out, in); `squares` are the sums of its inputs' squares, (in,)."""
         ratios = (1.0,) if self.scale == "minmax" else grid.RATIOS
         weigh = squares if self.scale == "weighted" else None
         return grid.fit(weight, self.bits, self.group, self.symmetric, weigh, ratios)
 
-    def _solved(
-        self,
-        weights: list[torch.Tensor],
-        grids: list[tuple[torch.Tensor, torch.Tensor | None]],
-        gram: torch.Tensor,
-    ) -> list[torch.Tensor]:
-        """Weights of layers that read one input, solved below one another."""
-        rows = [len(weight) for weight in weights]
-        scale, zero, group = grid.stack(grids, rows, self.group)
-        solved = hessian.solve(
-            torch.cat(weights), gram, scale, zero, self.bits, group, damp=self.damp, act_order=self.act_order
-        )  # (out of all, in)
-        return list(torch.split(solved, rows))
+    def _solved(self, weights: list[torch.Tensor], gram: torch.Tensor, grids: list[grid.Fitted]) -> list[torch.Tensor]:
+        return hessian.together(weights, gram, grids, self.bits, self.group, damp=self.damp, act_order=self.act_order)
