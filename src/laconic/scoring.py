@@ -1,12 +1,14 @@
 """How much every head, neuron, hidden dimension and block of a model matters to its task, in one pass over examples.
 
 Michel et al. 2019, arXiv:1905.10650 and Molchanov et al. 2019, arXiv:1906.10771 (Taylor); Muralidharan et al. 2024,
-arXiv:2407.14679 (activation); Men et al. 2024, arXiv:2403.03853 (blocks). The formulas are in `maths.importance`.
+arXiv:2407.14679 (activation); Men et al. 2024, arXiv:2403.03853, and Gromov et al. 2024, arXiv:2403.17887 (blocks). The
+formulas are in `maths.importance`.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 
 import torch
+from torch import nn
 
 from laconic import layers, options, training
 from laconic.calibration import draw, gram, tokens
@@ -89,6 +91,40 @@ def influences(work: Work, paths: Sequence[str], samples: int) -> dict[str, floa
                 sums[path] += float(turned.sum())
                 counts[path] += len(turned)
     return {path: sums[path] / max(counts[path], 1) for path in paths}
+
+
+def angles(work: Work, paths: Sequence[str], run: int, samples: int) -> list[float]:
+    """How far every `run` blocks in a row turn their tokens: mean angle between in and out in half turns, by start."""
+    sums, count = [0.0] * (len(paths) - run + 1), 0
+    for _, seen, mask in _runs(work, paths, samples):
+        given = [tokens(seen[path][0].given, mask) for path in paths]  # each (tokens, hidden)
+        gave = [tokens(seen[path][0].gave, mask) for path in paths]
+        for i in range(len(sums)):
+            sums[i] += float(importance.angle(given[i], gave[i + run - 1]).sum())
+        count += len(given[0])
+    return [total / max(count, 1) for total in sums]
+
+
+def columns(module: nn.Module) -> torch.Tensor:
+    """A copy of a linear's weight with the bias, where it has one, as a last column: (out, in) or (out, in + 1)."""
+    parts = layers.take(module)
+    joined = parts.weight if parts.bias is None else torch.cat([parts.weight, parts.bias[:, None]], 1)
+    return joined.detach().clone()
+
+
+@torch.no_grad()
+def refit(module: nn.Module, before: torch.Tensor, gram: torch.Tensor, kept: Sequence[int]) -> None:
+    """Fit what a cut linear gives to what it gave with all inputs, bias included.
+
+    `before` are its `columns` before the cut, `gram` is from `grams`, `kept` are the inputs that it still has. A layer
+    that could be cut holds its weight and bias as parameters.
+    """
+    parts = layers.take(module)
+    stay = list(kept) if parts.bias is None else [*kept, before.shape[1] - 1]
+    fitted = importance.reconstruct(before, gram, stay)  # (out, kept), or (out, kept + 1)
+    parts.weight.copy_(fitted[:, : len(kept)])
+    if parts.bias is not None:
+        parts.bias.copy_(fitted[:, -1])
 
 
 def _runs(
