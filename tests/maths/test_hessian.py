@@ -76,11 +76,12 @@ def test_the_second_of_twin_inputs_pays_for_the_first():
     assert float(found.sum()) == 1.0  # 0.8 in all: nearest rounding gives 0 and 0
 
 
-def test_lazy_updates_in_blocks_change_nothing():
+def test_lazy_updates_in_blocks_change_nothing(monkeypatch):
     weight, _, matrix = problem(5, 30)
     scale, _ = grid.fit(weight, 3, "channel", True)
     whole = hessian.solve(weight, matrix, scale, None, 3, "channel")
-    assert torch.equal(hessian.solve(weight, matrix, scale, None, 3, "channel", block=7), whole)
+    monkeypatch.setattr(hessian, "BLOCK", 7)
+    assert torch.equal(hessian.solve(weight, matrix, scale, None, 3, "channel"), whole)
 
 
 def surgeon(weight, matrix, damp, decide):

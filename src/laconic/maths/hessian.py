@@ -70,13 +70,11 @@ def solve(
     *,
     damp: float = 0.01,
     act_order: bool = True,
-    block: int = BLOCK,
 ) -> torch.Tensor:
     """Weights on the grid (out, in) whose outputs are near those of `weight`; never worse than `grid.snap`, row by row.
 
     `hessian` is the sum of x x^T over inputs (in, in); `act_order` rounds columns of large inputs first. A weight that
-    is exactly zero stays zero, and its share is carried by the others. `block` columns are rounded between updates of
-    all later ones, which says how fast it goes and not what comes out.
+    is exactly zero stays zero, and its share is carried by the others.
     """
     order = torch.arange(len(hessian), device=hessian.device)
     if act_order:
@@ -89,8 +87,8 @@ def solve(
         return points.nearest(i, left[i]).masked_fill(held[i], 0.0)
 
     ordered = hessian.float()[order][:, order]  # (in, in)
-    found = compensate(wanted, inverse_factor(ordered, damp).float(), decide, block)
-    found = improve(wanted, found, ordered, points, held, block)[order.argsort()].t()  # (out, in)
+    found = compensate(wanted, inverse_factor(ordered, damp).float(), decide, BLOCK)
+    found = improve(wanted, found, ordered, points, held, BLOCK)[order.argsort()].t()  # (out, in)
     nearest = grid.snap(weight.float(), scale, zero, bits, group)
     worse = loss(weight, found, hessian) > loss(weight, nearest, hessian)  # (out,)
     return torch.where(worse.unsqueeze(1), nearest, found).contiguous()
