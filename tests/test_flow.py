@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from laconic.errors import AnatomyError
-from laconic.flow import watch
+from laconic.flow import Enough, entering, replaced, standing_in, watch
 
 
 class Pair(nn.Module):
@@ -64,3 +64,43 @@ def test_hooks_and_modes_are_as_they_were_even_after_an_error():
             fails(model, ["first"] if error is ValueError else ["first", "third"])
     assert [module.training for module in model.modules()] == before
     assert not any(module._forward_hooks for module in model.modules())
+
+
+def test_entering_is_seen_before_and_ends_the_pass_where_it_is_told():
+    model, x = Pair(), torch.randn(2, 3)
+    with entering(model, ["first", "second"]) as seen:
+        model(x)
+    assert list(seen) == ["first", "second"]
+    assert seen["first"][0] is x
+    assert torch.equal(seen["second"][0], model.first(x))
+    with entering(model, ["first"], ("first", 2)) as seen:
+        model(x)
+        with pytest.raises(Enough):
+            model(x)
+    assert len(seen["first"]) == 2
+    assert model.training
+
+
+def test_a_stand_in_answers_and_its_call_can_be_made_again():
+    model, x = Pair(), torch.randn(2, 3)
+    calls = []
+
+    def answer(call, own):
+        calls.append(call)
+        return replaced(own(), torch.full((2, 2), 7.0))
+
+    with standing_in(model, {"second": answer}):
+        assert model(x).eq(7).all()
+    assert (calls[0].slot, calls[0].positional, calls[0].named) == ("hidden", (), {"hidden": None})
+    model.eval()
+    assert torch.equal(calls[0].again(model, model.first(x)), model(x))
+    assert "forward" not in vars(model.second)
+
+
+def test_a_stand_in_is_gone_after_an_error():
+    model = Pair()
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError), standing_in(model, {"first": lambda call, own: 1 / 0}):
+            model(torch.randn(2, 3))
+    assert model.training
+    assert model(torch.randn(2, 3)).shape == (2, 2)

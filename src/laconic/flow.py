@@ -1,17 +1,19 @@
-"""Watch what goes into and out of chosen modules while a model runs; the only file with hooks.
+"""Watch what goes into and out of modules while a model runs, or answer in their place; the only file with hooks.
 
 No paper: torch's forward hooks. When the watching ends, however it ends, hooks are gone and training mode is as it was.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
+from transformers import Cache
 
 from laconic.errors import AnatomyError
 
@@ -24,25 +26,110 @@ class Seen:
     gave: torch.Tensor
 
 
+class Enough(Exception):
+    """No error: raised to end a pass of which the rest is not needed; who runs the model catches it."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """How a module was called, so that it can be called again with another first tensor."""
+
+    path: str
+    given: torch.Tensor | None  # the first tensor; None once it is let go
+    positional: tuple[Any, ...]  # None where the first tensor, or a cache, stood
+    named: dict[str, Any]
+    slot: int | str  # where the first tensor stood
+
+    def again(self, model: nn.Module, given: torch.Tensor) -> torch.Tensor:
+        """What the module says of that first tensor: its own first tensor."""
+        positional, named = list(self.positional), dict(self.named)
+        if isinstance(self.slot, int):
+            positional[self.slot] = given
+        else:
+            named[self.slot] = given
+        return first(model.get_submodule(self.path)(*positional, **named))
+
+
+Answer = Callable[[Call, Callable[[], Any]], Any]
+"""Of a call, and a function that lets the module itself answer, makes what the caller gets."""
+
+
 @contextmanager
 def watch(model: nn.Module, paths: Sequence[str]) -> Iterator[dict[str, list[Seen]]]:
     """Calls of the modules at `paths`, as they happen, with the model in eval mode; the caller clears what it has read.
 
     Every path has a list from the start and again after `clear()`. Raises AnatomyError for a path the model lacks.
     """
-    seen = _Calls()
-    training = {module: module.training for module in model.modules()}
-    handles = []
-    try:
-        model.eval()
-        for path in paths:
-            try:
-                module = model.get_submodule(path)
-            except AttributeError as error:
-                raise AnatomyError(f"the model has no layer at {path!r} to watch") from error
+    seen: defaultdict[str, list[Seen]] = defaultdict(list)
+    with _hooked(model, paths) as hooked:
+        for path, module, handles in hooked:
             handles.append(module.register_forward_pre_hook(_track, with_kwargs=True))
             handles.append(module.register_forward_hook(_recorder(seen, path), with_kwargs=True))
         yield seen
+
+
+@contextmanager
+def entering(
+    model: nn.Module, paths: Sequence[str], last: tuple[str, int] | None = None
+) -> Iterator[dict[str, list[torch.Tensor]]]:
+    """First tensors given to the modules at `paths`, in the order of the first calls, with the model in eval mode.
+
+    The pass ends by Enough when the path `last` says has been given a tensor so many times.
+    """
+    seen: defaultdict[str, list[torch.Tensor]] = defaultdict(list)
+    with _hooked(model, paths) as hooked:
+        for path, module, handles in hooked:
+            handles.append(module.register_forward_pre_hook(_keeper(seen, path, last), with_kwargs=True))
+        yield seen
+
+
+@contextmanager
+def standing_in(model: nn.Module, answers: Mapping[str, Answer]) -> Iterator[None]:
+    """While it lasts, a function answers each call of the modules at these paths; the model is in eval mode.
+
+    Hooks can't keep a module from computing, so the instance's `forward` is covered and uncovered again.
+    """
+    with _hooked(model, list(answers)) as hooked:
+        covered = []
+        try:
+            for path, module, _ in hooked:
+                covered.append((module, vars(module).get("forward")))
+                vars(module)["forward"] = _answering(path, module.forward, answers[path])
+            yield
+        finally:
+            for module, own in covered:
+                del vars(module)["forward"]
+                if own is not None:
+                    vars(module)["forward"] = own
+
+
+def first(out: Any) -> torch.Tensor:
+    """The tensor a module gave, or the first of a tuple."""
+    found: torch.Tensor = out if isinstance(out, torch.Tensor) else out[0]
+    return found
+
+
+def replaced(out: Any, by: torch.Tensor) -> Any:
+    """What a module gave, with another first tensor."""
+    return by if isinstance(out, torch.Tensor) else (by, *out[1:])
+
+
+@contextmanager
+def _hooked(
+    model: nn.Module, paths: Sequence[str]
+) -> Iterator[list[tuple[str, nn.Module, list[torch.utils.hooks.RemovableHandle]]]]:
+    """Each path with its module and a list for handles, which are removed at the end; eval mode until then."""
+    handles: list[torch.utils.hooks.RemovableHandle] = []
+    training = {module: module.training for module in model.modules()}
+    found = []
+    for path in paths:
+        try:
+            found.append((path, model.get_submodule(path), handles))
+        except AttributeError as error:
+            raise AnatomyError(f"the model has no layer at {path!r} to watch") from error
+    try:
+        model.eval()
+        yield found
     finally:
         for handle in handles:
             handle.remove()
@@ -50,20 +137,36 @@ def watch(model: nn.Module, paths: Sequence[str]) -> Iterator[dict[str, list[See
             module.training = was
 
 
-class _Calls(dict[str, list[Seen]]):
-    """An empty list for a path that has not been called."""
-
-    def __missing__(self, path: str) -> list[Seen]:
-        return self.setdefault(path, [])
-
-
-def _recorder(seen: _Calls, path: str) -> Any:
+def _recorder(seen: dict[str, list[Seen]], path: str) -> Any:
     def record(_: nn.Module, positional: tuple[Any, ...], named: dict[str, Any], out: Any) -> None:
-        given = _first(positional, named)
-        gave = out if isinstance(out, torch.Tensor) else out[0]
-        seen[path].append(Seen(given, gave))
+        seen[path].append(Seen(_first(positional, named), first(out)))
 
     return record
+
+
+def _keeper(seen: dict[str, list[torch.Tensor]], path: str, last: tuple[str, int] | None) -> Any:
+    def keep(_: nn.Module, positional: tuple[Any, ...], named: dict[str, Any]) -> None:
+        seen[path].append(_first(positional, named))
+        if last == (path, len(seen[path])):
+            raise Enough
+
+    return keep
+
+
+def _answering(path: str, own: Callable[..., Any], answer: Answer) -> Callable[..., Any]:
+    def forward(*positional: Any, **named: Any) -> Any:
+        return answer(_call(path, positional, named), lambda: own(*positional, **named))
+
+    return forward
+
+
+def _call(path: str, positional: tuple[Any, ...], named: dict[str, Any]) -> Call:
+    """The call without its first tensor, and without caches, which a second call would fill twice."""
+    given = _first(positional, named)
+    slots: list[tuple[int | str, Any]] = [*enumerate(positional), *named.items()]
+    bare = tuple(None if x is given or isinstance(x, Cache) else x for x in positional)
+    rest = {k: None if x is given or isinstance(x, Cache) else x for k, x in named.items()}
+    return Call(path, given, bare, rest, next(slot for slot, x in slots if x is given))
 
 
 def _track(_: nn.Module, positional: tuple[Any, ...], named: dict[str, Any]) -> None:

@@ -26,7 +26,7 @@ from laconic.errors import EffectError
 from laconic.measures import size
 from laconic.recipe import Recipe
 
-FORMAT = 1  # raise when what a step writes changes meaning: old steps are then not taken up again
+FORMAT = 2  # raise when what a step writes changes meaning: old steps are then not taken up again
 
 
 @dataclass(frozen=True)

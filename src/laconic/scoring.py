@@ -1,15 +1,17 @@
 """How much every head, neuron, hidden dimension and block of a model matters to its task, in one pass over examples.
 
 Michel et al. 2019, arXiv:1905.10650 and Molchanov et al. 2019, arXiv:1906.10771 (Taylor); Muralidharan et al. 2024,
-arXiv:2407.14679 (activation); Men et al. 2024, arXiv:2403.03853 (blocks). The formulas are in `maths.importance`.
+arXiv:2407.14679 (activation); Men et al. 2024, arXiv:2403.03853, and Gromov et al. 2024, arXiv:2403.17887 (blocks). The
+formulas are in `maths.importance`.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 
-import numpy as np
 import torch
+from torch import nn
 
 from laconic import layers, options, training
+from laconic.calibration import draw, gram, tokens
 from laconic.contracts import Work
 from laconic.data.batching import batches
 from laconic.flow import Seen, watch
@@ -54,9 +56,7 @@ def grams(work: Work, paths: Sequence[str], samples: int) -> dict[str, torch.Ten
     for _, seen, mask in _runs(work, paths, samples):
         for path in paths:
             for s in seen[path]:
-                x = _tokens(s.given, mask)  # (tokens, in)
-                x = torch.cat([x, x.new_ones(len(x), 1)], 1) if ones[path] else x
-                sums[path] = sums[path] + x.T @ x
+                sums[path] = sums[path] + gram(tokens(s.given, mask), ones=ones[path])
     return sums
 
 
@@ -72,34 +72,66 @@ def activation(work: Work, sites: Mapping[str, int], grams: Mapping[str, torch.T
 
 def sizes(work: Work, paths: Sequence[str], samples: int) -> torch.Tensor:
     """Mean |x| of every channel that enters the layers at `paths`, summed over the layers: (in,) in float64."""
-    total, tokens = torch.zeros((), dtype=torch.float64), 0
+    total, count = torch.zeros((), dtype=torch.float64), 0
     for _, seen, mask in _runs(work, paths, samples):
         for path in paths:
             for s in seen[path]:
-                x = _tokens(s.given, mask)  # (tokens, in)
-                total, tokens = total + x.double().abs().sum(0), tokens + len(x)
-    return total / max(tokens, 1)
+                x = tokens(s.given, mask)  # (tokens, in)
+                total, count = total + x.double().abs().sum(0), count + len(x)
+    return total / max(count, 1)
 
 
 def influences(work: Work, paths: Sequence[str], samples: int) -> dict[str, float]:
     """How far each block at `paths` turns its tokens: mean 1 - cos(in, out)."""
-    sums, tokens = dict.fromkeys(paths, 0.0), dict.fromkeys(paths, 0)
+    sums, counts = dict.fromkeys(paths, 0.0), dict.fromkeys(paths, 0)
     for _, seen, mask in _runs(work, paths, samples):
         for path in paths:
             for s in seen[path]:
-                turned = importance.influence(_tokens(s.given, mask), _tokens(s.gave, mask))  # (tokens,)
+                turned = importance.influence(tokens(s.given, mask), tokens(s.gave, mask))  # (tokens,)
                 sums[path] += float(turned.sum())
-                tokens[path] += len(turned)
-    return {path: sums[path] / max(tokens[path], 1) for path in paths}
+                counts[path] += len(turned)
+    return {path: sums[path] / max(counts[path], 1) for path in paths}
+
+
+def angles(work: Work, paths: Sequence[str], run: int, samples: int) -> list[float]:
+    """How far every `run` blocks in a row turn their tokens: mean angle between in and out in half turns, by start."""
+    sums, count = [0.0] * (len(paths) - run + 1), 0
+    for _, seen, mask in _runs(work, paths, samples):
+        given = [tokens(seen[path][0].given, mask) for path in paths]  # each (tokens, hidden)
+        gave = [tokens(seen[path][0].gave, mask) for path in paths]
+        for i in range(len(sums)):
+            sums[i] += float(importance.angle(given[i], gave[i + run - 1]).sum())
+        count += len(given[0])
+    return [total / max(count, 1) for total in sums]
+
+
+def columns(module: nn.Module) -> torch.Tensor:
+    """A copy of a linear's weight with the bias, where it has one, as a last column: (out, in) or (out, in + 1)."""
+    parts = layers.take(module)
+    joined = parts.weight if parts.bias is None else torch.cat([parts.weight, parts.bias[:, None]], 1)
+    return joined.detach().clone()
+
+
+@torch.no_grad()
+def refit(module: nn.Module, before: torch.Tensor, gram: torch.Tensor, kept: Sequence[int]) -> None:
+    """Fit what a cut linear gives to what it gave with all inputs, bias included.
+
+    `before` are its `columns` before the cut, `gram` is from `grams`, `kept` are the inputs that it still has. A layer
+    that could be cut holds its weight and bias as parameters.
+    """
+    parts = layers.take(module)
+    stay = list(kept) if parts.bias is None else [*kept, before.shape[1] - 1]
+    fitted = importance.reconstruct(before, gram, stay)  # (out, kept), or (out, kept + 1)
+    parts.weight.copy_(fitted[:, : len(kept)])
+    if parts.bias is not None:
+        parts.bias.copy_(fitted[:, -1])
 
 
 def _runs(
     work: Work, paths: Sequence[str], samples: int, *, slopes: bool = False
 ) -> Iterator[tuple[torch.Tensor, Mapping[str, Sequence[Seen]], torch.Tensor]]:
     """Loss summed over answers, what the layers saw, and the mask (batch, tokens), of every batch of examples."""
-    rng = np.random.default_rng(work.seed)
-    chosen = sorted(rng.permutation(len(work.data.train))[:samples].tolist())
-    features = work.task.encode([work.data.train[i] for i in chosen], work.tokenizer, answers=True)
+    features = draw(work, samples, answers=True)
     objective = training.task_objective(work.task)
     with watch(work.model, paths) as seen, torch.set_grad_enabled(slopes):
         for rows, batch in batches(features, BATCH, work.tokenizer.pad_token_id or 0):
@@ -112,8 +144,3 @@ def _runs(
 def _rows(x: torch.Tensor) -> torch.Tensor:
     """(batch, tokens, channels), with one token where only one is read (a pooler's)."""
     return x.reshape(len(x), -1, x.shape[-1])
-
-
-def _tokens(x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Tokens of a batch without padding: (tokens, channels) of (batch, longest, channels)."""
-    return x[mask] if x.dim() > 2 and x.shape[:2] == mask.shape else x.flatten(0, -2)

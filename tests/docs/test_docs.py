@@ -282,23 +282,23 @@ def test_contributing_names_every_contract_check():
 
 
 @pytest.fixture
-def wanda(tmp_path, monkeypatch):
+def stade(tmp_path, monkeypatch):
     """The method of CONTRIBUTING.md as one new file among the others."""
-    (tmp_path / "wanda.py").write_text(blocks(CONTRIBUTING, "python")[0], encoding="utf-8")
+    (tmp_path / "stade.py").write_text(blocks(CONTRIBUTING, "python")[0], encoding="utf-8")
     monkeypatch.setattr(methods, "__path__", [*methods.__path__, str(tmp_path)])
-    yield methods.kind("wanda")
-    sys.modules.pop("laconic.methods.wanda")
-    monkeypatch.delattr(methods, "wanda")
+    yield methods.kind("stade")
+    sys.modules.pop("laconic.methods.stade")
+    monkeypatch.delattr(methods, "stade")
 
 
-def test_the_method_in_contributing_keeps_the_contract(wanda, tmp_path):
+def test_the_method_in_contributing_keeps_the_contract(stade, tmp_path):
     number = itertools.count()
 
     def fresh():
         return work("bert", tmp_path / str(next(number)))
 
-    method = testing.small(wanda)
-    Recipe.parse({"steps": [{"wanda": {"sparsity": 0.6}}, {"rtn": {"bits": 4}}]})
+    method = testing.small(stade)
+    Recipe.parse({"steps": [{"stade": {"sparsity": 0.6}}, {"rtn": {"bits": 4}}]})
     testing.declared_is_done(method, fresh)
     testing.round_trip(method, fresh, tmp_path / "artifact")
     testing.harmless_at_zero(method, fresh)
@@ -307,12 +307,12 @@ def test_the_method_in_contributing_keeps_the_contract(wanda, tmp_path):
     testing.nothing_left_behind(method, fresh)
 
 
-def test_the_method_in_contributing_finds_what_was_planted(wanda, tmp_path):
+def test_the_method_in_contributing_finds_what_was_planted(stade, tmp_path):
     given = work("bert", tmp_path)
     path = given.anatomy.stacks[0].blocks[0].ffn.output
     before = given.model.get_submodule(path).weight.detach()  # (out, in)
     before[:, :16] *= 1e-6
-    wanda(sparsity=0.25).apply(given)
+    stade(sparsity=0.25).apply(given)
     after = given.model.get_submodule(path).weight
     assert not after[:, :16].any()
     assert after[:, 16:].equal(before[:, 16:])

@@ -84,6 +84,43 @@ def test_lazy_updates_in_blocks_change_nothing(monkeypatch):
     assert torch.equal(hessian.solve(weight, matrix, scale, None, 3, "channel"), whole)
 
 
+def surgeon(weight, matrix, damp, decide):
+    """Optimal brain surgeon, one weight row: fix the inputs in order, move all later ones by the exact inverse."""
+    damped = matrix.double() + damp * matrix.double().diagonal().mean() * torch.eye(len(matrix))
+    left, done = weight.double().clone(), torch.zeros(len(weight), dtype=torch.float64)
+    for i in range(len(weight)):
+        inverse = torch.linalg.inv(damped[i:, i:])  # of the inputs that are still free
+        done[i] = decide(i, left)
+        left[i:] -= (left[i] - done[i]) / inverse[0, 0] * inverse[0]
+    return done
+
+
+@pytest.mark.parametrize("block", [3, 128])
+def test_compensation_is_the_exact_surgeon_step(block):
+    weight, _, matrix = problem(4, 10)
+    factor = hessian.inverse_factor(matrix, 0.01).float()
+    found = hessian.compensate(weight.t().contiguous(), factor, lambda i, left, _: left[i].round(), block).t()
+    slow = [surgeon(row, matrix, 0.01, lambda i, left: left[i].round()) for row in weight]
+    assert torch.equal(found, torch.stack(slow).float())
+
+
+def test_improvement_only_helps_and_ends_where_no_single_step_helps(monkeypatch):
+    monkeypatch.setattr(hessian, "SWEEPS", 50)
+    weight, _, matrix = problem(3, 12)
+    scale, _ = grid.fit(weight, 2, "channel", True)
+    order = torch.arange(12)
+    points = hessian.Points.of(scale, None, 2, "channel", weight.shape, order)
+    nearest = grid.snap(weight, scale, None, 2, "channel")
+    held = torch.zeros(12, 3, dtype=torch.bool)
+    found = hessian.improve(weight.t().contiguous(), nearest.t().contiguous(), matrix, points, held, 5).t()
+    least = hessian.loss(weight, found, matrix)
+    assert (least < hessian.loss(weight, nearest, matrix)).any()
+    for i, point in itertools.product(range(12), (-1, 0, 1)):
+        other = found.clone()
+        other[:, i] = point * scale[:, 0]
+        assert (hessian.loss(weight, other, matrix) >= least * (1 - 1e-5)).all()
+
+
 def test_zeros_stay_and_are_carried_by_the_others():
     weight, _, matrix = problem(6, 16)
     weight[torch.rand(6, 16) < 0.5] = 0.0

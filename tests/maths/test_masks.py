@@ -44,7 +44,7 @@ def test_scopes_differ():
     [
         (1.0, "global", "0 <= sparsity < 1"),
         (-0.1, "layer", "share"),
-        (0.5, "row", "choose one"),
+        (0.5, "column", "choose one"),
         (0.6, "2:4", "not 0.6"),
     ],
 )

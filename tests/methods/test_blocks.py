@@ -65,6 +65,34 @@ def test_influences_are_one_minus_the_cosine_between_hidden_states(family):
         assert found[path] == pytest.approx(sum(slow) / len(slow), rel=1e-3)
 
 
+def test_blocks_in_a_row_that_undo_one_another_go_together():
+    w = work("gpt2")
+    shift = torch.randn(32, generator=torch.Generator().manual_seed(0)) * 20
+    for block, sign in zip(w.anatomy.stacks[0].blocks[1:], (1, -1), strict=True):
+        idle(w, block)
+        layers.take(w.model.get_submodule(block.ffn.output)).bias.data.copy_(sign * shift)
+    before, said = marks(w), logits(w)
+    Blocks(keep=0.34, choose="angular").apply(w)
+    assert [m.equal(before[0]) for m in marks(w)] == [True]
+    torch.testing.assert_close(logits(w), said, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("run", [1, 2])
+@pytest.mark.parametrize("family", ["bert", "llama"])
+def test_angles_are_those_between_hidden_states(family, run):
+    w = work(family)
+    paths = [block.path for block in w.anatomy.stacks[0].blocks]
+    found = scoring.angles(w, paths, run, 1000)
+    assert len(found) == 4 - run
+    slow = []
+    for row in w.task.encode(w.data.train, w.tokenizer, answers=False):
+        with torch.no_grad():
+            hidden = w.model(torch.tensor([row["input_ids"]]), output_hidden_states=True).hidden_states
+        cosines = torch.cosine_similarity(hidden[0][0].double(), hidden[run][0].double(), dim=-1)  # (tokens,)
+        slow += (torch.arccos(cosines) / torch.pi).tolist()
+    assert found[0] == pytest.approx(sum(slow) / len(slow), rel=1e-3)
+
+
 @pytest.mark.parametrize(
     ("options", "kept"),
     [

@@ -5,9 +5,9 @@ import copy
 import pytest
 import torch
 
-from laconic import effects, layers, scoring
+from laconic import calibration, effects, layers, scoring
 from laconic.errors import RecipeError
-from laconic.maths import hessian
+from laconic.maths import grid, hessian
 from laconic.methods.gptq import GPTQ
 from laconic.methods.magnitude import Magnitude
 from laconic.methods.rtn import RTN
@@ -42,22 +42,54 @@ def test_the_model_says_more_nearly_the_same(tmp_path):
     assert errors[GPTQ] < errors[RTN]
 
 
-def test_later_blocks_see_what_earlier_ones_became(tmp_path, monkeypatch):
+@pytest.mark.parametrize("sequential", [True, False])
+def test_later_layers_see_what_earlier_ones_became(tmp_path, monkeypatch, sequential):
     work = small.work(tmp_path)
     asked = []
-    real = scoring.grams
+    real = calibration.Inputs
 
-    def grams(work, paths, samples):
-        asked.append((list(paths), [path for path, _ in layers.held(work.model)]))
-        return real(work, paths, samples)
+    def inputs(pairs, gram):
+        asked.append(([path for path, _ in pairs], [path for path, _ in layers.held(work.model)]))
+        return real(pairs, gram)
 
-    monkeypatch.setattr(scoring, "grams", grams)
-    GPTQ(4, where="all", samples=8).apply(work)
-    assert [len(paths) for paths, _ in asked] == [6, 6, 2]
-    assert all(path.startswith("bert.encoder.layer.0.") for path in asked[0][0])
-    assert all("embeddings" in path for path in asked[0][1])
-    assert set(asked[0][0]) < set(asked[1][1])
-    assert len(list(layers.held(work.model))) == len(list(work.anatomy.linears("all")))
+    monkeypatch.setattr(calibration, "Inputs", inputs)
+    GPTQ(4, where="all", samples=8, true_sequential=sequential).apply(work)
+    assert [len(paths) for paths, _ in asked] == [1, 1, 1, 3, 1, 1, 1, 3, 1, 1, 1, 1, 1]
+    done = []
+    for paths, rounded in asked:
+        assert set(rounded) == set(done)
+        done += paths
+    assert done[:3] == list(work.anatomy.embeddings)
+    assert sorted(done) == sorted(path for path, _ in work.anatomy.linears("all"))
+
+
+def test_layers_that_read_one_input_are_solved_as_each_alone(tmp_path, monkeypatch):
+    together, alone = small.work(tmp_path), small.work(tmp_path)
+    GPTQ(3, "tensor", symmetric=False, samples=16).apply(together)
+    real = hessian.solve
+
+    def one_by_one(weight, *given, **options):
+        gram, scale, zero, *rest = given
+        zeros = zero.split(8) if zero is not None else [None] * len(weight)
+        parts = zip(weight.split(8), scale.split(8), zeros, strict=False)
+        return torch.cat([real(w, gram, s, z, *rest, **options) for w, s, z in parts])
+
+    monkeypatch.setattr(hessian, "solve", one_by_one)
+    GPTQ(3, "tensor", symmetric=False, samples=16).apply(alone)
+    torch.testing.assert_close(small.logits(together), small.logits(alone), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("group", ["channel", 8])
+def test_a_scale_weighed_by_the_inputs_has_the_least_weighed_error(tmp_path, group):
+    work = small.work(tmp_path)
+    found = next(calibration.inputs(work, "linears", 64))
+    weight, squares = layers.take(found.pairs[0][1]).weight.detach(), found.gram.diagonal()
+    errors = {}
+    for scale in ("weighted", "mse", "minmax"):
+        fitted = GPTQ(3, group, scale=scale)._grid(weight, squares)
+        errors[scale] = float(((grid.snap(weight, *fitted, 3, group) - weight).square() * squares).sum())
+    assert errors["weighted"] <= min(errors["mse"], errors["minmax"])
+    assert errors["weighted"] < errors["minmax"]
 
 
 def test_pruned_weights_stay_pruned_and_freezing_changes_nothing(tmp_path):
@@ -94,7 +126,14 @@ def test_no_hook_and_no_mode_is_left(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("wrong", "says"), [({"damp": 0.0}, "damp is 0.0"), ({"samples": 0}, "samples is 0"), ({"bits": 1}, "bits is 1")]
+    ("wrong", "says"),
+    [
+        ({"damp": 0.0}, "damp is 0.0"),
+        ({"samples": 0}, "samples is 0"),
+        ({"bits": 1}, "bits is 1"),
+        ({"length": 0}, "length is 0"),
+        ({"scale": "max"}, "scale is 'max'"),
+    ],
 )
 def test_refusals(wrong, says):
     GPTQ().check()

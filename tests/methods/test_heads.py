@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from laconic import layers, scoring
+from laconic import calibration, layers, scoring
 from laconic.errors import RecipeError
 from laconic.methods.heads import Heads
 from laconic.testing import logits
@@ -84,6 +84,37 @@ def test_global_scope_takes_heads_where_they_are_dead_and_leaves_every_block_one
     Heads(keep=0.6, scope="global").apply(w)  # 7 of 12
     assert [a.heads for a in attentions(w.anatomy)] == [1, 2, 4]
     torch.testing.assert_close(logits(w), said, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("family", ["bert", "gpt2", "llama"])
+def test_reconstruction_is_the_least_squares_fit_on_the_heads_that_stay(family):
+    w = work(family, number=60)
+    path = attentions(w.anatomy)[0].o
+    before, kept = layers.take(w.model.get_submodule(path)), work(family, number=60)
+    weight, bias = before.weight.detach().clone(), before.bias
+    x, gave = inputs(w, path)
+    for reconstruct, at in ((True, w), (False, kept)):
+        Heads(keep=0.5, reconstruct=reconstruct).apply(at)
+    cut = layers.take(kept.model.get_submodule(path)).weight.detach()
+    stay = [i for i in range(weight.shape[1]) if any(weight[:, i].equal(c) for c in cut.T)]  # columns as they were
+    ones = [x[:, stay]] if bias is None else [x[:, stay], torch.ones(len(x), 1, dtype=x.dtype)]
+    slow = torch.linalg.lstsq(torch.cat(ones, 1), gave).solution.T  # (out, kept), the bias last
+    found = layers.take(w.model.get_submodule(path))
+    given = x[:, stay] @ found.weight.detach().double().T + (0 if bias is None else found.bias.detach().double())
+    fitted = torch.cat(ones, 1) @ slow.T
+    assert float((given - gave).square().sum()) <= 1.02 * float((fitted - gave).square().sum())
+    plain = x[:, stay] @ cut.double().T + (0 if bias is None else bias.detach().double())
+    assert float((given - gave).square().sum()) < 0.9 * float((plain - gave).square().sum())
+
+
+def inputs(w, path):
+    """What enters and leaves a layer, each (tokens, channels) in float64."""
+    pairs = [
+        (calibration.tokens(s.given, mask).double(), calibration.tokens(s.gave, mask).double())
+        for _, seen, mask in scoring._runs(w, [path], 1000)
+        for s in seen[path]
+    ]
+    return tuple(torch.cat(side) for side in zip(*pairs, strict=True))
 
 
 def test_heads_that_share_a_key_go_together():

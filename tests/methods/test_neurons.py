@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from laconic import layers, scoring
+from laconic import calibration, layers, scoring
 from laconic.errors import RecipeError
 from laconic.methods.neurons import Neurons
 from laconic.testing import logits
@@ -57,7 +57,7 @@ def test_reconstruction_brings_the_output_of_the_first_feedforward_nearer(family
 
 def outputs(w, path):
     return torch.cat(
-        [scoring._tokens(s.gave, mask) for _, seen, mask in scoring._runs(w, [path], 1000) for s in seen[path]]
+        [calibration.tokens(s.gave, mask) for _, seen, mask in scoring._runs(w, [path], 1000) for s in seen[path]]
     )
 
 

@@ -1,6 +1,6 @@
 """Weights of which a mask keeps some and the others are zero; in training, the mask is held and the rest learns.
 
-Zhu and Gupta 2017, arXiv:1710.01878 (training through a fixed mask).
+Zhu and Gupta 2017, arXiv:1710.01878 (training through a fixed mask); Sanh et al. 2020, arXiv:2005.07683 (movement).
 """
 
 from __future__ import annotations
@@ -17,6 +17,24 @@ from laconic.maths import grid
 CACHED = 2**22  # weights: a frozen linear up to this size keeps its dense weight between calls; larger ones compute it
 
 
+class Scored(torch.autograd.Function):
+    """Masked weights forward; backward the gradient of those kept, and -gradient x weight of all added to `moved`."""
+
+    @staticmethod
+    def forward(ctx: Any, latent: torch.Tensor, mask: torch.Tensor, moved: torch.Tensor) -> torch.Tensor:
+        """(out, in) to the same."""
+        ctx.save_for_backward(latent, mask)
+        ctx.moved = moved
+        return torch.where(mask, latent, 0.0)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+        """`moved` is no input that learns: it is summed up in place, once a backward pass."""
+        latent, mask = ctx.saved_tensors
+        ctx.moved.addcmul_(gradients[0], latent, value=-1.0)
+        return torch.where(mask, gradients[0], 0.0), None, None
+
+
 class Sparse(nn.Module):
     """In training it holds `latent` (out, in); frozen it holds `values` (count,), row by row; both with `mask` bool.
 
@@ -27,6 +45,7 @@ class Sparse(nn.Module):
     mask: torch.Tensor
     values: torch.Tensor
     latent: nn.Parameter
+    moved: torch.Tensor | None  # (out, in) while movement is recorded
     bias: nn.Parameter | None
 
     def __init__(
@@ -48,6 +67,7 @@ class Sparse(nn.Module):
         if not 0 <= count <= rows * columns:
             raise RecipeError(f"count is {count}; a layer of {rows} x {columns} keeps 0 to {rows * columns} weights")
         self.register_buffer("mask", torch.zeros(rows, columns, dtype=torch.bool))
+        self.register_buffer("moved", None)
         if frozen:
             self.register_buffer("values", torch.zeros(count))
         else:
@@ -56,14 +76,18 @@ class Sparse(nn.Module):
         self._dense: tuple[torch.Tensor, torch.Tensor] | None = None  # the values it was computed from, and the weight
 
     @classmethod
-    def of(cls, module: nn.Module, mask: torch.Tensor) -> Sparse:
-        """In training state, in place of a linear or embedding; the mask (out, in) is True where a weight is kept."""
+    def of(cls, module: nn.Module, mask: torch.Tensor, latent: torch.Tensor | None = None) -> Sparse:
+        """In training state, in place of a linear or embedding; the mask (out, in) is True where a weight is kept.
+
+        `latent` (out, in) replaces the module's weight.
+        """
         parts = take(module)
         if mask.shape != parts.weight.shape or mask.dtype != torch.bool:
             raise RecipeError(f"the mask is {mask.dtype} {tuple(mask.shape)}; give bool {tuple(parts.weight.shape)}")
         with torch.device("meta"):
             layer = cls(parts.role, list(mask.shape), 0, parts.bias is not None, parts.multiplier, False)
-        layer.latent = nn.Parameter(parts.weight.detach().float().clone().contiguous())
+        weight = parts.weight if latent is None else latent
+        layer.latent = nn.Parameter(weight.detach().float().clone().contiguous())
         layer.mask = mask.detach().clone()
         if parts.bias is not None:
             layer.bias = nn.Parameter(parts.bias.detach().clone())
@@ -84,6 +108,8 @@ class Sparse(nn.Module):
     def weight(self) -> torch.Tensor:
         """Dense weight, (out, in) or (rows, width); in training it carries the gradient to what is kept."""
         if not self.frozen:
+            if self.moved is not None and self.latent.requires_grad and torch.is_grad_enabled():
+                return Scored.apply(self.latent, self.mask, self.moved)  # type: ignore[no-any-return, no-untyped-call]
             return torch.where(self.mask, self.latent, 0.0)
         if self._dense is not None and self._dense[0] is self.values:
             return self._dense[1]
@@ -99,6 +125,10 @@ class Sparse(nn.Module):
             raise RecipeError("a frozen sparse layer keeps its mask; prune before it is frozen")
         self.mask.copy_(mask)
 
+    def record(self, on: bool) -> None:
+        """Sum up, from now on, how far training moves each weight away from zero; or stop and forget it."""
+        self.moved = torch.zeros_like(self.latent, requires_grad=False) if on else None
+
     def bits(self) -> int:
         """One bit a weight for the mask, the kept weights (16 bits each where float16 loses nothing), and the bias."""
         values = self.values if self.frozen else self.latent[self.mask]
@@ -111,6 +141,7 @@ class Sparse(nn.Module):
         mask = self.mask & (self.latent.detach() != 0)
         values = self.latent.detach()[mask]
         del self.latent
+        self.record(False)
         self.mask = mask
         self.register_buffer("values", values)
         self.frozen = True

@@ -15,6 +15,9 @@ from laconic.errors import RecipeError
 Group = int | str
 """What shares a scale: "tensor", "channel" (one row) or that many columns of one row."""
 
+Fitted = tuple[torch.Tensor, torch.Tensor | None]
+"""Scale and zero, as `fit` gives them."""
+
 RATIOS = tuple(1.0 - 0.05 * i for i in range(17))  # parts of the min-max range; the optimum of 2 bits is near 0.3
 WIDEST = 2**16  # columns that share a scale: a row is padded to a multiple of them
 SMALLEST, LARGEST = 2.0**-24, 65504.0  # positive float16 numbers
@@ -102,7 +105,7 @@ def fit(
     symmetric: bool,
     importance: torch.Tensor | None = None,
     ratios: tuple[float, ...] = RATIOS,
-) -> tuple[torch.Tensor, torch.Tensor | None]:
+) -> Fitted:
     """Scale (R, G) float32 and zero (R, G) uint8 or None: per group the clip ratio of least squared error.
 
     The first ratio is 1, the whole range, so the error is never above that of min-max rounding. `importance` weighs

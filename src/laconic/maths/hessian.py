@@ -7,6 +7,10 @@ depend on the order of columns; the rounded weights are improved by columns (Beh
 rows that nearest rounding serves better keep that, since greedy rounding has no guarantee.
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import cast
 
 import torch
@@ -14,9 +18,17 @@ import torch
 from laconic.errors import RecipeError
 from laconic.maths import grid
 
-BLOCK = 128  # columns between updates of all later ones: fewer passes over the weight
+BLOCK = 128  # inputs between updates of all later ones: fewer passes over the weight
 SWEEPS = 2  # of the improvement; a third gains little
 TRIES = 6  # each raises the damping tenfold
+
+Decide = Callable[[int, torch.Tensor, int], torch.Tensor]
+
+
+def check(damp: float) -> None:
+    """Raise RecipeError unless a matrix can be damped by that."""
+    if not 0 < damp <= 1:
+        raise RecipeError(f"damp is {damp}; give a part of the mean squared input, above 0 and at most 1")
 
 
 def inverse_factor(hessian: torch.Tensor, damp: float) -> torch.Tensor:
@@ -67,60 +79,119 @@ def solve(
     order = torch.arange(len(hessian), device=hessian.device)
     if act_order:
         order = hessian.diagonal().argsort(descending=True, stable=True)
-    factor = inverse_factor(hessian[order][:, order], damp).float()  # (in, in)
-    scales = _columns(scale, weight.shape, group)[:, order]  # (out, in)
-    zeros = None if zero is None else _columns(zero, weight.shape, group)[:, order]
-    ordered = weight.float()[:, order]  # (out, in)
-    found = _rounded(ordered, factor, scales, zeros, bits)
-    found = _improved(ordered, found, hessian.float()[order][:, order], scales, zeros, bits)[:, order.argsort()]
+    wanted = weight.float().t()[order].contiguous()  # (in, out): what is one column's lies together
+    points = Points.of(scale, zero, bits, group, weight.shape, order)
+    held = wanted == 0  # (in, out)
+
+    def decide(i: int, left: torch.Tensor, _: int) -> torch.Tensor:
+        return points.nearest(i, left[i]).masked_fill(held[i], 0.0)
+
+    ordered = hessian.float()[order][:, order]  # (in, in)
+    found = compensate(wanted, inverse_factor(ordered, damp).float(), decide, BLOCK)
+    found = improve(wanted, found, ordered, points, held, BLOCK)[order.argsort()].t()  # (out, in)
     nearest = grid.snap(weight.float(), scale, zero, bits, group)
     worse = loss(weight, found, hessian) > loss(weight, nearest, hessian)  # (out,)
-    return torch.where(worse.unsqueeze(1), nearest, found)
+    return torch.where(worse.unsqueeze(1), nearest, found).contiguous()
 
 
-def _rounded(
-    weight: torch.Tensor, factor: torch.Tensor, scales: torch.Tensor, zeros: torch.Tensor | None, bits: int
-) -> torch.Tensor:
-    """Algorithm 1: round column by column, spread each error over the columns not rounded yet."""
-    left = weight.clone()  # (out, in)
+def together(
+    weights: Sequence[torch.Tensor],
+    hessian: torch.Tensor,
+    grids: Sequence[grid.Fitted],
+    bits: int,
+    group: grid.Group,
+    *,
+    damp: float,
+    act_order: bool = True,
+) -> list[torch.Tensor]:
+    """`solve` for weights (out, in) that read one input, each with its scale and zero: below one another, at once."""
+    rows = [len(weight) for weight in weights]
+    scale = torch.cat([scale.expand(n, -1) for (scale, _), n in zip(grids, rows, strict=True)])
+    zeros = [zero.expand(n, -1) for (_, zero), n in zip(grids, rows, strict=True) if zero is not None]
+    solved = solve(
+        torch.cat(list(weights)), hessian, scale, torch.cat(zeros) if zeros else None, bits,
+        "channel" if group == "tensor" else group, damp=damp, act_order=act_order,
+    )  # (out of all, in)  # fmt: skip
+    return list(torch.split(solved, rows))
+
+
+@dataclass(frozen=True)
+class Points:
+    """The grid of every weight, input by input: `scales` and `zeros` are (in, out)."""
+
+    scales: torch.Tensor
+    zeros: torch.Tensor | None
+    bits: int
+
+    @classmethod
+    def of(
+        cls,
+        scale: torch.Tensor,
+        zero: torch.Tensor | None,
+        bits: int,
+        group: grid.Group,
+        shape: Sequence[int],
+        order: torch.Tensor | slice = slice(None),
+    ) -> Points:
+        """Of the grid of an (out, in) weight whose inputs come in that order."""
+        scales = _columns(scale, shape, group).t()[order].contiguous()
+        return cls(scales, None if zero is None else _columns(zero, shape, group).t()[order].contiguous(), bits)
+
+    def nearest(self, i: int, values: torch.Tensor) -> torch.Tensor:
+        """The grid points next to values (out,) of input i."""
+        zero = None if self.zeros is None else self.zeros[i].unsqueeze(1)
+        return grid.snap(values.unsqueeze(1), self.scales[i].unsqueeze(1), zero, self.bits, "channel")[:, 0]
+
+
+def compensate(weight: torch.Tensor, factor: torch.Tensor, decide: Decide, block: int = BLOCK) -> torch.Tensor:
+    """Algorithm 1: fix input by input, and spread each error over the inputs not fixed yet; `weight` is (in, out).
+
+    `decide(i, left, end)` says what input i becomes, (out,), from what is left of the weights, (in, out), of which
+    those before `end` are up to date. `factor` is that of `inverse_factor`.
+    """
+    left = weight.clone()  # (in, out)
     done = torch.zeros_like(weight)
-    held = weight == 0  # (out, in)
-    for start in range(0, weight.shape[1], BLOCK):
-        end = min(start + BLOCK, weight.shape[1])
-        errors = torch.zeros_like(weight[:, start:end])  # (out, block)
+    for start in range(0, len(weight), block):
+        end = min(start + block, len(weight))
+        errors = torch.zeros_like(weight[start:end])  # (block, out)
         for i in range(start, end):
-            zero = None if zeros is None else zeros[:, i : i + 1]
-            near = grid.snap(left[:, i : i + 1], scales[:, i : i + 1], zero, bits, "channel")[:, 0]  # (out,)
-            done[:, i] = near.masked_fill(held[:, i], 0.0)
-            errors[:, i - start] = (left[:, i] - done[:, i]) / factor[i, i]
-            left[:, i + 1 : end] -= errors[:, i - start, None] * factor[i, i + 1 : end]
-        left[:, end:] -= errors @ factor[start:end, end:]
+            done[i] = decide(i, left, end)
+            errors[i - start] = (left[i] - done[i]) / factor[i, i]
+            left[i + 1 : end].addr_(factor[i, i + 1 : end], errors[i - start], alpha=-1)
+        left[end:].addmm_(factor[start:end, end:].t(), errors, alpha=-1)
     return done
 
 
-def _improved(
+def improve(
     weight: torch.Tensor,
     rounded: torch.Tensor,
     hessian: torch.Tensor,
-    scales: torch.Tensor,
-    zeros: torch.Tensor | None,
-    bits: int,
+    points: Points,
+    held: torch.Tensor,
+    block: int = BLOCK,
 ) -> torch.Tensor:
-    """Coordinate descent: each column to the grid point that is best while all others stay, so the loss only falls."""
-    found, held = rounded.clone(), weight == 0  # (out, in)
-    slope = (found - weight) @ hessian  # (out, in), half the gradient of the loss
-    for i in [*range(weight.shape[1])] * SWEEPS:
-        if hessian[i, i] <= 0:
-            continue
-        zero = None if zeros is None else zeros[:, i : i + 1]
-        best = (found[:, i] - slope[:, i] / hessian[i, i]).unsqueeze(1)  # (out, 1)
-        near = grid.snap(best, scales[:, i : i + 1], zero, bits, "channel")[:, 0].masked_fill(held[:, i], 0.0)
-        slope += (near - found[:, i]).unsqueeze(1) * hessian[i]
-        found[:, i] = near
+    """Coordinate descent: each input to the grid point that is best while all others stay, so the loss only falls.
+
+    Weights (in, out) that are `held` stay as they are.
+    """
+    found = rounded.clone()
+    slope = hessian @ (found - weight)  # (in, out), half the gradient of the loss
+    fires = (hessian.diagonal() > 0).tolist()
+    for start in [*range(0, len(weight), block)] * SWEEPS:
+        end = min(start + block, len(weight))
+        before = found[start:end].clone()  # (block, out)
+        for i in filter(fires.__getitem__, range(start, end)):
+            near = points.nearest(i, found[i] - slope[i] / hessian[i, i])  # (out,)
+            near = torch.where(held[i], found[i], near)
+            slope[start:end].addr_(hessian[i, start:end], near - found[i])
+            found[i] = near
+        moved = found[start:end] - before
+        slope[:start].addmm_(hessian[:start, start:end], moved)
+        slope[end:].addmm_(hessian[end:, start:end], moved)
     return found
 
 
-def _columns(per_group: torch.Tensor, shape: torch.Size, group: grid.Group) -> torch.Tensor:
+def _columns(per_group: torch.Tensor, shape: Sequence[int], group: grid.Group) -> torch.Tensor:
     """Scale or zero of every weight, (out, in)."""
     rows, columns = shape
     if isinstance(group, int):

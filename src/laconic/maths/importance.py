@@ -1,7 +1,8 @@
 """How much a head, a neuron, a hidden dimension or a block matters, and which to keep.
 
 Gates by first-order Taylor: Michel et al. 2019, arXiv:1905.10650; Molchanov et al. 2019, arXiv:1906.10771. By
-activation: Muralidharan et al. 2024, arXiv:2407.14679. Blocks: Men et al. 2024, arXiv:2403.03853 (ShortGPT).
+activation: Muralidharan et al. 2024, arXiv:2407.14679. Blocks: Men et al. 2024, arXiv:2403.03853 (ShortGPT);
+Gromov et al. 2024, arXiv:2403.17887 (angles).
 Reconstruction of what is removed: He et al. 2017, arXiv:1707.06168.
 
 Differs from the papers: a structure's activation is weighed by what the output projection makes of it, since the scale
@@ -9,6 +10,7 @@ of a neuron can move between its incoming and its outgoing weights without chang
 damped towards the weights it starts from instead of towards 0, so that it never does worse than plain removal.
 """
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -42,6 +44,11 @@ def contributions(gram: torch.Tensor, weight: torch.Tensor, size: int = 1) -> to
 def influence(before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:
     """1 - cos(in, out) of every token of a block, (tokens,) in float64; `before` and `after` are (tokens, hidden)."""
     return 1 - functional.cosine_similarity(before.double(), after.double(), dim=-1)  # (tokens,)
+
+
+def angle(before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:
+    """arccos(cos(in, out)) / pi of every token, (tokens,) in float64; `before` and `after` are (tokens, hidden)."""
+    return torch.acos((1 - influence(before, after)).clamp(-1, 1)) / math.pi  # (tokens,)
 
 
 def count(keep: float, total: int, multiple: int = 1) -> int:

@@ -11,10 +11,14 @@ import torch
 
 from laconic.errors import RecipeError
 
-Scope = Literal["global", "layer", "1:2", "2:4", "4:8", "1:4", "2:8"]
-"""Among which weights the lowest are sought: all, those of a layer, or every M neighbours of a row, of which N stay."""
+Inside = Literal["layer", "row", "1:2", "2:4", "4:8", "1:4", "2:8"]
+"""Scopes inside one layer."""
 
-SCOPES = get_args(Scope)
+Scope = Literal["global"] | Inside
+"""Among which the lowest are sought: all weights, of a layer or a row, or every M neighbours of which N stay."""
+
+INSIDE = get_args(Inside)
+SCOPES = ("global", *INSIDE)
 
 
 def lowest(scores: torch.Tensor, sparsity: float) -> torch.Tensor:
@@ -59,8 +63,8 @@ def check(sparsity: float, scope: str) -> None:
         raise RecipeError(f"sparsity is {sparsity}; give the share of weights to set to zero, 0 <= sparsity < 1")
     if scope not in SCOPES:
         raise RecipeError(f"scope is {scope!r}; choose one of {', '.join(SCOPES)}")
-    if ":" in scope and sparsity != 1 - _pattern(scope)[0] / _pattern(scope)[1]:
-        keep, of = _pattern(scope)
+    if ":" in scope and sparsity != 1 - pattern(scope)[0] / pattern(scope)[1]:
+        keep, of = pattern(scope)
         raise RecipeError(f"scope {scope} is a sparsity of {1 - keep / of:g}, not {sparsity}; make them agree")
 
 
@@ -70,12 +74,14 @@ def kept(scores: Sequence[torch.Tensor], sparsity: float, scope: str) -> list[to
         dropped = lowest_overall(scores, sparsity)
     elif scope == "layer":
         dropped = [lowest(s, sparsity) for s in scores]
+    elif scope == "row":
+        dropped = [lowest_of_each(s, s.shape[1] - round(sparsity * s.shape[1]), s.shape[1]) for s in scores]
     else:
-        dropped = [lowest_of_each(s, *_pattern(scope)) for s in scores]
+        dropped = [lowest_of_each(s, *pattern(scope)) for s in scores]
     return [~mask for mask in dropped]
 
 
-def _pattern(scope: str) -> tuple[int, int]:
+def pattern(scope: str) -> tuple[int, int]:
     """(kept, of) of an N:M scope."""
     keep, _, of = scope.partition(":")
     return int(keep), int(of)

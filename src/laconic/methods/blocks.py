@@ -1,8 +1,10 @@
 """Remove whole blocks.
 
-Men et al. 2024, arXiv:2403.03853 (ShortGPT): the blocks that turn their tokens least, by 1 - cos(in, out), go. "even"
-keeps blocks spread evenly (Sanh et al. 2019, arXiv:1910.01108), "first" those nearest the input (Sajjad et al. 2020,
-arXiv:2004.03844).
+Men et al. 2024, arXiv:2403.03853 (ShortGPT): the blocks that turn their tokens least, by 1 - cos(in, out), go. With
+"angular" those blocks in a row go that together turn their tokens least, by the angle (Gromov et al. 2024,
+arXiv:2403.17887). "even" keeps blocks spread evenly (Sanh et al. 2019, arXiv:1910.01108), "first" those nearest the
+input (Sajjad et al. 2020, arXiv:2004.03844).
+Differs from the papers: the angle is the mean over all tokens, not that of the last one, since encoders read them all.
 """
 
 from dataclasses import dataclass, replace
@@ -16,7 +18,7 @@ from laconic.contracts import Sketch, Work
 from laconic.errors import RecipeError
 from laconic.maths.importance import count, evenly, strongest
 
-CHOOSE = ("influence", "even", "first")
+CHOOSE = ("influence", "angular", "even", "first")
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,7 @@ class Blocks:
     """Keeps a fraction of each stack's blocks, chosen by `choose`; or those listed in `blocks`, counted from 0."""
 
     keep: float = 0.5
-    choose: Literal["influence", "even", "first"] = "influence"
+    choose: Literal["influence", "angular", "even", "first"] = "influence"
     blocks: list[int] | None = None
     samples: int = 256
 
@@ -70,5 +72,9 @@ class Blocks:
         if self.choose == "even":
             return evenly(kept, total)
         paths = [block.path for block in stack.blocks]
+        if self.choose == "angular":
+            angles = scoring.angles(work, paths, total - kept, self.samples)
+            start = angles.index(min(angles))
+            return [i for i in range(total) if not start <= i < start + total - kept]
         found = scoring.influences(work, paths, self.samples)
         return strongest(torch.tensor([found[path] for path in paths], dtype=torch.float64), kept)

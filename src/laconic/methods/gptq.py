@@ -2,38 +2,41 @@
 
 Frantar et al. 2022, arXiv:2210.17323. A block's inputs come from the blocks before it as they are after rounding.
 Embeddings have no inputs to weigh by and go to the nearest grid point.
+Differs from the paper: layers that read one input (query, key and value) are solved together, and what `maths.hessian`
+says.
 """
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
-from itertools import chain
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
-from torch import nn
 
-from laconic import effects, layers, options, scoring
-from laconic.anatomy import Anatomy
+from laconic import calibration, effects, layers, options
 from laconic.contracts import WHERE, Sketch, Work
-from laconic.errors import RecipeError
 from laconic.layers.quantized import Quantized
 from laconic.maths import grid, hessian
 
-Pairs = Sequence[tuple[str, nn.Module]]
+SCALES = ("mse", "weighted", "minmax")
 
 
 @dataclass(frozen=True)
 class GPTQ:
-    """`damp` is the part of the mean squared input added to all; `act_order` rounds columns of large inputs first."""
+    """`damp` is the part of the mean squared input added to all; `act_order` rounds columns of large inputs first.
+
+    `true_sequential` takes a layer's inputs from the rounded layers before it in its block as well. `scale` clips a
+    group's range where that lessens the squared error ("mse"), the error weighed by the inputs ("weighted"), or never.
+    """
 
     bits: int = 4
     group: grid.Group = "channel"
     symmetric: bool = True
     where: str = "linears"
+    true_sequential: bool = True
     act_order: bool = True
+    scale: Literal["mse", "weighted", "minmax"] = "mse"
     damp: float = 0.01
     samples: int = 256
+    length: int | None = None
 
     needs: ClassVar[frozenset[str]] = frozenset({"calibration"})
     makes: ClassVar[frozenset[str]] = frozenset({"low_bit"})
@@ -42,49 +45,42 @@ class GPTQ:
     def check(self) -> None:
         """Raise RecipeError for an option that cannot work."""
         options.choice("where", self.where, WHERE)
-        options.whole("samples", self.samples)
+        options.choice("scale", self.scale, SCALES)
+        calibration.check(self.samples, self.length)
         grid.check(self.bits, self.group)
-        if not 0 < self.damp <= 1:
-            raise RecipeError(f"damp is {self.damp}; give a part of the mean squared input, above 0 and at most 1")
+        hessian.check(self.damp)
 
     def forecast(self, sketch: Sketch) -> Sketch:
         """Fewer bits a weight, scales included."""
         cost = grid.cost(self.bits, self.group, self.symmetric, sketch.hidden)
         return effects.lowered(sketch, self.where, cost)
 
+    @torch.no_grad()
     def apply(self, work: Work) -> None:
         """Round what stands before the blocks, then each block, then what stands after."""
-        for pairs in _in_order(work.anatomy, self.where):
-            linears = [path for path, module in pairs if layers.take(module).role == "linear"]
-            sums = scoring.grams(work, linears, self.samples) if linears else {}
-            for path, module in pairs:
-                layers.swap(work.model, path, self._rounded(module, sums.get(path)))
+        sequential, length = self.true_sequential, self.length
+        for found in calibration.inputs(work, self.where, self.samples, sequential=sequential, length=length):
+            weights = [layers.take(module).weight.detach().float() for _, module in found.pairs]  # (out, in)
+            diagonal = None if found.gram is None else found.gram.diagonal()  # (in,)
+            grids = [self._grid(weight, diagonal) for weight in weights]
+            solved = weights if found.gram is None else self._solved(weights, found.gram, grids)
+            for (path, module), latent, (scale, zero) in zip(found.pairs, solved, grids, strict=True):
+                layer = Quantized.of(
+                    module,
+                    bits=self.bits,
+                    group=self.group,
+                    symmetric=self.symmetric,
+                    latent=latent,
+                    scale=scale,
+                    zero=zero,
+                )
+                layers.swap(work.model, path, layer)
 
-    @torch.no_grad()
-    def _rounded(self, module: nn.Module, sums: torch.Tensor | None) -> Quantized:
-        """The layer on its grid; `sums` of x x^T over its inputs has a last row for the bias where there is one."""
-        on_grid = partial(Quantized.of, module, bits=self.bits, group=self.group, symmetric=self.symmetric)
-        if sums is None or sums.dim() == 0:
-            return on_grid()
-        weight = layers.take(module).weight.detach().float()  # (out, in)
-        columns = weight.shape[1]
-        scale, zero = grid.fit(weight, self.bits, self.group, self.symmetric)
-        solved = hessian.solve(
-            weight, sums[:columns, :columns], scale, zero, self.bits, self.group,
-            damp=self.damp, act_order=self.act_order,
-        )  # (out, in)  # fmt: skip
-        return on_grid(latent=solved, scale=scale, zero=zero)
+    def _grid(self, weight: torch.Tensor, squares: torch.Tensor | None) -> grid.Fitted:
+        """Scale and zero of a weight (out, in); `squares` are the sums of its inputs' squares, (in,)."""
+        ratios = (1.0,) if self.scale == "minmax" else grid.RATIOS
+        weigh = squares if self.scale == "weighted" else None
+        return grid.fit(weight, self.bits, self.group, self.symmetric, weigh, ratios)
 
-
-def _in_order(anatomy: Anatomy, where: str) -> Iterator[Pairs]:
-    """The layers to round in groups, each to be weighed after those before it are rounded."""
-    chosen = layers.distinct(anatomy.linears(where))
-    paths = [block.path for block in chain.from_iterable(stack.blocks for stack in anatomy.stacks)]
-    inside = {path: [p for p in chosen if p[0].startswith(f"{path}.")] for path in paths}
-    taken = {p[0] for pairs in inside.values() for p in pairs}
-    outside = [p for p in chosen if p[0] not in taken]
-    yield from ([p] for p in outside if layers.take(p[1]).role == "embedding")
-    yield from (pairs for pairs in inside.values() if pairs)
-    rest = [p for p in outside if layers.take(p[1]).role == "linear"]
-    if rest:
-        yield rest
+    def _solved(self, weights: list[torch.Tensor], gram: torch.Tensor, grids: list[grid.Fitted]) -> list[torch.Tensor]:
+        return hessian.together(weights, gram, grids, self.bits, self.group, damp=self.damp, act_order=self.act_order)

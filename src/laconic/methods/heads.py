@@ -2,6 +2,7 @@
 
 Michel et al. 2019, arXiv:1905.10650: |dL/d gate| of every head, gates at 1, one pass. With importance "activation", by
 the root mean square of what a head adds to the residual stream (after Muralidharan et al. 2024, arXiv:2407.14679).
+`reconstruct` then fits the output projection, bias included, to what it gave before (He et al. 2017, arXiv:1707.06168).
 Where query heads share keys and values, a group of them is one structure and goes together; where all blocks share a
 position bias per head (T5), a head is one structure over all of them.
 """
@@ -25,6 +26,7 @@ class Heads:
     keep: float = 0.5
     importance: Literal["taylor", "activation"] = "taylor"
     scope: Literal["block", "global"] = "block"
+    reconstruct: bool = True
     samples: int = 256
 
     needs: ClassVar[frozenset[str]] = frozenset({"calibration"})
@@ -41,19 +43,26 @@ class Heads:
         return replace(sketch, attention=sketch.attention * self.keep)
 
     def apply(self, work: Work) -> None:
-        """Score every head in one pass, then cut."""
+        """Score every head in one pass, then cut, then fit what is left."""
         anatomy = work.anatomy
         parts = list(_parts(anatomy))
         sites = {a.o: a.head_size * _each(a) for _, _, attentions in parts for a in attentions}
+        watched = self.reconstruct or self.importance == "activation"
+        grams = scoring.grams(work, list(sites), self.samples) if watched else {}
         if self.importance == "taylor":
             scores = scoring.taylor(work, sites, self.samples)
         else:
-            scores = scoring.activation(work, sites, scoring.grams(work, list(sites), self.samples))
+            scores = scoring.activation(work, sites, grams)
         summed = [torch.stack([scores[a.o] for a in attentions]).sum(0) for _, _, attentions in parts]  # (structures,)
         for (part, cross, attentions), kept in zip(parts, share(summed, self.keep, self.scope), strict=True):
-            gone = [h for h in range(attentions[0].heads) if h // _each(attentions[0]) not in kept]
+            heads = range(attentions[0].heads)
+            gone = [h for h in heads if h // _each(attentions[0]) not in kept]
             if gone:
+                before = {a.o: scoring.columns(work.model.get_submodule(a.o)) for a in attentions}
                 anatomy.remove_heads(part, gone, cross=cross)
+                for a in attentions if self.reconstruct else ():
+                    stay = a.columns([h for h in heads if h not in gone])
+                    scoring.refit(work.model.get_submodule(a.o), before[a.o], grams[a.o], stay)
 
 
 def _each(attention: Attention) -> int:

@@ -9,11 +9,9 @@ arXiv:2407.14679).
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
-import torch
-
-from laconic import layers, options, scoring
+from laconic import options, scoring
 from laconic.contracts import Sketch, Work
-from laconic.maths.importance import SCOPES, reconstruct, share
+from laconic.maths.importance import SCOPES, share
 
 
 @dataclass(frozen=True)
@@ -54,20 +52,7 @@ class Neurons:
             path = block.ffn.output
             gone = sorted(set(range(len(scores[path]))) - set(kept))
             if gone:
-                full = layers.take(work.model.get_submodule(path))
-                columns = full.weight if full.bias is None else torch.cat([full.weight, full.bias[:, None]], 1)
-                columns = columns.detach().clone()  # (out, in), or (out, in + 1) with the bias
+                before = scoring.columns(work.model.get_submodule(path))
                 anatomy.remove_neurons(block, gone)
                 if self.reconstruct:
-                    stay = kept if full.bias is None else [*kept, columns.shape[1] - 1]
-                    _write(work.model.get_submodule(path), reconstruct(columns, grams[path], stay))
-
-
-@torch.no_grad()
-def _write(module: torch.nn.Module, columns: torch.Tensor) -> None:
-    """Put weight and bias, (out, in) or (out, in + 1), into a layer that could be cut, so holds them as parameters."""
-    parts = layers.take(module)
-    width = parts.weight.shape[1]
-    parts.weight.copy_(columns[:, :width])
-    if parts.bias is not None:
-        parts.bias.copy_(columns[:, width])
+                    scoring.refit(work.model.get_submodule(path), before, grams[path], kept)

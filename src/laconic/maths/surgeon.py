@@ -1,0 +1,77 @@
+"""Set weights to zero so that a layer's outputs on calibration inputs stay: the weights that are left make up for them.
+
+Frantar and Alistarh 2023, arXiv:2301.00774 (SparseGPT), algorithm 1: optimal brain surgery (Hassibi et al. 1993) input
+by input, the mask chosen a block of inputs at a time, by what each weight then costs.
+Differs from the paper: with the mask chosen, what is left is brought near its least squares solution by conjugate
+gradients; a weight that is zero beforehand stays zero and counts as pruned.
+"""
+
+from collections.abc import Sequence
+
+import torch
+
+from laconic.maths import hessian, masks
+
+STEPS = 16  # of conjugate gradients; more gain little
+
+
+def prune(
+    weights: Sequence[torch.Tensor],
+    gram: torch.Tensor,
+    sparsity: float,
+    scope: str,
+    *,
+    damp: float = 0.01,
+    block: int = hessian.BLOCK,
+) -> list[torch.Tensor]:
+    """What weights (out, in) become that read one input: zero where pruned, the rest moved to make up for it.
+
+    `gram` is the sum of x x^T (in, in). `sparsity` of every `block` inputs go from each layer, or from each of its rows
+    with scope "row"; with an N:M scope, all but N of every M.
+    """
+    wanted = torch.cat(list(weights)).float().t().contiguous()  # (in, out of all)
+    factor = hessian.inverse_factor(gram, damp).float()  # (in, in)
+    rows, step = [len(w) for w in weights], masks.pattern(scope)[1] if ":" in scope else block
+    kept = wanted != 0  # (in, out of all)
+    fires = gram.diagonal().unsqueeze(1) > 0  # (in, 1)
+
+    def decide(i: int, left: torch.Tensor, _: int) -> torch.Tensor:
+        if i % step == 0:
+            span = slice(i, min(i + step, len(left)))
+            cost = (left[span] / factor.diagonal()[span].unsqueeze(1)).square() * fires[span]  # (step, out of all)
+            scores = torch.where(kept[span], cost, -1.0).t()
+            chosen = masks.kept(torch.split(scores, rows), sparsity, scope)
+            kept[span] &= torch.cat(chosen).t()
+        return torch.where(kept[i], left[i], 0.0)
+
+    found = hessian.compensate(wanted, factor, decide, -(-block // step) * step)
+    found = refit(wanted, found, kept, gram, damp, STEPS)
+    return [w.contiguous() for w in torch.split(found.t(), rows)]
+
+
+def refit(
+    wanted: torch.Tensor, found: torch.Tensor, kept: torch.Tensor, gram: torch.Tensor, damp: float, steps: int
+) -> torch.Tensor:
+    """Move the kept weights towards the least damped squared error of the outputs; all weights are (in, out).
+
+    Conjugate gradients, preconditioned by the diagonal, for all outputs at once: each step lessens the error, and as
+    many as there are inputs find its least.
+    """
+    matrix = gram.float().clone()  # (in, in)
+    matrix.diagonal().add_(damp * matrix.diagonal().mean())
+    diagonal = matrix.diagonal().unsqueeze(1).clamp_min(torch.finfo(torch.float32).tiny)  # (in, 1)
+    least = torch.finfo(torch.float32).tiny
+    found = found.clone()
+    rest = (matrix @ (wanted - found)) * kept  # (in, out)
+    way = rest / diagonal
+    size = (rest * way).sum(0)  # (out,)
+    for _ in range(steps):
+        bent = (matrix @ way) * kept  # (in, out)
+        length = size / (way * bent).sum(0).clamp_min(least)  # (out,)
+        found += length * way
+        rest -= length * bent
+        scaled = rest / diagonal
+        fresh = (rest * scaled).sum(0)  # (out,)
+        way = scaled + fresh / size.clamp_min(least) * way
+        size = fresh
+    return found

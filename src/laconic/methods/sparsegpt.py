@@ -1,0 +1,94 @@
+"""Set weights to zero so that the layers' outputs on training examples stay, and on a grid, if asked, in the same pass.
+
+Frantar and Alistarh 2023, arXiv:2301.00774. A block's inputs come from the blocks before it as they are after pruning.
+Differs from the paper: with `bits`, what is left is rounded once it has made up for what went, and not on the way, so
+that the grid fits it; the error of rounding adds to that of pruning, which is near the least that the mask allows.
+`maths.surgeon` says the rest.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from laconic import calibration, effects, layers, options
+from laconic.contracts import Sketch, Work
+from laconic.errors import RecipeError
+from laconic.layers.quantized import Quantized
+from laconic.layers.sparse import Sparse
+from laconic.maths import grid, hessian, masks, surgeon
+
+PLACES = ("linears", "attention", "ffn")  # embeddings have no inputs to weigh by
+
+
+@dataclass(frozen=True)
+class SparseGPT:
+    """Prunes `sparsity` of every `block` columns, sought in the layer or in each row; with `bits`, rounds the rest.
+
+    A grid with `bits` has scales as those of `gptq`; with it the step makes layers low-bit as well.
+    """
+
+    sparsity: float = 0.5
+    scope: masks.Inside = "layer"
+    where: str = "linears"
+    bits: int | None = None
+    group: grid.Group = "channel"
+    symmetric: bool = True
+    true_sequential: bool = True
+    block: int = 128
+    damp: float = 0.01
+    samples: int = 256
+    length: int | None = None
+
+    needs: ClassVar[frozenset[str]] = frozenset({"calibration"})
+    makes: ClassVar[frozenset[str]] = frozenset({"sparse"})
+    keeps: ClassVar[frozenset[str]] = frozenset({"sparse", "narrow", "shallow", "tied", "small_vocabulary"})
+
+    def __post_init__(self) -> None:
+        """Say what this step makes, which its bits decide."""
+        if self.bits is not None:
+            object.__setattr__(self, "makes", self.makes | {"low_bit"})
+
+    def check(self) -> None:
+        """Raise RecipeError for an option that cannot work."""
+        options.choice("where", self.where, PLACES)
+        options.choice("scope", self.scope, masks.INSIDE)
+        masks.check(self.sparsity, self.scope)
+        options.whole("block", self.block)
+        calibration.check(self.samples, self.length)
+        hessian.check(self.damp)
+        if self.bits is not None:
+            grid.check(self.bits, self.group)
+        elif self.group != "channel" or not self.symmetric:
+            raise RecipeError("group and symmetric say what grid; give bits as well, 2 to 8")
+
+    def forecast(self, sketch: Sketch) -> Sketch:
+        """Fewer weights, and a mask or fewer bits."""
+        thinned = effects.thinned(sketch, self.where, self.sparsity)
+        if self.bits is None:
+            return thinned
+        return effects.lowered(thinned, self.where, grid.cost(self.bits, self.group, self.symmetric, sketch.hidden))
+
+    @torch.no_grad()
+    def apply(self, work: Work) -> None:
+        """Prune each block's layers in the order the model reads them."""
+        sequential, length = self.true_sequential, self.length
+        for found in calibration.inputs(work, self.where, self.samples, sequential=sequential, length=length):
+            if found.gram is not None:  # else no example reaches these layers
+                layers_of = [module for _, module in found.pairs]
+                for (path, _), layer in zip(found.pairs, self._pruned(layers_of, found.gram), strict=True):
+                    layers.swap(work.model, path, layer)
+
+    def _pruned(self, modules: list[torch.nn.Module], gram: torch.Tensor) -> list[torch.nn.Module]:
+        """The layers in place of those that read one input."""
+        weights = [layers.take(module).weight.detach().float() for module in modules]  # (out, in)
+        pruned = surgeon.prune(weights, gram, self.sparsity, self.scope, damp=self.damp, block=self.block)
+        if self.bits is None:
+            return [Sparse.of(m, w != 0, w) for m, w in zip(modules, pruned, strict=True)]
+        bits, group, even = self.bits, self.group, self.symmetric
+        grids = [grid.fit(w, bits, group, even) for w in pruned]
+        solved = hessian.together(pruned, gram, grids, bits, group, damp=self.damp)
+        return [
+            Quantized.of(m, bits=bits, group=group, symmetric=even, latent=w, scale=scale, zero=zero)
+            for m, w, (scale, zero) in zip(modules, solved, grids, strict=True)
+        ]

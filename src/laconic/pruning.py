@@ -1,0 +1,92 @@
+"""Prune a little at a time while the model trains, fast at first and slower towards the end.
+
+Zhu and Gupta 2017, arXiv:1710.01878: sparsity s(t) = s (1 - (1 - t / T)^3), t training steps of T. What a weight is
+judged by is the matter of a method.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from laconic import effects, layers, options, training
+from laconic.contracts import WHERE, Sketch, Work
+from laconic.errors import RecipeError
+from laconic.layers.sparse import Sparse
+from laconic.maths import masks
+
+
+@dataclass(frozen=True)
+class Pruning(training.Training):
+    """`until` is the share of training after which `sparsity` is reached; masks move every `every` steps until then.
+
+    The other options are those of training. The last weights are kept, not those best on validation, which would be
+    those pruned least.
+    """
+
+    sparsity: float = 0.5
+    where: str = "linears"
+    scope: masks.Scope = "global"
+    until: float = 0.7
+    every: int = 20
+    epochs: float = 3
+    learning_rate: float = 5e-5
+
+    def check(self) -> None:
+        """Raise RecipeError for an option that cannot work."""
+        options.choice("where", self.where, WHERE)
+        masks.check(self.sparsity, self.scope)
+        options.fraction("until", self.until)
+        options.whole("every", self.every)
+        if ":" in self.scope:
+            raise RecipeError(f"scope is {self.scope!r}, which cannot grow; use magnitude and heal after it")
+        training.Training.check(self if self.epochs else replace(self, epochs=1))
+
+    def forecast(self, sketch: Sketch) -> Sketch:
+        """Fewer weights, and a mask."""
+        return effects.thinned(sketch, self.where, self.sparsity)
+
+    def prune(self, work: Work, judge: Callable[[Sparse], torch.Tensor], *, movement: bool = False) -> None:
+        """Hold masks over the layers, and let them grow; `judge` says what a layer's weights are worth, (out, in).
+
+        With `movement`, layers record it meanwhile.
+        """
+        held, fixed = [], []
+        layers.thaw(work.model)
+        for path, module in layers.distinct(work.anatomy.linears(self.where)):
+            mask = layers.take(module).weight.detach() != 0  # (out, in)
+            held.append(Sparse.of(module, mask))
+            held[-1].record(movement)
+            fixed.append(mask.clone())
+            layers.swap(work.model, path, held[-1])
+
+        def on_step(step: int, total: int) -> None:
+            last = min(self.until * total, total - 1)
+            if step % self.every == 0 and step < last:
+                self._mask(held, fixed, judge, self.at(step / last))
+            elif last <= step < last + 1:
+                self._mask(held, fixed, judge, self.sparsity)
+
+        if self.epochs:
+            training.fit(work, self, on_step=on_step, best=False)
+        else:
+            self._mask(held, fixed, judge, self.sparsity)
+        for layer in held:
+            layer.record(False)
+
+    def at(self, part: float) -> float:
+        """Sparsity after that part of the way, 0 to 1."""
+        return self.sparsity * (1 - (1 - part) ** 3)
+
+    @torch.no_grad()
+    def _mask(
+        self,
+        held: Sequence[Sparse],
+        fixed: Sequence[torch.Tensor],
+        judge: Callable[[Sparse], torch.Tensor],
+        sparsity: float,
+    ) -> None:
+        """Mask what is worth least; a weight that was zero before this step stays zero, one masked by it may return."""
+        scores = [judge(h).masked_fill(~mask, -torch.inf) for h, mask in zip(held, fixed, strict=True)]  # (out, in)
+        for layer, mask, kept in zip(held, fixed, masks.kept(scores, sparsity, self.scope), strict=True):
+            layer.prune(mask & kept)

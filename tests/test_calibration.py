@@ -1,0 +1,108 @@
+"""Calibration: what it says enters a layer is what enters it when the whole model, as it is by then, is run."""
+
+import pytest
+import torch
+
+from laconic import calibration, flow, layers, scoring
+from laconic.layers.quantized import Quantized
+from tests import tiny
+from tests.workshop import work
+
+HEADS = [(family, "sequence" if tiny.heads(family) != ["lm"] else "lm") for family in tiny.FAMILIES]
+MODELS = [(family, head) for family, head in HEADS if head != "lm"]  # the workshop has no task for the rest
+
+
+def plain(w, path):
+    """The sum x x^T by a pass over the whole model, its column for the bias left out."""
+    size = layers.take(w.model.get_submodule(path)).weight.shape[1]
+    return scoring.grams(w, [path], 8)[path][:size, :size]
+
+
+def stage(w, path):
+    """The block a layer stands in, or whether it is an embedding."""
+    blocks = [block.path for stack in w.anatomy.stacks for block in stack.blocks]
+    return next((b for b in blocks if path.startswith(f"{b}.")), path in w.anatomy.embeddings)
+
+
+def rewrite(w, pairs):
+    for path, module in pairs:
+        layers.swap(w.model, path, Quantized.of(module, bits=3, group="channel", symmetric=True))
+
+
+@pytest.mark.parametrize("sequential", [False, True])
+@pytest.mark.parametrize(("family", "head"), MODELS)
+def test_inputs_are_those_of_the_model_as_it_is_by_then(family, head, sequential, monkeypatch):
+    monkeypatch.setattr(calibration, "TOKENS", 30)  # several batches
+    w = work(family, head=head)
+    seen, done = [], set()
+    for found in calibration.inputs(w, "all", 8, sequential=sequential):
+        paths = [path for path, _ in found.pairs]
+        for path in paths if found.gram is not None else []:
+            if sequential or stage(w, path) not in done:
+                torch.testing.assert_close(found.gram, plain(w, path), rtol=1e-4, atol=1e-3)
+        rewrite(w, found.pairs)
+        seen += paths
+        done |= {stage(w, path) for path in paths}
+    wanted = [path for path, _ in layers.distinct(work(family, head=head).anatomy.linears("all"))]
+    assert sorted(seen) == sorted(wanted)
+
+
+@pytest.mark.parametrize(("family", "sets"), [("bert", 4), ("llama", 4), ("gpt2", 4), ("albert", 4)])
+def test_layers_that_read_one_tensor_come_together_in_the_order_of_the_model(family, sets):
+    w = work(family)
+    block = w.anatomy.stacks[0].blocks[0]
+    found = [[p for p, _ in i.pairs] for i in calibration.inputs(w, "linears", 8)][:sets]
+    a = block.attention
+    assert [set(group) for group in found] == [{a.q, a.k, a.v}, {a.o}, set(block.ffn.inputs), {block.ffn.output}]
+
+
+def test_cross_attention_reads_the_encoder_as_it_was_rewritten():
+    w = work("t5", head="sequence")
+    before = plain(w, w.anatomy.stacks[1].blocks[0].cross.k)
+    for found in calibration.inputs(w, "attention", 8):
+        paths = [path for path, _ in found.pairs]
+        if w.anatomy.stacks[1].blocks[0].cross.k in paths:
+            assert not torch.allclose(found.gram, before, rtol=0.01)
+            torch.testing.assert_close(found.gram, plain(w, paths[0]), rtol=1e-4, atol=1e-3)
+            return
+        rewrite(w, found.pairs)
+    raise AssertionError("cross-attention never came")
+
+
+def test_a_block_runs_no_further_than_the_last_layer_that_is_asked_for():
+    w = work("bert")
+    stage = next(calibration.stages(w, "attention", 8))
+    last = w.anatomy.stacks[0].blocks[0].ffn.output
+    calls = []
+    with flow.standing_in(w.model, {last: lambda call, own: calls.append(call.path) or own()}):
+        stage._grams(stage._order([w.anatomy.stacks[0].blocks[0].attention.o])[:1])
+    assert len(calls) == 1  # in finding the order, not in summing
+
+
+def test_samples_length_and_seed_say_what_is_run():
+    w = work("bert")
+    assert len(calibration.draw(w, 5)) == 5
+    assert {len(f["input_ids"]) for f in calibration.draw(w, 12, length=4)} <= {2, 3, 4}
+    assert max(len(f["input_ids"]) for f in calibration.draw(w, 12)) > 4
+    other = work("bert")
+    other.seed = 1
+    assert calibration.draw(w, 5) == calibration.draw(work("bert"), 5) != calibration.draw(other, 5)
+
+
+def test_padding_is_no_token_and_batches_do_not_matter(monkeypatch):
+    sums = []
+    for most in (10_000, 12):
+        monkeypatch.setattr(calibration, "TOKENS", most)
+        sums.append(next(calibration.inputs(work("bert"), "linears", 12)).gram)
+    torch.testing.assert_close(sums[0], sums[1], rtol=1e-4, atol=1e-4)
+
+
+def test_nothing_is_left_on_the_model_when_the_caller_stops_early():
+    w = work("bert")
+    w.model.train()
+    walk = calibration.inputs(w, "linears", 8)
+    next(walk)
+    walk.close()
+    assert all(m.training for m in w.model.modules())
+    assert not any("forward" in vars(m) or m._forward_pre_hooks for m in w.model.modules())
+    assert torch.is_grad_enabled()
