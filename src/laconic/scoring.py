@@ -1,17 +1,19 @@
-"""How much every head, neuron, hidden dimension and block of a model matters to its task, in one pass over examples.
+"""What training examples say of a model's layers, in one pass: inputs, slopes, and how much each part matters.
 
 Michel et al. 2019, arXiv:1905.10650 and Molchanov et al. 2019, arXiv:1906.10771 (Taylor); Muralidharan et al. 2024,
-arXiv:2407.14679 (activation); Men et al. 2024, arXiv:2403.03853 (blocks). The formulas are in `maths.importance`.
+arXiv:2407.14679 (activation); Men et al. 2024, arXiv:2403.03853 (blocks); their formulas are in `maths.importance`.
+Hsu et al. 2022, arXiv:2207.00112 (Fisher).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
+from transformers import PreTrainedModel
 
 from laconic import layers, options, training
 from laconic.contracts import Work
-from laconic.data.batching import batches
+from laconic.data.batching import batches, model_inputs
 from laconic.flow import Seen, watch
 from laconic.maths import importance
 
@@ -54,10 +56,45 @@ def grams(work: Work, paths: Sequence[str], samples: int) -> dict[str, torch.Ten
     for _, seen, mask in _runs(work, paths, samples):
         for path in paths:
             for s in seen[path]:
-                x = _tokens(s.given, mask)  # (tokens, in)
-                x = torch.cat([x, x.new_ones(len(x), 1)], 1) if ones[path] else x
+                x = _inputs(s, mask, ones[path])  # (tokens, in)
                 sums[path] = sums[path] + x.T @ x
     return sums
+
+
+def crossed(
+    work: Work, before: PreTrainedModel, paths: Sequence[str], samples: int
+) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+    """(sum x x'^T, sum x' x'^T) of inputs x in the model `before` and x' in the model now, as `grams` gives them."""
+    ones = {path: layers.take(work.model.get_submodule(path)).bias is not None for path in paths}
+    sums = dict.fromkeys(paths, (torch.zeros(()), torch.zeros(())))
+    with watch(before, paths) as then, watch(work.model, paths) as now, torch.no_grad():
+        for _, batch in _batches(work, samples):
+            mask = batch["attention_mask"].bool().to(work.model.device)
+            for model, seen in ((before, then), (work.model, now)):
+                seen.clear()
+                model(**model_inputs(batch, model.device))
+            for path in paths:
+                for a, b in zip(then[path], now[path], strict=True):
+                    x, y = _inputs(a, mask, ones[path]), _inputs(b, mask, ones[path])  # (tokens, in)
+                    sums[path] = sums[path][0] + x.T @ y, sums[path][1] + y.T @ y
+    return sums
+
+
+def fisher(work: Work, paths: Sequence[str], samples: int) -> dict[str, torch.Tensor]:
+    """Mean over examples of the squared gradient of each weight, {path: (out, in)}: the empirical Fisher information.
+
+    A layer that runs many times has one gradient, the sum over its runs.
+    """
+    sums, examples = dict.fromkeys(paths, torch.zeros(())), 0
+    for loss, seen, mask in _runs(work, paths, samples, slopes=True):
+        gave = [s.gave for path in paths for s in seen[path]]
+        slopes = iter(torch.autograd.grad(loss, gave, allow_unused=True, materialize_grads=True))
+        for path in paths:
+            pairs = [(_rows(s.given.detach()), _rows(next(slopes))) for s in seen[path]]
+            own = sum(torch.einsum("bti,bto->boi", x, slope) for x, slope in pairs)  # (batch, out, in)
+            sums[path] = sums[path] + torch.as_tensor(own).square().sum(0)
+        examples += len(mask)
+    return {path: total / max(examples, 1) for path, total in sums.items()}
 
 
 def activation(work: Work, sites: Mapping[str, int], grams: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -97,16 +134,27 @@ def _runs(
     work: Work, paths: Sequence[str], samples: int, *, slopes: bool = False
 ) -> Iterator[tuple[torch.Tensor, Mapping[str, Sequence[Seen]], torch.Tensor]]:
     """Loss summed over answers, what the layers saw, and the mask (batch, tokens), of every batch of examples."""
-    rng = np.random.default_rng(work.seed)
-    chosen = sorted(rng.permutation(len(work.data.train))[:samples].tolist())
-    features = work.task.encode([work.data.train[i] for i in chosen], work.tokenizer, answers=True)
     objective = training.task_objective(work.task)
     with watch(work.model, paths) as seen, torch.set_grad_enabled(slopes):
-        for rows, batch in batches(features, BATCH, work.tokenizer.pad_token_id or 0):
+        for rows, batch in _batches(work, samples):
             seen.clear()
             answers = training.slot_labels(batch)
             loss = objective(work.model, batch, rows) * int((answers != -100).sum())
             yield loss, seen, batch["attention_mask"].bool().to(loss.device)
+
+
+def _batches(work: Work, samples: int) -> Iterator[tuple[list[int], dict[str, torch.Tensor]]]:
+    """Padded batches of so many training examples, drawn by the seed."""
+    rng = np.random.default_rng(work.seed)
+    chosen = sorted(rng.permutation(len(work.data.train))[:samples].tolist())
+    features = work.task.encode([work.data.train[i] for i in chosen], work.tokenizer, answers=True)
+    yield from batches(features, BATCH, work.tokenizer.pad_token_id or 0)
+
+
+def _inputs(seen: Seen, mask: torch.Tensor, ones: bool) -> torch.Tensor:
+    """What entered a layer, token by token, (tokens, in); with `ones`, a last column of 1s."""
+    x = _tokens(seen.given, mask)  # (tokens, in)
+    return torch.cat([x, x.new_ones(len(x), 1)], 1) if ones else x
 
 
 def _rows(x: torch.Tensor) -> torch.Tensor:

@@ -91,7 +91,13 @@ class Anatomy:
 
         A fused q, k, v comes once, and so does a table that several places share; a tied head comes among the heads.
         Tables that do more than look rows up (BART's positions) are left out. `layers.take` reads each one's weight.
+        In place of a composite layer come its parts, the factors of a low-rank one for example.
         """
+        for path, module in self.whole(where):
+            yield from layers.leaves(path, module)
+
+    def whole(self, where: str) -> Iterator[tuple[str, nn.Module]]:
+        """As `linears`, with composite layers as they stand."""
         if where not in WHERE:
             raise AnatomyError(f"where is {where!r}; it is one of {', '.join(WHERE)}")
         paths: list[str] = []

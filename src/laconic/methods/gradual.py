@@ -34,7 +34,9 @@ class Gradual(training.Training):
 
     needs: ClassVar[frozenset[str]] = frozenset({"training"})
     makes: ClassVar[frozenset[str]] = frozenset({"sparse"})
-    keeps: ClassVar[frozenset[str]] = frozenset({"sparse", "narrow", "shallow", "tied", "small_vocabulary"})
+    keeps: ClassVar[frozenset[str]] = frozenset(
+        {"sparse", "narrow", "shallow", "tied", "small_vocabulary", "low_rank", "grouped"}
+    )
 
     def check(self) -> None:
         """Raise RecipeError for an option that cannot work."""
