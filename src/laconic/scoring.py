@@ -9,15 +9,16 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from laconic import layers, options, training
-from laconic.contracts import Work
+from laconic.contracts import Example, Work
 from laconic.data.batching import batches, model_inputs
 from laconic.flow import Seen, watch
 from laconic.maths import importance
 
 BATCH = 16
+CHUNK = 1024  # examples encoded at a time where nothing but counts is kept of them
 IMPORTANCE = ("taylor", "activation")
 
 
@@ -95,6 +96,13 @@ def fisher(work: Work, paths: Sequence[str], samples: int) -> dict[str, torch.Te
             sums[path] = sums[path] + torch.as_tensor(own).square().sum(0)
         examples += len(mask)
     return {path: total / max(examples, 1) for path, total in sums.items()}
+
+
+def encoded(work: Work, examples: list[Example], tokenizer: PreTrainedTokenizerFast) -> Iterator[list[int]]:
+    """Token ids of each example, a part of them at a time, so that memory does not grow with the data."""
+    for start in range(0, len(examples), CHUNK):
+        for feature in work.task.encode(examples[start : start + CHUNK], tokenizer, answers=False):
+            yield feature["input_ids"]
 
 
 def activation(work: Work, sites: Mapping[str, int], grams: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -6,6 +6,7 @@ at paths below the layer, so that each can be put on a grid, pruned, or shared w
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -14,6 +15,7 @@ from torch.nn import functional
 
 from laconic.errors import RecipeError
 from laconic.layers import ROLES, take
+from laconic.maths import factor
 
 
 class LowRank(nn.Module):
@@ -49,11 +51,24 @@ class LowRank(nn.Module):
         with torch.device("meta"):
             layer = cls(parts.role, shape, len(right), parts.bias is not None, parts.multiplier)
         down, up = (right, left) if parts.role == "linear" else (left, right.t())
-        for factor, held in ((down, layer.down), (up, layer.up)):
-            held.weight = nn.Parameter(factor.detach().to(parts.weight.dtype).clone().contiguous())
+        for thin, held in ((down, layer.down), (up, layer.up)):
+            held.weight = nn.Parameter(thin.detach().to(parts.weight.dtype).clone().contiguous())
         if parts.bias is not None:
             layer.up.bias = nn.Parameter(parts.bias.detach().clone())
         return layer.train(module.training)
+
+    @staticmethod
+    def smaller(shape: Sequence[int], keep: float, rank: int | None, copies: int = 1) -> int | None:
+        """The rank that `rank`, or else the fraction `keep` of the parameters, asks of matrices of a shape.
+
+        `copies` of them, below one another, share `down`. None where `keep` is 1 or the factors would be no smaller.
+        """
+        rows, columns = shape
+        if rank is None and keep == 1:
+            return None
+        asked = factor.rank(keep, copies * rows, columns) if rank is None else rank
+        found = min(asked, rows, columns)
+        return found if found * (copies * rows + columns) < copies * rows * columns else None
 
     def spec(self) -> dict[str, Any]:
         """Constructor arguments, as JSON."""

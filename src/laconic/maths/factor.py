@@ -7,8 +7,6 @@ Differs from the papers: singular vectors come from the eigenvectors of the smal
 faster, and what they leave out is the same to rounding; matrices that are singular are damped.
 """
 
-from typing import cast
-
 import torch
 
 from laconic.errors import RecipeError
@@ -23,22 +21,24 @@ def rank(keep: float, rows: int, columns: int) -> int:
 
 
 def whitening(gram: torch.Tensor, damp: float = DAMP) -> torch.Tensor:
-    """Lower triangular L (n, n) in float64 with L L^T = gram + damp mean(diag) I.
-
-    The damping is raised while rounding leaves the matrix indefinite; RecipeError when that does not help.
-    """
-    for raised in range(TRIES):
-        lower, failed = torch.linalg.cholesky_ex(damped(gram, damp * 10**raised))
-        if not failed:
-            return cast(torch.Tensor, lower)
-    raise RecipeError("the calibration inputs are not finite, so they can't be whitened; check the model's weights")
+    """Lower triangular L (n, n) in float64 with L L^T = damped(gram)."""
+    lower: torch.Tensor = torch.linalg.cholesky(damped(gram, damp))
+    return lower
 
 
 def damped(gram: torch.Tensor, damp: float = DAMP) -> torch.Tensor:
-    """gram + damp mean(diag) I, (n, n) in float64; the identity where the matrix is 0."""
+    """gram + damp mean(diag) I, (n, n) in float64 and positive definite; the identity where the matrix is 0.
+
+    The damping is raised while rounding leaves the matrix indefinite; RecipeError when that does not help.
+    """
     matrix = gram.double()
     mean = float(matrix.diagonal().mean())
-    return matrix + (damp * mean if mean else 1.0) * torch.eye(len(matrix), dtype=matrix.dtype, device=matrix.device)
+    unit = torch.eye(len(matrix), dtype=matrix.dtype, device=matrix.device)
+    for raised in range(TRIES):
+        found = matrix + (damp * 10**raised * mean if mean else 1.0) * unit
+        if not torch.linalg.cholesky_ex(found).info:
+            return found
+    raise RecipeError("the calibration inputs are not finite, so they can't be whitened; check the model's weights")
 
 
 def truncate(weight: torch.Tensor, rank: int, lower: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from laconic import effects, layers, options, scoring
+from laconic.anatomy.cut import size
 from laconic.contracts import Sketch, Work
 from laconic.errors import RecipeError
 from laconic.layers.lowrank import LowRank
@@ -63,8 +64,8 @@ class SVD:
         """Watch the layers' inputs or slopes, then split each."""
         chosen = {}
         for path, module in layers.distinct(work.anatomy.whole(self.where)):
-            rank = self._rank(module)
-            if rank is not None:
+            rank = LowRank.smaller(size(module), self.keep, self.rank)
+            if rank is not None and not (isinstance(module, LowRank) and module.rank <= rank):
                 chosen[path] = rank
         if self.update:
             before = copy.deepcopy(work.model)
@@ -77,13 +78,6 @@ class SVD:
             weight = layers.take(work.model.get_submodule(path)).weight.detach()  # (out, in)
             lower = None if gram is None else factor.whitening(gram)
             _replace(work.model, path, *factor.truncate(weight, chosen[path], lower))
-
-    def _rank(self, module: nn.Module) -> int | None:
-        """The rank that is asked of a layer, None where it leaves that no smaller."""
-        rows, columns = layers.take(module).weight.shape
-        held = module.rank if isinstance(module, LowRank) else rows * columns / (rows + columns)
-        rank = factor.rank(self.keep, rows, columns) if self.rank is None else min(self.rank, rows, columns)
-        return rank if rank < held and (self.keep < 1 or self.rank is not None) else None
 
     def _weights(self, work: Work, paths: list[str]) -> dict[str, torch.Tensor | None]:
         """What each layer's error is weighed by, (in, in), None for nothing."""
