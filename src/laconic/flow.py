@@ -18,10 +18,15 @@ from laconic.errors import AnatomyError
 
 @dataclass(frozen=True)
 class Seen:
-    """One call of a module: its first tensor in and out, (batch, tokens, channels) as a rule; still in the graph."""
+    """One call of a module: its first tensor in and out, (batch, tokens, channels) as a rule; still in the graph.
+
+    `positional` and `named` are all it was given, to call it again with.
+    """
 
     given: torch.Tensor
     gave: torch.Tensor
+    positional: tuple[Any, ...]
+    named: dict[str, Any]
 
 
 @contextmanager
@@ -61,7 +66,7 @@ def _recorder(seen: _Calls, path: str) -> Any:
     def record(_: nn.Module, positional: tuple[Any, ...], named: dict[str, Any], out: Any) -> None:
         given = _first(positional, named)
         gave = out if isinstance(out, torch.Tensor) else out[0]
-        seen[path].append(Seen(given, gave))
+        seen[path].append(Seen(given, gave, positional, named))
 
     return record
 

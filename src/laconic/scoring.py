@@ -6,14 +6,17 @@ Hsu et al. 2022, arXiv:2207.00112 (Fisher).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from laconic import layers, options, training
-from laconic.contracts import Example, Work
-from laconic.data.batching import batches, model_inputs
+from laconic.anatomy.sizes import configs
+from laconic.contracts import Example, Teacher, Work
+from laconic.data.batching import batches, model_inputs, order, pad
+from laconic.errors import RecipeError
 from laconic.flow import Seen, watch
 from laconic.maths import importance
 
@@ -81,6 +84,42 @@ def crossed(
     return sums
 
 
+@contextmanager
+def _uncached(model: PreTrainedModel) -> Iterator[None]:
+    """Without the cache of keys and values, which a block that is called again would add to."""
+    held = [(config, config.use_cache) for config in configs(model) if getattr(config, "use_cache", None)]
+    try:
+        for config, _ in held:
+            config.use_cache = False
+        yield
+    finally:
+        for config, was in held:
+            config.use_cache = was
+
+
+def together(
+    work: Work, teacher: Teacher, paths: Sequence[str], goals: Sequence[str], samples: int
+) -> Iterator[tuple[Mapping[str, Sequence[Seen]], Mapping[str, Sequence[Seen]], torch.Tensor]]:
+    """What blocks of the model and of its teacher saw, at `paths` and `goals`, and the mask (batch, tokens), by batch.
+
+    Examples that the two tokenizers cut into different numbers of pieces are left out; RecipeError when none is left.
+    """
+    examples = _drawn(work, samples)
+    own, other = (work.task.encode(examples, t, answers=False) for t in (work.tokenizer, teacher.tokenizer))
+    pairs = [p for p in zip(own, other, strict=True) if len(p[0]["input_ids"]) == len(p[1]["input_ids"])]
+    if not pairs:
+        raise RecipeError("the model and the original cut every text into different pieces; use distill")
+    for rows in order([len(feature["input_ids"]) for feature, _ in pairs], BATCH):
+        with torch.no_grad(), watch(work.model, paths) as seen, watch(teacher.model, goals) as told:
+            for side, (model, tokenizer) in enumerate(
+                ((work.model, work.tokenizer), (teacher.model, teacher.tokenizer))
+            ):
+                batch = pad([pairs[row][side] for row in rows], tokenizer.pad_token_id or 0)
+                with _uncached(model):
+                    model(**model_inputs(batch, model.device))
+        yield seen, told, batch["attention_mask"].bool().to(work.model.device)
+
+
 def fisher(work: Work, paths: Sequence[str], samples: int) -> dict[str, torch.Tensor]:
     """Mean over examples of the squared gradient of each weight, {path: (out, in)}: the empirical Fisher information.
 
@@ -121,7 +160,7 @@ def sizes(work: Work, paths: Sequence[str], samples: int) -> torch.Tensor:
     for _, seen, mask in _runs(work, paths, samples):
         for path in paths:
             for s in seen[path]:
-                x = _tokens(s.given, mask)  # (tokens, in)
+                x = unpadded(s.given, mask)  # (tokens, in)
                 total, tokens = total + x.double().abs().sum(0), tokens + len(x)
     return total / max(tokens, 1)
 
@@ -132,7 +171,7 @@ def influences(work: Work, paths: Sequence[str], samples: int) -> dict[str, floa
     for _, seen, mask in _runs(work, paths, samples):
         for path in paths:
             for s in seen[path]:
-                turned = importance.influence(_tokens(s.given, mask), _tokens(s.gave, mask))  # (tokens,)
+                turned = importance.influence(unpadded(s.given, mask), unpadded(s.gave, mask))  # (tokens,)
                 sums[path] += float(turned.sum())
                 tokens[path] += len(turned)
     return {path: sums[path] / max(tokens[path], 1) for path in paths}
@@ -153,15 +192,18 @@ def _runs(
 
 def _batches(work: Work, samples: int) -> Iterator[tuple[list[int], dict[str, torch.Tensor]]]:
     """Padded batches of so many training examples, drawn by the seed."""
-    rng = np.random.default_rng(work.seed)
-    chosen = sorted(rng.permutation(len(work.data.train))[:samples].tolist())
-    features = work.task.encode([work.data.train[i] for i in chosen], work.tokenizer, answers=True)
+    features = work.task.encode(_drawn(work, samples), work.tokenizer, answers=True)
     yield from batches(features, BATCH, work.tokenizer.pad_token_id or 0)
+
+
+def _drawn(work: Work, samples: int) -> list[Example]:
+    rng = np.random.default_rng(work.seed)
+    return [work.data.train[i] for i in sorted(rng.permutation(len(work.data.train))[:samples].tolist())]
 
 
 def _inputs(seen: Seen, mask: torch.Tensor, ones: bool) -> torch.Tensor:
     """What entered a layer, token by token, (tokens, in); with `ones`, a last column of 1s."""
-    x = _tokens(seen.given, mask)  # (tokens, in)
+    x = unpadded(seen.given, mask)  # (tokens, in)
     return torch.cat([x, x.new_ones(len(x), 1)], 1) if ones else x
 
 
@@ -170,6 +212,6 @@ def _rows(x: torch.Tensor) -> torch.Tensor:
     return x.reshape(len(x), -1, x.shape[-1])
 
 
-def _tokens(x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+def unpadded(x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """Tokens of a batch without padding: (tokens, channels) of (batch, longest, channels)."""
     return x[mask] if x.dim() > 2 and x.shape[:2] == mask.shape else x.flatten(0, -2)
