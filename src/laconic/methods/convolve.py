@@ -34,7 +34,7 @@ class Convolve:
 
     needs: ClassVar[frozenset[str]] = frozenset({"calibration"})
     makes: ClassVar[frozenset[str]] = frozenset({"grouped"})
-    keeps: ClassVar[frozenset[str]] = frozenset({"narrow", "shallow", "small_vocabulary", "tied"})
+    keeps: ClassVar[frozenset[str]] = frozenset({"narrow", "shallow", "small_vocabulary"})
 
     def check(self) -> None:
         """Raise RecipeError for an option that cannot work."""

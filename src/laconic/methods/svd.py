@@ -39,7 +39,7 @@ class SVD:
 
     needs: ClassVar[frozenset[str]] = frozenset({"calibration"})
     makes: ClassVar[frozenset[str]] = frozenset({"low_rank"})
-    keeps: ClassVar[frozenset[str]] = frozenset({"narrow", "shallow", "tied", "small_vocabulary", "low_rank"})
+    keeps: ClassVar[frozenset[str]] = frozenset({"narrow", "shallow", "small_vocabulary", "low_rank"})
 
     def check(self) -> None:
         """Raise RecipeError for an option that cannot work."""
