@@ -74,7 +74,7 @@ def test_a_block_runs_no_further_than_the_last_layer_that_is_asked_for():
     stage = next(calibration.stages(w, "attention", 8))
     last = w.anatomy.stacks[0].blocks[0].ffn.output
     calls = []
-    with flow.standing_in(w.model, {last: lambda call, own: calls.append(call.path) or own()}):
+    with flow.standing_in(w.model, {last: lambda call, given, own: calls.append(call.path) or own()}):
         stage._grams(stage._order([w.anatomy.stacks[0].blocks[0].attention.o])[:1])
     assert len(calls) == 1  # in finding the order, not in summing
 

@@ -85,22 +85,24 @@ def test_a_stand_in_answers_and_its_call_can_be_made_again():
     model, x = Pair(), torch.randn(2, 3)
     calls = []
 
-    def answer(call, own):
-        calls.append(call)
+    def answer(call, given, own):
+        calls.append((call, given))
         return replaced(own(), torch.full((2, 2), 7.0))
 
     with standing_in(model, {"second": answer}):
         assert model(x).eq(7).all()
-    assert (calls[0].slot, calls[0].positional, calls[0].named) == ("hidden", (), {"hidden": None})
+    ((call, given),) = calls
+    assert (call.slot, call.positional, call.named) == ("hidden", (), {"hidden": None})
     model.eval()
-    assert torch.equal(calls[0].again(model, model.first(x)), model(x))
+    assert torch.equal(given, model.first(x))
+    assert torch.equal(call.again(model, given), model(x))
     assert "forward" not in vars(model.second)
 
 
 def test_a_stand_in_is_gone_after_an_error():
     model = Pair()
     for _ in range(2):
-        with pytest.raises(ZeroDivisionError), standing_in(model, {"first": lambda call, own: 1 / 0}):
+        with pytest.raises(ZeroDivisionError), standing_in(model, {"first": lambda call, given, own: 1 / 0}):
             model(torch.randn(2, 3))
     assert model.training
     assert model(torch.randn(2, 3)).shape == (2, 2)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from torch import nn
 
 from laconic import layers, options
 from laconic.anatomy import Stack
-from laconic.contracts import Feature, Work
+from laconic.contracts import Example, Feature, Work
 from laconic.data.batching import batches, model_inputs
 from laconic.flow import Answer, Call, Enough, entering, replaced, standing_in
 
@@ -44,26 +44,30 @@ def check(samples: int, length: int | None = None) -> None:
         options.whole("length", length)
 
 
-def draw(work: Work, samples: int, *, answers: bool = False, length: int | None = None) -> list[Feature]:
-    """Features of training examples drawn by the seed; of those longer than `length` tokens, the first tokens."""
+def drawn(work: Work, samples: int) -> list[Example]:
+    """So many training examples, drawn by the seed, in the order they have in the data."""
     rng = np.random.default_rng(work.seed)
-    chosen = sorted(rng.permutation(len(work.data.train))[:samples].tolist())
-    features = work.task.encode([work.data.train[i] for i in chosen], work.tokenizer, answers=answers)
+    return [work.data.train[i] for i in sorted(rng.permutation(len(work.data.train))[:samples].tolist())]
+
+
+def draw(work: Work, samples: int, *, answers: bool = False, length: int | None = None) -> list[Feature]:
+    """Features of the examples `drawn`; of those longer than `length` tokens, the first tokens."""
+    features = work.task.encode(drawn(work, samples), work.tokenizer, answers=answers)
     if length is None:
         return features
     return [{key: row[:length] for key, row in feature.items()} for feature in features]
 
 
-def tokens(x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Tokens of a batch without padding: (tokens, channels) of (batch, longest, channels)."""
-    return x[mask] if x.dim() > 2 and x.shape[:2] == mask.shape else x.flatten(0, -2)
+def tokens(x: torch.Tensor, mask: torch.Tensor, *, ones: bool = False) -> torch.Tensor:
+    """Tokens of a batch without padding: (tokens, channels) of (batch, longest, channels), with `ones` a 1 behind."""
+    x = x[mask] if x.dim() > 2 and x.shape[:2] == mask.shape else x.flatten(0, -2)
+    return torch.cat([x, x.new_ones(len(x), 1)], 1) if ones else x
 
 
-def gram(x: torch.Tensor, *, ones: bool = False) -> torch.Tensor:
-    """x^T x of (tokens, in), (in, in) float32; with `ones`, of inputs that end with a 1, (in + 1, in + 1)."""
+def gram(x: torch.Tensor, other: torch.Tensor | None = None) -> torch.Tensor:
+    """sum x x'^T over tokens of (tokens, in), (in, in) float32; x' is x itself where there is no `other`."""
     x = x.float()
-    x = torch.cat([x, x.new_ones(len(x), 1)], 1) if ones else x
-    return x.T @ x
+    return x.T @ (x if other is None else other.float())
 
 
 def inputs(
@@ -86,7 +90,8 @@ def stages(work: Work, where: str, samples: int, *, length: int | None = None) -
     chosen = layers.distinct(anatomy.linears(where))
     places = tuple(f"{stack.path}." for stack in anatomy.stacks)
     inside = {path: module for path, module in chosen if path.startswith(places)}
-    early = [p for p in chosen if p[0] in anatomy.embeddings]
+    entry = {path for path, _ in anatomy.linears("embeddings")}
+    early = [p for p in chosen if p[0] in entry]
     late = [p for p in chosen if p[0] not in inside and p not in early]
     examples = _Examples(work, draw(work, samples, length=length))
     yield from (Stage(examples, [p], examples.before) for p in early)
@@ -213,12 +218,11 @@ class _Examples:
         calls: list[Call] = []
         runs = sum(block.repeats for block in stack.blocks)
 
-        def answer(call: Call, own: Callable[[], Any]) -> Any:
+        def answer(call: Call, given: torch.Tensor, own: Callable[[], Any]) -> Any:
             if not calls:
-                assert call.given is not None
-                self.hidden.append(call.given)
+                self.hidden.append(given)
                 self.gave[batch][stack.path] = own()
-            calls.append(replace(call, given=None))
+            calls.append(call)
             if len(calls) == runs:
                 raise Enough
             return self.gave[batch][stack.path]
@@ -232,7 +236,7 @@ class _Examples:
         for stack in self.stacks:
             if stack.path in self.gave[batch]:
                 given = self.gave[batch][stack.path]
-                found |= {block.path: lambda _, __, given=given: given for block in stack.blocks}  # type: ignore[misc]
+                found |= {block.path: lambda *_, given=given: given for block in stack.blocks}
         return found
 
     def _forward(self, batch: int, answers: dict[str, Answer]) -> None:
@@ -240,7 +244,7 @@ class _Examples:
             self.model(**model_inputs(self.batches[batch], self.model.device))
 
 
-def _end(_: Call, __: Callable[[], Any]) -> Any:
+def _end(*_: Any) -> Any:
     raise Enough
 
 

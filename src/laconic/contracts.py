@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Example = dict[str, Any]  # one record as read: {"tokens": [...], "tags": [...]} or {"text": "...", "label": "..."}
 Feature = dict[str, list[int]]  # one encoded example: input_ids, attention_mask, ..., slots, labels where asked for
 
-PROPERTIES = frozenset({"sparse", "low_bit", "low_rank", "narrow", "shallow", "tied", "small_vocabulary"})
+PROPERTIES = frozenset({"sparse", "low_bit", "low_rank", "grouped", "narrow", "shallow", "tied", "small_vocabulary"})
 """What a method can make of a model; `effects.measure` says how much of each a model has."""
 
 NEEDS = frozenset({"calibration", "training", "teacher"})
@@ -47,6 +47,8 @@ class LayerKind(Protocol):
 
     A layer is *in training* when its numbers are not final (fake quantization, a mask being trained through); `freeze`
     makes them final. What is stored is `state_dict()` of the frozen layer.
+
+    A *composite* kind computes with layers at paths below it and holds no weight itself: its `parts` are their names.
     """
 
     kind: ClassVar[str]
@@ -66,7 +68,7 @@ class LayerKind(Protocol):
         ...
 
     def bits(self) -> int:
-        """Bits this layer holds, scales and masks included, before entropy coding."""
+        """Bits this layer holds, scales and masks included, before entropy coding; a composite's parts count theirs."""
         ...
 
     def freeze(self) -> None:

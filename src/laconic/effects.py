@@ -1,4 +1,4 @@
-"""How sparse, low-bit, narrow, shallow, tied and small of vocabulary a model measurably is.
+"""How sparse, low-bit, low-rank, grouped, narrow, shallow, tied and small of vocabulary a model measurably is.
 
 No paper: amounts, not flags, because "some layer is sparse" says nothing. Each grows as the model has more of it.
 """
@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 
 from laconic import layers
 from laconic.anatomy import Anatomy
+from laconic.anatomy.cut import size
 from laconic.contracts import Sketch
 from laconic.maths import grid
 
@@ -23,8 +24,10 @@ def measure(model: PreTrainedModel) -> dict[str, float]:
     """Property -> amount.
 
     sparse: share of zeros in the blocks' linears and the embeddings. low_bit: 32 minus the mean bits of a weight with
-    scales and masks. narrow: minus the hidden size and the mean inner widths of a block. shallow: minus the blocks that
-    run. tied: uses of a weight beyond its first. small_vocabulary: minus the rows of the word embedding.
+    scales and masks. low_rank: share of these matrices' full ranks that their factors leave out. grouped: share of
+    their connections that groups leave out. narrow: minus the hidden size and the mean inner widths of a block.
+    shallow: minus the blocks that run. tied: uses of a weight beyond its first. small_vocabulary: minus the rows of
+    the word embedding.
     """
     anatomy = Anatomy(model)
     blocks = [block for stack in anatomy.stacks for block in stack.blocks]
@@ -33,6 +36,8 @@ def measure(model: PreTrainedModel) -> dict[str, float]:
     return {
         "sparse": _zeros(anatomy),
         "low_bit": FULL_BITS - bits_per_weight(model),
+        "low_rank": _low_rank(anatomy),
+        "grouped": _grouped(anatomy),
         "narrow": -float(anatomy.hidden + inner),
         "shallow": -float(sum(stack.depth for stack in anatomy.stacks)),
         "tied": float(_tied(model)),
@@ -49,7 +54,7 @@ def bits_per_weight(model: nn.Module) -> float:
     """Mean bits of a stored number before entropy coding: ours count their own, floats are 16 where exact."""
     bits = count = 0
     ours = dict(layers.held(model))
-    inside = {id(p) for layer in ours.values() for p in layer.parameters()}
+    inside = {id(p) for layer in ours.values() if not layers.parts(layer) for p in layer.parameters()}
     for layer in ours.values():
         bits += cast(Any, layer).bits()
         count += layers.size(layer)
@@ -73,6 +78,13 @@ def thinned(sketch: Sketch, where: str, sparsity: float) -> Sketch:
     return replace(sketch, density=min(sketch.density, 1 - sparsity * _share(sketch, where)))
 
 
+def shrunk(sketch: Sketch, where: str, attention: float, ffn: float) -> Sketch:
+    """The sketch with these shares of the parameters left in what `where` says of the blocks' linears."""
+    kept = {"attention": attention, "ffn": ffn}
+    left = {part: share if where in (part, "linears", "all") else 1.0 for part, share in kept.items()}
+    return replace(sketch, attention=sketch.attention * left["attention"], ffn=sketch.ffn * left["ffn"])
+
+
 def _share(sketch: Sketch, where: str) -> float:
     """Share of the blocks' weights that `where` says."""
     parts = {"attention": sketch.attention, "ffn": sketch.ffn}
@@ -88,6 +100,28 @@ def _zeros(anatomy: Anatomy) -> float:
         zeros += weight.numel() - int(weight.count_nonzero())
         count += weight.numel()
     return zeros / max(count, 1)
+
+
+def _matrices(anatomy: Anatomy) -> list[tuple[tuple[int, int], nn.Module]]:
+    """Size and layer of the matrices in blocks and embeddings, composite ones as they stand, tied ones once."""
+    pairs = [*anatomy.whole("linears"), *anatomy.whole("embeddings")]
+    return [(size(module), module) for _, module in layers.distinct(pairs)]
+
+
+def _low_rank(anatomy: Anatomy) -> float:
+    full = rank = 0
+    for (rows, columns), module in _matrices(anatomy):
+        full += min(rows, columns)
+        rank += min(rows, columns, getattr(module, "rank", rows))
+    return 1 - rank / max(full, 1)
+
+
+def _grouped(anatomy: Anatomy) -> float:
+    full = left = 0.0
+    for (rows, columns), module in _matrices(anatomy):
+        full += rows * columns
+        left += rows * columns / getattr(module, "groups", 1)
+    return 1 - left / max(full, 1)
 
 
 def _tied(model: nn.Module) -> int:

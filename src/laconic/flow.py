@@ -18,24 +18,15 @@ from transformers import Cache
 from laconic.errors import AnatomyError
 
 
-@dataclass(frozen=True)
-class Seen:
-    """One call of a module: its first tensor in and out, (batch, tokens, channels) as a rule; still in the graph."""
-
-    given: torch.Tensor
-    gave: torch.Tensor
-
-
 class Enough(Exception):
     """No error: raised to end a pass of which the rest is not needed; who runs the model catches it."""
 
 
 @dataclass(frozen=True)
 class Call:
-    """How a module was called, so that it can be called again with another first tensor."""
+    """How a module was called but for its first tensor, so that it can be called again with another."""
 
     path: str
-    given: torch.Tensor | None  # the first tensor; None once it is let go
     positional: tuple[Any, ...]  # None where the first tensor, or a cache, stood
     named: dict[str, Any]
     slot: int | str  # where the first tensor stood
@@ -50,8 +41,17 @@ class Call:
         return first(model.get_submodule(self.path)(*positional, **named))
 
 
-Answer = Callable[[Call, Callable[[], Any]], Any]
-"""Of a call, and a function that lets the module itself answer, makes what the caller gets."""
+@dataclass(frozen=True)
+class Seen:
+    """One call of a module: its first tensor in and out, (batch, tokens, channels) as a rule; still in the graph."""
+
+    given: torch.Tensor
+    gave: torch.Tensor
+    call: Call
+
+
+Answer = Callable[[Call, torch.Tensor, Callable[[], Any]], Any]
+"""Of a call, its first tensor, and a function that lets the module itself answer, makes what the caller gets."""
 
 
 @contextmanager
@@ -139,7 +139,8 @@ def _hooked(
 
 def _recorder(seen: dict[str, list[Seen]], path: str) -> Any:
     def record(_: nn.Module, positional: tuple[Any, ...], named: dict[str, Any], out: Any) -> None:
-        seen[path].append(Seen(_first(positional, named), first(out)))
+        given, call = _call(path, positional, named)
+        seen[path].append(Seen(given, first(out), call))
 
     return record
 
@@ -155,18 +156,19 @@ def _keeper(seen: dict[str, list[torch.Tensor]], path: str, last: tuple[str, int
 
 def _answering(path: str, own: Callable[..., Any], answer: Answer) -> Callable[..., Any]:
     def forward(*positional: Any, **named: Any) -> Any:
-        return answer(_call(path, positional, named), lambda: own(*positional, **named))
+        given, call = _call(path, positional, named)
+        return answer(call, given, lambda: own(*positional, **named))
 
     return forward
 
 
-def _call(path: str, positional: tuple[Any, ...], named: dict[str, Any]) -> Call:
-    """The call without its first tensor, and without caches, which a second call would fill twice."""
+def _call(path: str, positional: tuple[Any, ...], named: dict[str, Any]) -> tuple[torch.Tensor, Call]:
+    """The first tensor, and the call without it and without caches, which a second call would fill twice."""
     given = _first(positional, named)
     slots: list[tuple[int | str, Any]] = [*enumerate(positional), *named.items()]
     bare = tuple(None if x is given or isinstance(x, Cache) else x for x in positional)
     rest = {k: None if x is given or isinstance(x, Cache) else x for k, x in named.items()}
-    return Call(path, given, bare, rest, next(slot for slot, x in slots if x is given))
+    return given, Call(path, bare, rest, next(slot for slot, x in slots if x is given))
 
 
 def _track(_: nn.Module, positional: tuple[Any, ...], named: dict[str, Any]) -> None:

@@ -1,23 +1,26 @@
-"""How much every head, neuron, hidden dimension and block of a model matters to its task, in one pass over examples.
+"""What training examples say of a model's layers, in one pass: inputs, slopes, and how much each part matters.
 
 Michel et al. 2019, arXiv:1905.10650 and Molchanov et al. 2019, arXiv:1906.10771 (Taylor); Muralidharan et al. 2024,
-arXiv:2407.14679 (activation); Men et al. 2024, arXiv:2403.03853, and Gromov et al. 2024, arXiv:2403.17887 (blocks). The
-formulas are in `maths.importance`.
+arXiv:2407.14679 (activation); Men et al. 2024, arXiv:2403.03853, and Gromov et al. 2024, arXiv:2403.17887 (blocks);
+their formulas are in `maths.importance`. Hsu et al. 2022, arXiv:2207.00112 (Fisher).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import nn
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from laconic import layers, options, training
-from laconic.calibration import draw, gram, tokens
-from laconic.contracts import Work
-from laconic.data.batching import batches
+from laconic.calibration import draw, drawn, gram, tokens
+from laconic.contracts import Example, Teacher, Work
+from laconic.data.batching import batches, model_inputs, order, pad
+from laconic.errors import RecipeError
 from laconic.flow import Seen, watch
 from laconic.maths import importance
 
 BATCH = 16
+CHUNK = 1024  # examples encoded at a time where nothing but counts is kept of them
 IMPORTANCE = ("taylor", "activation")
 
 
@@ -56,8 +59,72 @@ def grams(work: Work, paths: Sequence[str], samples: int) -> dict[str, torch.Ten
     for _, seen, mask in _runs(work, paths, samples):
         for path in paths:
             for s in seen[path]:
-                sums[path] = sums[path] + gram(tokens(s.given, mask), ones=ones[path])
+                sums[path] = sums[path] + gram(tokens(s.given, mask, ones=ones[path]))
     return sums
+
+
+def crossed(
+    work: Work, before: PreTrainedModel, paths: Sequence[str], samples: int
+) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+    """(sum x x'^T, sum x' x'^T) of inputs x in the model `before` and x' in the model now, as `grams` gives them."""
+    ones = {path: layers.take(work.model.get_submodule(path)).bias is not None for path in paths}
+    sums = dict.fromkeys(paths, (torch.zeros(()), torch.zeros(())))
+    with watch(before, paths) as then, watch(work.model, paths) as now, torch.no_grad():
+        for _, batch in _batches(work, samples):
+            mask = batch["attention_mask"].bool().to(work.model.device)
+            for model, seen in ((before, then), (work.model, now)):
+                seen.clear()
+                model(**model_inputs(batch, model.device))
+            for path in paths:
+                for a, b in zip(then[path], now[path], strict=True):
+                    x, y = (tokens(s.given, mask, ones=ones[path]) for s in (a, b))  # (tokens, in)
+                    sums[path] = sums[path][0] + gram(x, y), sums[path][1] + gram(y)
+    return sums
+
+
+def together(
+    work: Work, teacher: Teacher, paths: Sequence[str], goals: Sequence[str], samples: int
+) -> Iterator[tuple[Mapping[str, Sequence[Seen]], Mapping[str, Sequence[Seen]], torch.Tensor]]:
+    """What blocks of the model and of its teacher saw, at `paths` and `goals`, and the mask (batch, tokens), by batch.
+
+    Examples that the two tokenizers cut into different numbers of pieces are left out; RecipeError when none is left.
+    """
+    sides = ((work.model, work.tokenizer), (teacher.model, teacher.tokenizer))
+    examples = drawn(work, samples)
+    own, other = (work.task.encode(examples, tokenizer, answers=False) for _, tokenizer in sides)
+    pairs = [p for p in zip(own, other, strict=True) if len(p[0]["input_ids"]) == len(p[1]["input_ids"])]
+    if not pairs:
+        raise RecipeError("the model and the original cut every text into different pieces; use distill")
+    for rows in order([len(feature["input_ids"]) for feature, _ in pairs], BATCH):
+        with torch.no_grad(), watch(work.model, paths) as seen, watch(teacher.model, goals) as told:
+            for side, (model, tokenizer) in enumerate(sides):
+                batch = pad([pairs[row][side] for row in rows], tokenizer.pad_token_id or 0)
+                model(**model_inputs(batch, model.device))
+        yield seen, told, batch["attention_mask"].bool().to(work.model.device)
+
+
+def fisher(work: Work, paths: Sequence[str], samples: int) -> dict[str, torch.Tensor]:
+    """Mean over examples of the squared gradient of each weight, {path: (out, in)}: the empirical Fisher information.
+
+    A layer that runs many times has one gradient, the sum over its runs.
+    """
+    sums, examples = dict.fromkeys(paths, torch.zeros(())), 0
+    for loss, seen, mask in _runs(work, paths, samples, slopes=True):
+        gave = [s.gave for path in paths for s in seen[path]]
+        slopes = iter(torch.autograd.grad(loss, gave, allow_unused=True, materialize_grads=True))
+        for path in paths:
+            pairs = [(_rows(s.given.detach()), _rows(next(slopes))) for s in seen[path]]
+            own = sum(torch.einsum("bti,bto->boi", x, slope) for x, slope in pairs)  # (batch, out, in)
+            sums[path] = sums[path] + torch.as_tensor(own).square().sum(0)
+        examples += len(mask)
+    return {path: total / max(examples, 1) for path, total in sums.items()}
+
+
+def encoded(work: Work, examples: list[Example], tokenizer: PreTrainedTokenizerFast) -> Iterator[list[int]]:
+    """Token ids of each example, a part of them at a time, so that memory does not grow with the data."""
+    for start in range(0, len(examples), CHUNK):
+        for feature in work.task.encode(examples[start : start + CHUNK], tokenizer, answers=False):
+            yield feature["input_ids"]
 
 
 def activation(work: Work, sites: Mapping[str, int], grams: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -131,14 +198,18 @@ def _runs(
     work: Work, paths: Sequence[str], samples: int, *, slopes: bool = False
 ) -> Iterator[tuple[torch.Tensor, Mapping[str, Sequence[Seen]], torch.Tensor]]:
     """Loss summed over answers, what the layers saw, and the mask (batch, tokens), of every batch of examples."""
-    features = draw(work, samples, answers=True)
     objective = training.task_objective(work.task)
     with watch(work.model, paths) as seen, torch.set_grad_enabled(slopes):
-        for rows, batch in batches(features, BATCH, work.tokenizer.pad_token_id or 0):
+        for rows, batch in _batches(work, samples):
             seen.clear()
             answers = training.slot_labels(batch)
             loss = objective(work.model, batch, rows) * int((answers != -100).sum())
             yield loss, seen, batch["attention_mask"].bool().to(loss.device)
+
+
+def _batches(work: Work, samples: int) -> Iterator[tuple[list[int], dict[str, torch.Tensor]]]:
+    """Padded batches of the examples drawn, with answers."""
+    yield from batches(draw(work, samples, answers=True), BATCH, work.tokenizer.pad_token_id or 0)
 
 
 def _rows(x: torch.Tensor) -> torch.Tensor:

@@ -2,13 +2,15 @@
 
 import itertools
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from laconic import methods, testing
-from laconic.contracts import NEEDS, PROPERTIES, Work
-from tests.workshop import work
+from laconic.contracts import NEEDS, PROPERTIES, Teacher, Work
+from tests.tiny import tiny
+from tests.workshop import TAGS, tokenizer, work
 
 NAMES = methods.names()
 METHODS = {name: testing.small(methods.kind(name)) for name in NAMES}
@@ -27,6 +29,13 @@ def fresh(tmp_path: Path) -> Callable[[], Work]:
 def maker(family: str, folder: Path) -> Callable[[], Work]:
     counter: Iterator[int] = itertools.count()
     return lambda: work(family, folder / str(next(counter)))
+
+
+def taught(folder: Path) -> Callable[[], Work]:
+    """A teacher that says something else than the model."""
+    teacher = Teacher(tiny("bert", len(TAGS), seed=1), tokenizer())
+    fresh = maker("bert", folder)
+    return lambda: replace(fresh(), teacher=teacher)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -64,7 +73,8 @@ def test_same_twice(name, fresh):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_option_matters(name, fresh, tmp_path):
-    testing.every_option_matters(METHODS[name], fresh, maker("gpt2", tmp_path / "gpt2"), unseen=UNSEEN.get(name, ()))
+    others = maker("gpt2", tmp_path / "gpt2"), taught(tmp_path / "taught")
+    testing.every_option_matters(METHODS[name], fresh, *others, unseen=UNSEEN.get(name, ()))
 
 
 @pytest.mark.parametrize("second", MAKERS)

@@ -91,7 +91,13 @@ class Anatomy:
 
         A fused q, k, v comes once, and so does a table that several places share; a tied head comes among the heads.
         Tables that do more than look rows up (BART's positions) are left out. `layers.take` reads each one's weight.
+        In place of a composite layer come its parts, the factors of a low-rank one for example.
         """
+        for path, module in self.whole(where):
+            yield from layers.leaves(path, module)
+
+    def whole(self, where: str) -> Iterator[tuple[str, nn.Module]]:
+        """As `linears`, with composite layers as they stand."""
         if where not in WHERE:
             raise AnatomyError(f"where is {where!r}; it is one of {', '.join(WHERE)}")
         paths: list[str] = []
@@ -107,6 +113,21 @@ class Anatomy:
             paths += self.head
         for path in dict.fromkeys(paths):
             yield path, self.model.get_submodule(path)
+
+    def alike(self, blocks: Sequence[Block], where: str) -> list[list[str]]:
+        """For every matrix of the first block, its paths in all of these blocks; composite layers as they stand.
+
+        Raises AnatomyError where one is of another size.
+        """
+        found = [
+            path.removeprefix(blocks[0].path) for path, _ in self.whole(where) if path.startswith(blocks[0].path + ".")
+        ]
+        rows = [[block.path + path for block in blocks] for path in found]
+        for paths in rows:
+            sizes = {path: size(self.model.get_submodule(path)) for path in paths}
+            if len(set(sizes.values())) > 1:
+                raise AnatomyError(f"layers of these sizes can't share weights: {sizes}; cut the same from every block")
+        return rows
 
     def remove_heads(self, part: Block | Stack, heads_gone: Sequence[int], *, cross: bool = False) -> None:
         """Remove query heads of a block, or the same ones of every block in a stack; with `cross`, of cross-attention.

@@ -89,8 +89,9 @@ def plain(module: nn.Module) -> bool:
 
 
 def _outside(model: nn.Module, read: tuple[Stack, ...]) -> Iterator[tuple[str, nn.Module]]:
-    inside = tuple(f"{stack.path}." for stack in read)
-    return ((path, m) for path, m in model.named_modules() if not path.startswith(inside))
+    blocks = tuple(f"{stack.path}." for stack in read)
+    composite = tuple(f"{path}." for path, layer in layers.held(model) if layers.parts(layer))
+    return ((path, m) for path, m in model.named_modules() if not path.startswith(blocks + composite))
 
 
 def _stack(model: PreTrainedModel, path: str, entry: Blocks) -> Stack:

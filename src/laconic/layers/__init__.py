@@ -131,6 +131,24 @@ def held(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
             yield path, module
 
 
+def parts(module: nn.Module) -> list[tuple[str, nn.Module]]:
+    """(name, layer) of the layers that a composite kind computes with, in its order; none for any other module.
+
+    They are linears and embeddings at paths of their own below it, so what rewrites layers rewrites them.
+    """
+    names = cast(Any, module).parts if isinstance(module, composites()) else ()
+    return [(name, module.get_submodule(name)) for name in names]
+
+
+def leaves(path: str, module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """(path, layer) of what holds a layer's numbers: itself, or the parts of a composite, theirs in turn."""
+    inner = parts(module)
+    if not inner:
+        yield path, module
+    for name, part in inner:
+        yield from leaves(f"{path}.{name}", part)
+
+
 def freeze(model: nn.Module) -> None:
     """Make the numbers of every layer final."""
     for _, layer in held(model):
@@ -144,8 +162,10 @@ def thaw(model: nn.Module) -> None:
 
 
 def size(layer: nn.Module) -> int:
-    """Numbers a layer of ours stands for, zeros included; a shared one counts only its bias."""
+    """Numbers a layer of ours stands for, zeros included; a shared one counts only its bias, a composite nothing."""
     ours = cast(Any, layer)
+    if isinstance(layer, composites()):
+        return 0
     bias = 0 if ours.bias is None else int(ours.bias.numel())
     return bias if is_shared(layer) else bias + int(ours.shape[0] * ours.shape[1])
 
@@ -162,6 +182,12 @@ def kinds() -> tuple[type[nn.Module], ...]:
     """The classes of all layer kinds."""
     package = _package()
     return tuple(units.find(package, name, ArtifactError) for name in units.names(package))
+
+
+@cache
+def composites() -> tuple[type[nn.Module], ...]:
+    """The classes of the kinds that compute with layers below them (see `parts`) and hold no weight themselves."""
+    return tuple(kind for kind in kinds() if "parts" in vars(kind))
 
 
 def _plain_embedding(module: nn.Module) -> bool:

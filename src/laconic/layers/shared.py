@@ -74,6 +74,10 @@ class Shared(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """A linear's (..., out) of (..., in), or an embedding's (..., width) of indices (...)."""
         rows: Callable[[torch.Tensor], torch.Tensor] | None = getattr(self._bound(), "rows", None)
+        product: Callable[[torch.Tensor], torch.Tensor] | None = getattr(self._bound(), "product", None)
+        if self.role == "linear" and product is not None:
+            out = product(x)  # (..., out), without computing the weight
+            return out if self.bias is None else out + self.bias
         if self.role == "linear" or rows is None:
             return compute(Parts(self.role, self.weight, self.bias, self.multiplier), x)
         found = rows(x.reshape(-1))  # (n, width), without the rest of a computed table

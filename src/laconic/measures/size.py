@@ -109,9 +109,13 @@ def layers(model: PreTrainedModel, stored: Mapping[str, int] | None = None) -> l
     """
     anatomy = Anatomy(model)
     part_of = {path: part for part in PARTS[:-1] for path, _ in anatomy.linears(part)}
-    held = dict(kinds.held(model))
+    part_of |= {path: part for part in PARTS[:-1] for path, _ in anatomy.whole(part)}
+    ours = dict(kinds.held(model))
+    whole = {path: layer for path, layer in ours.items() if kinds.parts(layer)}
+    held = {path: layer for path, layer in ours.items() if path not in whole}
     modules = dict(model.named_modules())
     counts = dict.fromkeys(part_of, (0, 0, 0))  # path -> parameters, non-zero, bits
+    counts |= {path: (0, 0, cast(LayerKind, module).bits()) for path, module in whole.items()}
     counts |= {path: _held(module) for path, module in held.items()}
     for name, parameter in model.named_parameters():
         path = name.rpartition(".")[0]
@@ -125,9 +129,9 @@ def layers(model: PreTrainedModel, stored: Mapping[str, int] | None = None) -> l
         Layer(
             path,
             part_of.get(path, "other"),
-            cast(LayerKind, held[path]).kind if path in held else "stock",
+            _kind(path, ours),
             *counts[path][:2],
-            macs=kinds.take(modules[path]).weight.numel() if part_of.get(path) in MULTIPLY else 0,
+            macs=kinds.take(modules[path]).weight.numel() if _multiplies(path, part_of, whole) else 0,
             held_bits=counts[path][2],
             stored_bytes=None if weighed is None else weighed.pop(path, 0),
         )
@@ -135,6 +139,16 @@ def layers(model: PreTrainedModel, stored: Mapping[str, int] | None = None) -> l
         if path in counts
     ]
     return rows + [Layer(name, "other", "stored", 0, 0, 0, 0, amount) for name, amount in (weighed or {}).items()]
+
+
+def _kind(path: str, ours: Mapping[str, nn.Module]) -> str:
+    """The kind of the layer at a path, or of the composite that it is a part of."""
+    owner = _owner(path, ours)
+    return "stock" if owner is None else cast(LayerKind, ours[owner]).kind
+
+
+def _multiplies(path: str, part_of: Mapping[str, str], whole: Mapping[str, nn.Module]) -> bool:
+    return part_of.get(path) in MULTIPLY and path not in whole
 
 
 def _held(module: nn.Module) -> tuple[int, int, int]:

@@ -40,7 +40,9 @@ class GPTQ:
 
     needs: ClassVar[frozenset[str]] = frozenset({"calibration"})
     makes: ClassVar[frozenset[str]] = frozenset({"low_bit"})
-    keeps: ClassVar[frozenset[str]] = frozenset({"sparse", "narrow", "shallow", "tied", "small_vocabulary", "low_bit"})
+    keeps: ClassVar[frozenset[str]] = frozenset(
+        {"sparse", "narrow", "shallow", "tied", "small_vocabulary", "low_bit", "low_rank", "grouped"}
+    )
 
     def check(self) -> None:
         """Raise RecipeError for an option that cannot work."""

@@ -16,7 +16,9 @@ class Gradual(pruning.Pruning):
 
     needs: ClassVar[frozenset[str]] = frozenset({"training"})
     makes: ClassVar[frozenset[str]] = frozenset({"sparse"})
-    keeps: ClassVar[frozenset[str]] = frozenset({"sparse", "narrow", "shallow", "tied", "small_vocabulary"})
+    keeps: ClassVar[frozenset[str]] = frozenset(
+        {"sparse", "narrow", "shallow", "tied", "small_vocabulary", "low_rank", "grouped"}
+    )
 
     def apply(self, work: Work) -> None:
         """Train, and mask the smallest weights as they are by then."""

@@ -25,7 +25,9 @@ class Magnitude:
 
     needs: ClassVar[frozenset[str]] = frozenset()
     makes: ClassVar[frozenset[str]] = frozenset({"sparse"})
-    keeps: ClassVar[frozenset[str]] = frozenset({"sparse", "narrow", "shallow", "tied", "small_vocabulary"})
+    keeps: ClassVar[frozenset[str]] = frozenset(
+        {"sparse", "narrow", "shallow", "tied", "small_vocabulary", "low_rank", "grouped"}
+    )
 
     def check(self) -> None:
         """Raise RecipeError for a sparsity, place or scope that cannot work."""

@@ -23,7 +23,9 @@ class Movement(pruning.Pruning):
 
     needs: ClassVar[frozenset[str]] = frozenset({"training"})
     makes: ClassVar[frozenset[str]] = frozenset({"sparse"})
-    keeps: ClassVar[frozenset[str]] = frozenset({"sparse", "narrow", "shallow", "tied", "small_vocabulary"})
+    keeps: ClassVar[frozenset[str]] = frozenset(
+        {"sparse", "narrow", "shallow", "tied", "small_vocabulary", "low_rank", "grouped"}
+    )
 
     def check(self) -> None:
         """Raise RecipeError for an option that cannot work; without training nothing moves."""

@@ -21,7 +21,9 @@ class Positions:
 
     needs: ClassVar[frozenset[str]] = frozenset({"calibration"})
     makes: ClassVar[frozenset[str]] = frozenset()
-    keeps: ClassVar[frozenset[str]] = frozenset({"narrow", "shallow", "tied", "small_vocabulary"})
+    keeps: ClassVar[frozenset[str]] = frozenset(
+        {"narrow", "shallow", "tied", "small_vocabulary", "low_rank", "grouped"}
+    )
 
     def check(self) -> None:
         """Raise RecipeError when there is room for fewer than 2 pieces."""

@@ -24,7 +24,9 @@ class RTN:
 
     needs: ClassVar[frozenset[str]] = frozenset()
     makes: ClassVar[frozenset[str]] = frozenset({"low_bit"})
-    keeps: ClassVar[frozenset[str]] = frozenset({"sparse", "narrow", "shallow", "tied", "small_vocabulary", "low_bit"})
+    keeps: ClassVar[frozenset[str]] = frozenset(
+        {"sparse", "narrow", "shallow", "tied", "small_vocabulary", "low_bit", "low_rank", "grouped"}
+    )
 
     def check(self) -> None:
         """Raise RecipeError for bits, a group or a place that cannot work."""

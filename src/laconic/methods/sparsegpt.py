@@ -42,7 +42,9 @@ class SparseGPT:
 
     needs: ClassVar[frozenset[str]] = frozenset({"calibration"})
     makes: ClassVar[frozenset[str]] = frozenset({"sparse"})
-    keeps: ClassVar[frozenset[str]] = frozenset({"sparse", "narrow", "shallow", "tied", "small_vocabulary"})
+    keeps: ClassVar[frozenset[str]] = frozenset(
+        {"sparse", "narrow", "shallow", "tied", "small_vocabulary", "low_rank", "grouped"}
+    )
 
     def __post_init__(self) -> None:
         """Say what this step makes, which its bits decide."""

@@ -10,15 +10,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, get_args
 
-from transformers import PreTrainedConfig, PreTrainedTokenizerFast
+from transformers import PreTrainedConfig
 
-from laconic import options, subwords
-from laconic.contracts import Example, Sketch, Work
+from laconic import options, scoring, subwords
+from laconic.contracts import Sketch, Work
 from laconic.errors import RecipeError
 from laconic.subwords import Characters
 
 LISTS = ("suppress_tokens", "begin_suppress_tokens", "bad_words_ids")  # settings of generation that hold ids
-CHUNK = 1024  # examples encoded at a time, so that only counts grow with the data
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ class Vocabulary:
         """Cut tokenizer, embeddings and head, and renumber the ids in the model's configuration."""
         old, settings = work.tokenizer, _settings(work.model)
         texts = [*work.data.train, *work.data.unlabelled]
-        counts = Counter(i for ids in _encoded(work, texts, old) for i in ids)
+        counts = Counter(i for ids in scoring.encoded(work, texts, old) for i in ids)
         tokenizer, kept = subwords.prune(
             old,
             counts,
@@ -78,15 +77,9 @@ class Vocabulary:
         for where in settings:
             renumber(where, new)
         work.tokenizer = tokenizer
-        before, after = (sum(map(len, _encoded(work, work.data.validation, t))) for t in (old, tokenizer))
+        before, after = (sum(map(len, scoring.encoded(work, work.data.validation, t))) for t in (old, tokenizer))
         longer = f"; validation text takes {after / before - 1:.1%} more" if before else ""
         work.log(f"vocabulary: {len(kept):,} of {len(old):,} pieces are kept{longer}")
-
-
-def _encoded(work: Work, examples: list[Example], tokenizer: PreTrainedTokenizerFast) -> Iterator[list[int]]:
-    for start in range(0, len(examples), CHUNK):
-        for feature in work.task.encode(examples[start : start + CHUNK], tokenizer, answers=False):
-            yield feature["input_ids"]
 
 
 def _settings(model: Any) -> list[Any]:

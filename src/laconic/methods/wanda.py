@@ -30,7 +30,9 @@ class Wanda:
 
     needs: ClassVar[frozenset[str]] = frozenset({"calibration"})
     makes: ClassVar[frozenset[str]] = frozenset({"sparse"})
-    keeps: ClassVar[frozenset[str]] = frozenset({"sparse", "narrow", "shallow", "tied", "small_vocabulary"})
+    keeps: ClassVar[frozenset[str]] = frozenset(
+        {"sparse", "narrow", "shallow", "tied", "small_vocabulary", "low_rank", "grouped"}
+    )
 
     def check(self) -> None:
         """Raise RecipeError for an option that cannot work."""

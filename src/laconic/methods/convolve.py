@@ -1,0 +1,80 @@
+"""Replace attention's projections and the feed-forward by grouped 1x1 convolutions, fitted to what the layers gave.
+
+Iandola et al. 2020, arXiv:2006.11316 (SqueezeBERT: a position-wise layer is a 1x1 convolution, and grouped it costs a
+fraction).
+Differs from the paper: which inputs and outputs form a group is chosen so that most of the energy stays, and the
+weights and bias are the least-squares ones on calibration inputs (He et al. 2017, arXiv:1707.06168), where
+the paper trains from the start in the order as it comes.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import nn
+
+from laconic import effects, layers, options, scoring
+from laconic.anatomy.cut import size
+from laconic.contracts import Sketch, Work
+from laconic.errors import RecipeError
+from laconic.layers.grouped import Grouped
+from laconic.maths import grouping, importance
+
+PLACES = ("linears", "attention", "ffn")
+
+
+@dataclass(frozen=True)
+class Convolve:
+    """Every layer that `where` says holds 1 / `groups` of its weights; `permute` chooses what goes together."""
+
+    groups: int = 4
+    permute: bool = True
+    where: str = "linears"
+    samples: int = 256
+
+    needs: ClassVar[frozenset[str]] = frozenset({"calibration"})
+    makes: ClassVar[frozenset[str]] = frozenset({"grouped"})
+    keeps: ClassVar[frozenset[str]] = frozenset({"narrow", "shallow", "small_vocabulary"})
+
+    def check(self) -> None:
+        """Raise RecipeError for an option that cannot work."""
+        options.whole("groups", self.groups, 2)
+        options.choice("where", self.where, PLACES)
+        options.whole("samples", self.samples)
+
+    def forecast(self, sketch: Sketch) -> Sketch:
+        """Fewer parameters in what is replaced."""
+        return effects.shrunk(sketch, self.where, 1 / self.groups, 1 / self.groups)
+
+    def apply(self, work: Work) -> None:
+        """Fit every layer, from one pass over the examples; RecipeError where the groups do not divide one."""
+        paths = [path for path, _ in layers.distinct(work.anatomy.whole(self.where))]
+        for path in paths:
+            rows, columns = size(work.model.get_submodule(path))
+            if rows % self.groups or columns % self.groups:
+                raise RecipeError(f"groups is {self.groups}, which does not divide {path}, {rows} x {columns}")
+        for path, sums in scoring.grams(work, paths, self.samples).items():
+            layers.swap(work.model, path, self._fitted(work.model.get_submodule(path), sums))
+
+    @torch.no_grad()
+    def _fitted(self, module: nn.Module, sums: torch.Tensor) -> Grouped:
+        """The layer in groups; `sums` of x x^T over its inputs has a last row for the bias where there is one."""
+        parts = layers.take(module)
+        rows, columns = parts.weight.shape
+        outputs, inputs = torch.arange(rows), torch.arange(columns)
+        if self.permute:
+            energy = parts.weight.square() * sums.diagonal()[:columns]  # (out, in)
+            outputs, inputs = grouping.orders(energy.cpu(), self.groups)
+        full = scoring.columns(module)  # (out, in) or (out, in + 1)
+        ends = [] if parts.bias is None else [columns]
+        filters, biases = [], []
+        for rows_of, columns_of in zip(outputs.chunk(self.groups), inputs.chunk(self.groups), strict=True):
+            stay = [*columns_of.tolist(), *ends]
+            found = importance.reconstruct(full[rows_of], sums, stay)  # (out / groups, in / groups), or + 1
+            filters.append(found[:, : len(columns_of)])
+            biases.append(found[:, len(columns_of) :])
+        bias = None
+        if parts.bias is not None:
+            bias = torch.empty_like(parts.bias)
+            bias[outputs] = torch.cat(biases)[:, 0]
+        return Grouped.of(filters, bias, (outputs, inputs) if self.permute else None).train(module.training)

@@ -1,0 +1,116 @@
+"""Teach the blocks one after another to give what the original's blocks gave.
+
+Li et al. 2021, arXiv:2102.05426 (BRECQ: reconstruction block by block); Romero et al. 2015, arXiv:1412.6550 (hidden
+states as targets). A block reads what the blocks before it have become, so that it makes up for them; it needs no
+labels, and one block's activations are held at a time.
+Differs from the papers: where blocks are gone, those that are left are mapped evenly to the original's.
+"""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from laconic import calibration, layers, options, scoring, training
+from laconic.anatomy import Anatomy, Stack
+from laconic.contracts import PROPERTIES, Sketch, Teacher, Work
+from laconic.errors import RecipeError
+from laconic.flow import Seen
+from laconic.teacher import layer_map
+
+Lesson = tuple[Seen, torch.Tensor, torch.Tensor]  # a call of a block, the original's output there, the mask of tokens
+
+
+@dataclass(frozen=True)
+class Layerwise:
+    """`epochs` passes over `samples` training examples for each block; the learning rate falls linearly to 0."""
+
+    epochs: int = 8
+    learning_rate: float = 3e-4
+    samples: int = 256
+
+    needs: ClassVar[frozenset[str]] = frozenset({"calibration", "teacher"})
+    makes: ClassVar[frozenset[str]] = frozenset()
+    keeps: ClassVar[frozenset[str]] = PROPERTIES
+
+    def check(self) -> None:
+        """Raise RecipeError for an option that cannot work."""
+        options.whole("epochs", self.epochs)
+        options.positive("learning_rate", self.learning_rate)
+        options.whole("samples", self.samples)
+
+    def forecast(self, sketch: Sketch) -> Sketch:
+        """Sizes stay."""
+        return sketch
+
+    def apply(self, work: Work) -> None:
+        """Teach every block, in order; RecipeError where hidden states cannot be compared."""
+        if work.teacher is None:
+            raise RecipeError(
+                "layerwise needs a teacher, the model before compression; run it through laconic compress"
+            )
+        layers.thaw(work.model)
+        was_training = work.model.training
+        mine, theirs = work.anatomy, Anatomy(work.teacher.model)
+        if mine.hidden != theirs.hidden:
+            raise RecipeError(f"hidden states are {mine.hidden} wide and the original's {theirs.hidden}; use distill")
+        work.model.train(False)
+        for stack, original in zip(mine.stacks, theirs.stacks, strict=True):
+            goals = [_order(original)[place - 1] for place in layer_map(stack.depth, original.depth)]
+            for block in stack.blocks:
+                calls = [goal for (path, _), goal in zip(_order(stack), goals, strict=True) if path == block.path]
+                lessons = _lessons(work, work.teacher, block.path, calls, self.samples)
+                before, after = self._teach(work.model, block.path, lessons, work.seed)
+                work.log(f"  {block.path}: error {before:.3g} -> {after:.3g}")
+        work.model.train(was_training)
+
+    def _teach(self, model: nn.Module, path: str, lessons: Sequence[Lesson], seed: int) -> tuple[float, float]:
+        """Train one block in place; its error before and after. One that learned nothing is left as it was."""
+        block = model.get_submodule(path)
+        start, before = copy.deepcopy(block.state_dict()), _error(model, lessons)
+        made = training.optimizer(block, training.Training(learning_rate=self.learning_rate, weight_decay=0.0))
+        rng, done, total = np.random.default_rng(seed), 0, self.epochs * len(lessons)
+        for _ in range(self.epochs):
+            for i in rng.permutation(len(lessons)):
+                for group in made.param_groups:
+                    group["lr"] = self.learning_rate * (1 - done / total)
+                made.zero_grad()
+                with torch.enable_grad():
+                    _loss(model, *lessons[i]).backward()  # type: ignore[no-untyped-call]
+                made.step()
+                done += 1
+        made.zero_grad()
+        after = _error(model, lessons)
+        if not after < before:
+            block.load_state_dict(start)
+        return before, min(before, after)
+
+
+def _order(stack: Stack) -> list[tuple[str, int]]:
+    """(path of the block, which of its runs) at every depth of a stack; ALBERT's one block runs many times."""
+    return [(block.path, run) for block in stack.blocks for run in range(block.repeats)]
+
+
+def _lessons(work: Work, teacher: Teacher, path: str, goals: Sequence[tuple[str, int]], samples: int) -> list[Lesson]:
+    """Every call of the block at `path`, batch by batch, beside what the original gives at `goals`."""
+    found: list[Lesson] = []
+    for seen, told, mask in scoring.together(work, teacher, [path], [goal for goal, _ in goals], samples):
+        found += [(call, told[goal][run].gave, mask) for call, (goal, run) in zip(seen[path], goals, strict=True)]
+    return found
+
+
+def _loss(model: nn.Module, seen: Seen, target: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Squared error of the block's tokens in units of the target's mean square."""
+    out = seen.call.again(model, seen.given)
+    own, goal = calibration.tokens(out, mask), calibration.tokens(target, mask)  # (tokens, hidden)
+    return functional.mse_loss(own, goal) / goal.square().mean()
+
+
+@torch.no_grad()
+def _error(model: nn.Module, lessons: Sequence[Lesson]) -> float:
+    return float(torch.stack([_loss(model, *lesson) for lesson in lessons]).mean())
