@@ -36,8 +36,8 @@ class Distill(training.Training):
     """`logits`, `hidden`, `attention` and `labels` are the weights of the parts of the loss; 0 leaves a part out.
 
     Texts without labels, where the data have them, are learnt as well. With `variants`, the student also hears what the
-    teacher says of so many variants of each text, in which some words are others, those among them that its vocabulary
-    has lost; an epoch is that much longer. Further options are those of training.
+    teacher says of so many variants of each training text, in which some words are others, those among them that its
+    vocabulary has lost; an epoch is that much longer. Further options are those of training.
     """
 
     epochs: float = 4
@@ -87,8 +87,8 @@ class Distill(training.Training):
             teacher.model.train(False)
             lost = lost_words(teacher.tokenizer, work.tokenizer) if self.variants else []
             unlabelled = [] if self.labels else work.data.unlabelled
-            texts = [*work.data.train, *unlabelled]
-            examples = [*texts, *variants(texts, self.variants, work.seed, lost)]
+            others = variants(work.data.train, self.variants, work.seed, lost)
+            examples = [*work.data.train, *others, *unlabelled]
             features, heard = _both(work, teacher, examples, answers=self.labels > 0)
             taught, own = self._blocks(work.model, teacher.model)
             said = ask(
