@@ -5,7 +5,7 @@ import json
 import pytest
 
 import laconic
-from laconic import finetune, predict
+from laconic import finetune, predict, workspace
 from laconic.errors import ArtifactError, DataError, RecipeError
 from tests import road
 from tests.workshop import USED
@@ -51,16 +51,16 @@ def test_a_run_file_that_is_none_is_refused(base, tmp_path, content, words):
 
 def test_a_run_that_breaks_keeps_its_checkpoints_and_goes_on(base, tmp_path, monkeypatch):
     options = laconic.Training(epochs=2, learning_rate=1e-3, batch=8)
-    write = finetune._write
+    write = workspace.publish
 
     def breaks(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(finetune, "_write", breaks)
+    monkeypatch.setattr(workspace, "publish", breaks)
     with pytest.raises(KeyboardInterrupt):
         train(base, tmp_path / "run", options=options)
     assert (tmp_path / ".run.training" / "run.json").is_file()
-    monkeypatch.setattr(finetune, "_write", write)
+    monkeypatch.setattr(workspace, "publish", write)
     train(base, tmp_path / "run", options=options)
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 

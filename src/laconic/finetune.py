@@ -7,8 +7,6 @@ which says what the model is for and which data it saw.
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -16,11 +14,10 @@ from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerFast, set_seed
 
-from laconic import checkpoint, data, tasks, training
+from laconic import checkpoint, data, tasks, training, workspace
 from laconic import options as checks
 from laconic.anatomy import Anatomy
 from laconic.contracts import Task, Work
-from laconic.errors import DataError
 
 RUN_FILE = "laconic.json"
 LENGTH = 512  # tokens read where neither tokenizer nor model sets a limit
@@ -49,11 +46,9 @@ def train(
     splits = data.read_splits(data_source, task, seed=seed)
     out = Path(out)
     source = str(Path(data_source).resolve()) if Path(data_source).exists() else str(data_source)
-    record = {
-        "model": str(model), "data": source,
-        "digest": splits.digest, "seed": seed, "training": asdict(options), "options": dict(task_options),
-    }  # fmt: skip
-    if _is_done(out, record):
+    record = {"model": str(model), "data": source, "digest": splits.digest, "seed": seed}
+    record |= {"training": asdict(options), "options": dict(task_options)}
+    if workspace.is_done(out, record, RUN_FILE):
         log(f"{out} is already trained with these options")
         return out
     tokenizer = checkpoint.tokenizer(model, words=task == "ner")
@@ -63,29 +58,35 @@ def train(
     splits = data.read_splits(data_source, built, seed=seed, progress=False)  # the task knows how many labels fit
     set_seed(seed)
     network = load_model(model, built)
-    tokenizer.model_max_length = min(tokenizer.model_max_length, Anatomy(network).positions or LENGTH)
-    workspace = _workspace(out, record)  # now that nothing is left to refuse
-    work = Work(network, tokenizer, built, splits, None, seed, workspace / "checkpoints", progress, log)
+    tokenizer.model_max_length = _limit(network, tokenizer, task_options.get("context") or LENGTH)
+    kept = workspace.begin(out, record)  # now that nothing is left to refuse
+    work = Work(network, tokenizer, built, splits, None, seed, kept / "checkpoints", progress, log)
     history = training.fit(work, options)
-    score = training.evaluate(network, tokenizer, built, splits.validation)
-    _write(out, workspace, network, tokenizer, {**record, "task": tasks.describe(built)}, score, history)
+    held = {**record, "task": tasks.describe(built), "history": history}
+    held["validation"] = training.evaluate(network, tokenizer, built, splits.validation)
+    workspace.publish(out, kept, network, tokenizer, {RUN_FILE: json.dumps(held, indent=1).encode()})
     return out
 
 
 def load_model(source: str | Path, task: Task) -> PreTrainedModel:
     """The pretrained model with the task's head."""
-    model = checkpoint.model(
-        task.auto,
-        source,
-        num_labels=len(task.labels),
-        id2label=dict(enumerate(task.labels)),
-        label2id={label: i for i, label in enumerate(task.labels)},
-        ignore_mismatched_sizes=True,
-    )
+    labels = {
+        "num_labels": len(task.labels),
+        "id2label": dict(enumerate(task.labels)),
+        "label2id": {label: i for i, label in enumerate(task.labels)},
+    }
+    options = {"ignore_mismatched_sizes": True, **labels} if task.labels else {}
+    model = checkpoint.model(task.auto, source, **options)
     rows = task.token_types  # type: ignore[attr-defined]
     if rows > 1:
         Anatomy(model).widen_token_types(rows)
     return model  # type: ignore[no-any-return]
+
+
+def _limit(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, length: int) -> int:
+    """Tokens of the longest text: what tokenizer and model allow, and `length` where positions are not learned."""
+    promised = getattr(model.config, "max_position_embeddings", None) or length
+    return min(tokenizer.model_max_length, Anatomy(model).positions or min(promised, length))
 
 
 def _has_token_types(source: str | Path) -> bool:
@@ -94,51 +95,3 @@ def _has_token_types(source: str | Path) -> bool:
 
 def _lower_cases(tokenizer: PreTrainedTokenizerFast) -> bool:
     return bool(tokenizer("Aa")["input_ids"] == tokenizer("aa")["input_ids"])
-
-
-def _is_done(out: Path, record: dict[str, Any]) -> bool:
-    """Whether `out` already holds this very run; raises DataError where it could not hold it. Nothing is made."""
-    there = next(path for path in (out, *out.absolute().parents) if path.exists())
-    if not there.is_dir():
-        raise DataError(f"{there} is a file; choose another folder for the run")
-    if (out / RUN_FILE).exists():
-        try:
-            held = json.loads((out / RUN_FILE).read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise DataError(f"{out / RUN_FILE} is damaged ({error}); choose another folder or remove it") from None
-        if isinstance(held, dict) and all(held.get(key) == value for key, value in record.items()):
-            return True
-        raise DataError(f"{out} holds another run; choose another folder or remove it")
-    if out.exists() and any(out.iterdir()):
-        raise DataError(f"{out} is not empty and not a run folder; choose another folder")
-    return False
-
-
-def _workspace(out: Path, record: dict[str, Any]) -> Path:
-    """Make the folder beside `out` where a run's checkpoints go; those of this very run are kept."""
-    work = out.with_name(f".{out.name}.training")
-    ticket = work / "run.json"
-    text = json.dumps(record, sort_keys=True)
-    if ticket.exists() and ticket.read_text(encoding="utf-8") != text:
-        shutil.rmtree(work)  # checkpoints of other options are of no use to this run
-    (work / "checkpoints").mkdir(parents=True, exist_ok=True)
-    ticket.write_text(text, encoding="utf-8")
-    return work
-
-
-def _write(
-    out: Path, work: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast,
-    record: dict[str, Any], score: dict[str, Any], history: list[dict[str, Any]],
-) -> None:  # fmt: skip
-    """Write the run folder beside `out`, then put it in place at once."""
-    fresh = work / "result"
-    shutil.rmtree(fresh, ignore_errors=True)
-    with training.writing(fresh):
-        model.save_pretrained(fresh)
-        tokenizer.save_pretrained(fresh)
-        text = json.dumps({**record, "validation": score, "history": history}, indent=1)
-        (fresh / RUN_FILE).write_text(text, encoding="utf-8")
-    if out.exists():
-        out.rmdir()
-    os.replace(fresh, out)
-    shutil.rmtree(work)

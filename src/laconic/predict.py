@@ -15,7 +15,9 @@ import numpy as np
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from laconic import artifact, checkpoint, engines, tasks
+from laconic.answers import kept, room
 from laconic.contracts import Engine, Example, Feature, Task
+from laconic.data import records
 from laconic.data.batching import MODEL_INPUTS, batches
 from laconic.errors import ArtifactError, EngineError
 from laconic.finetune import RUN_FILE
@@ -63,11 +65,11 @@ class Loaded:
     note: str  # why this engine, where another was wished for
 
     def outputs(self, features: Sequence[Feature], batch: int = BATCH) -> list[np.ndarray]:
-        """Raw outputs of each example where the task answers: (slots, labels) or (labels,)."""
+        """Outputs of each feature as the task keeps them: (slots, labels) or (labels,) as a rule."""
         rows: list[np.ndarray] = [np.empty(0)] * len(features)
-        for chosen, logits in self.run(features, batch):
+        for chosen, logits in self.run(features, room(self.model, features, batch)):
             for row, i in enumerate(chosen):
-                rows[i] = logits[row, features[i]["slots"]] if "slots" in features[i] else logits[row]
+                rows[i] = kept(logits, row, features[i], self.task)
         return rows
 
     def run(self, features: Sequence[Feature], batch: int) -> Iterator[tuple[list[int], np.ndarray]]:
@@ -133,16 +135,19 @@ def _task(described: Any, where: Path) -> Task:
     """The task a manifest or run file describes, its labels and options of the types they must have."""
     try:
         labels = described["labels"]
-        if not isinstance(labels, list) or not labels or not all(isinstance(label, str) and label for label in labels):
+        if not isinstance(labels, list) or not all(isinstance(label, str) and label for label in labels):
             raise TypeError(f"labels are {labels!r} and should be a list of text")
-        return tasks.build(**described)
+        task = tasks.build(**described)
+        if not labels and records.labelled(task.name):
+            raise ValueError("there are no labels")
+        return task
     except (KeyError, TypeError, ValueError) as error:
         raise ArtifactError(f"{where}: its task is damaged ({error}); make the model again") from None
 
 
 def _fitting(source: Source, where: Path) -> Source:
-    """The source, when its model gives one number for each of the task's labels."""
+    """The source, when its model gives one number for each of the task's labels, if it has any."""
     given, labels = source.model.config.num_labels, len(source.task.labels)
-    if given != labels:
+    if labels and given != labels:
         raise ArtifactError(f"{where}: the model tells {given} labels apart and its task has {labels}; make it again")
     return source

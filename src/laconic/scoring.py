@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from laconic import layers, options, training
+from laconic.answers import room
 from laconic.contracts import Work
 from laconic.data.batching import batches
 from laconic.flow import Seen, watch
@@ -101,8 +102,9 @@ def _runs(
     chosen = sorted(rng.permutation(len(work.data.train))[:samples].tolist())
     features = work.task.encode([work.data.train[i] for i in chosen], work.tokenizer, answers=True)
     objective = training.task_objective(work.task)
+    size = room(work.model, features, BATCH)
     with watch(work.model, paths) as seen, torch.set_grad_enabled(slopes):
-        for rows, batch in batches(features, BATCH, work.tokenizer.pad_token_id or 0):
+        for rows, batch in batches(features, size, work.tokenizer.pad_token_id or 0):
             seen.clear()
             answers = training.slot_labels(batch)
             loss = objective(work.model, batch, rows) * int((answers != -100).sum())

@@ -17,10 +17,12 @@ import torch
 from transformers import PreTrainedModel
 
 from laconic.anatomy import Anatomy
+from laconic.answers import room, slot_logits, width
 from laconic.contracts import Feature, Teacher
 from laconic.data.batching import batches, model_inputs, pad
-from laconic.training import slot_logits, writing
+from laconic.training import writing
 
+LOGITS_BYTES = 500_000_000  # logits above this are not kept in memory, but asked for again, as a vocabulary's are
 RECORD_BYTES = 4_000_000_000  # hidden states above this are not recorded: the teacher is asked again
 BATCH = 32
 
@@ -80,16 +82,16 @@ class Recorded:
         self.token_ends, self.slot_ends = np.cumsum([0, *lengths]), np.cumsum([0, *slots])
         self.blocks = blocks if hidden else []
         folder.mkdir(parents=True, exist_ok=True)
-        width = Anatomy(teacher.model).hidden
-        labels = teacher.model.config.num_labels
-        self.logits = np.zeros((int(self.slot_ends[-1]), labels or 0), dtype=np.float32)  # (slots, labels)
-        shape = (len(self.blocks), int(self.token_ends[-1]), width)
+        self.logits = np.zeros((int(self.slot_ends[-1]), width(teacher.model)), dtype=np.float32)  # (slots, labels)
+        shape = (len(self.blocks), int(self.token_ends[-1]), Anatomy(teacher.model).hidden)
         self.states = _room(folder / "hidden.f16", shape) if hidden else None
         self._record(teacher, features)
 
     @torch.no_grad()
     def _record(self, teacher: Teacher, features: Sequence[Feature]) -> None:
-        for chosen, batch in batches(features, BATCH, teacher.tokenizer.pad_token_id or 0):
+        for chosen, batch in batches(
+            features, room(teacher.model, features, BATCH), teacher.tokenizer.pad_token_id or 0
+        ):
             said = run(teacher.model, batch, self.blocks, hidden=bool(self.blocks), attention=False)
             logits = slot_logits(said.logits, batch).float().cpu().numpy()  # (slots of the batch, labels)
             token = slot = 0
@@ -126,7 +128,8 @@ def ask(
 ) -> Live | Recorded:
     """A teacher to ask, by index into its own `features`, for what is behind its `blocks`."""
     tokens = sum(len(f["input_ids"]) for f in features)
+    logits = sum(len(f.get("slots", [0])) for f in features) * width(teacher.model) * 4
     held = tokens * len(blocks) * Anatomy(teacher.model).hidden * 2 if hidden else 0
-    if attention or held > RECORD_BYTES:
+    if attention or held > RECORD_BYTES or logits > LOGITS_BYTES:
         return Live(teacher, features, blocks, hidden, attention)
     return Recorded(teacher, features, blocks, hidden, folder)

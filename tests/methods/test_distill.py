@@ -86,7 +86,7 @@ def far(given) -> float:
     said = []
     for model, reader in ((given.model, given.tokenizer), (given.teacher.model, given.teacher.tokenizer)):
         features = given.task.encode(given.data.train, reader, answers=False)
-        said.append(torch.cat([torch.from_numpy(row) for row in training.outputs(model, features, 1)]))
+        said.append(torch.cat([torch.from_numpy(row) for row in training.outputs(model, given.task, features, 1)]))
     return float((said[0] - said[1]).square().mean())
 
 

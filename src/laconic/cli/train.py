@@ -13,7 +13,7 @@ from laconic.cli.console import give, say
 
 def command(
     model: Annotated[str, typer.Argument(help="A model folder (safetensors and tokenizer) or a hub id.")],
-    task: Annotated[str, typer.Option(help="ner or classify.")],
+    task: Annotated[str, typer.Option(help="ner, classify or lm.")],
     data: Annotated[str, typer.Option(help="A folder, file, saved datasets folder or hub id; see laconic prepare.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The run folder to write.")],
     epochs: Annotated[float, typer.Option(help="Passes over the training split.")] = 3,
@@ -32,6 +32,8 @@ def command(
     casing: Annotated[
         bool | None, typer.Option(help="ner: how words are written as an input; by itself where it can help.")
     ] = None,
+    context: Annotated[int | None, typer.Option(help="lm: tokens a window holds; by default what fits.")] = None,
+    overlap: Annotated[float | None, typer.Option(help="lm: share of a window that leads to the rest.")] = None,
     seed: Annotated[int, typer.Option(help="Same seed, same model.")] = 0,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the validation scores as JSON.")] = False,
@@ -42,7 +44,8 @@ def command(
     from laconic.finetune import RUN_FILE, train
     from laconic.training import Training
 
-    given = {"loss_name": loss, "multiple": multiple or None, "casing": casing}
+    given: dict[str, Any] = {"loss_name": loss, "multiple": multiple or None, "casing": casing}
+    given |= {"context": context, "overlap": overlap}
     options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     training = Training(epochs, learning_rate, batch, optimizer, weight_decay, warmup, clip, patience, accumulate)
     train(model, task, data, out, options=training, seed=seed, progress=not quiet, log=say, **options)

@@ -22,11 +22,13 @@ from transformers import PreTrainedModel
 from laconic import layers, training
 from laconic.anatomy import Anatomy
 from laconic.contracts import PROPERTIES, Example, Feature, Sketch, Teacher, Work
+from laconic.data.batching import by_example
 from laconic.data.variants import variants
 from laconic.errors import RecipeError
-from laconic.subwords import lost_words
+from laconic.subwords import ids_in, lost_words
 from laconic.teacher import Live, Recorded, Said, ask, layer_map, run
 
+COMPARED = 2048  # tokens of a batch, evenly spread, whose cosines are taken: there is one for each pair
 FIRST = (0,)  # places to compare in a text without slots
 
 
@@ -115,6 +117,9 @@ class Distill:
         self, work: Work, said: Live | Recorded, places: Places, blocks: Sequence[int]
     ) -> training.Objective:
         """The weighted sum of the parts; `blocks` are the student's own that hidden states are taken behind."""
+        teacher = work.teacher.tokenizer if work.teacher else work.tokenizer
+        pieces = [] if work.task.labels else ids_in(teacher, work.tokenizer)
+        moved = pieces != list(range(len(pieces)))  # what the student has no piece for, the teacher is not asked for
 
         def objective(model: PreTrainedModel, batch: training.Batch, chosen: Sequence[int]) -> torch.Tensor:
             target: Said = said(chosen)
@@ -122,7 +127,8 @@ class Distill:
             logits = training.slot_logits(mine.logits, batch)  # (slots, labels)
             loss = logits.new_zeros(())
             if self.logits:
-                loss = loss + self.logits * soft_loss(logits, target.logits.to(logits), self.temperature)
+                wanted = target.logits[:, pieces] if moved else target.logits
+                loss = loss + self.logits * soft_loss(logits, wanted.to(logits), self.temperature)
             if self.labels:
                 loss = loss + self.labels * work.task.loss(logits, training.slot_labels(batch).to(logits.device))
             if self.hidden:
@@ -167,11 +173,26 @@ class Places:
 
 
 def _both(work: Work, teacher: Teacher, examples: Sequence[Example]) -> tuple[list[Feature], list[Feature]]:
-    """Examples as student and teacher read them, without those where one reads words that the other has to cut off."""
-    own = work.task.encode(examples, work.tokenizer, answers=True)
-    other = work.task.encode(examples, teacher.tokenizer, answers=False)
-    pairs = [(a, b) for a, b in zip(own, other, strict=True) if a.get("words") == b.get("words")]
-    return [a for a, _ in pairs], [b for _, b in pairs]
+    """Examples as student and teacher read them, without those where one answers at places that the other does not.
+
+    Such are words that one has to cut off; and, where answers are pieces of text, texts that the two split differently.
+    """
+    own = by_example(work.task.encode(examples, work.tokenizer, answers=True))
+    other = by_example(work.task.encode(examples, teacher.tokenizer, answers=False))
+    known = None if work.task.labels else ids_in(teacher.tokenizer, work.tokenizer)
+    kept = [i for i in own if _alike(own[i], other[i], known)]
+    if not kept:
+        raise RecipeError("distill: student and teacher split no training text alike; put it before vocabulary")
+    return [a for i in kept for a in own[i]], [b for i in kept for b in other[i]]
+
+
+def _alike(own: Sequence[Feature], other: Sequence[Feature], known: Sequence[int] | None) -> bool:
+    """Whether two encodings of an example answer at the same places; `known` gives the other's ids where they must."""
+    if len(own) != len(other):
+        return False
+    if known is None:
+        return all(a.get("words") == b.get("words") for a, b in zip(own, other, strict=True))
+    return all([known[i] for i in a["input_ids"]] == b["input_ids"] for a, b in zip(own, other, strict=True))
 
 
 def soft_loss(student: torch.Tensor, teacher: torch.Tensor, temperature: float) -> torch.Tensor:
@@ -184,6 +205,8 @@ def soft_loss(student: torch.Tensor, teacher: torch.Tensor, temperature: float) 
 def state_loss(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
     """Squared error in units of the teacher's mean square; (tokens, width), or by cosines where widths differ."""
     if student.shape[-1] != teacher.shape[-1]:
+        step = -(-len(student) // COMPARED)
+        student, teacher = student[::step], teacher[::step]
         student, teacher = (functional.normalize(x, dim=-1) for x in (student, teacher))
         student, teacher = student @ student.T, teacher @ teacher.T  # (tokens, tokens)
     return functional.mse_loss(student, teacher) / teacher.square().mean()
