@@ -29,9 +29,7 @@ def command(
     accumulate: Annotated[int, typer.Option(help="Batches per step of the optimizer.")] = 1,
     patience: Annotated[int | None, typer.Option(help="Stop after so many checks without a better score.")] = None,
     multiple: Annotated[bool, typer.Option(help="classify: an example can have several labels.")] = False,
-    casing: Annotated[
-        bool | None, typer.Option(help="ner: how words are written as an input; by itself where it can help.")
-    ] = None,
+    casing: Annotated[bool | None, typer.Option(help="ner: how words are written as an input; else by model.")] = None,
     context: Annotated[int | None, typer.Option(help="lm: tokens a window holds; by default what fits.")] = None,
     overlap: Annotated[float | None, typer.Option(help="lm: share of a window that leads to the rest.")] = None,
     seed: Annotated[int, typer.Option(help="Same seed, same model.")] = 0,

@@ -39,7 +39,9 @@ class Stretches:
         self.ids, self.pretext, self.seed = ids, pretext, seed
         self.count = (len(ids) - pretext.width) // pretext.taken + 1 if len(ids) >= pretext.width else 0
         if not self.count:
-            raise DataError(f"{len(ids):,} tokens of text do not fill one block of {taught.block}; give more text")
+            raise DataError(
+                f"{len(ids):,} tokens of text do not fill one block of {taught.block}; give more, or less block"
+            )
         self.batch = min(taught.batch, self.count)
         self.per_epoch = self.count // self.batch
         wanted = taught.steps * taught.accumulate if taught.steps else round(self.per_epoch * taught.epochs)
@@ -85,11 +87,8 @@ def pretrain(
     plan = plan if isinstance(plan, Plan) else config.read(plan, scratch=source is None)
     taught, out = plan.training, Path(out)
     texts = corpus.splits(text)
-    where = str(Path(text).resolve()) if Path(text).exists() else str(text)
-    record = {
-        "objective": objective, "text": where, "from": None if source is None else str(source), "seed": seed,
-        "config": asdict(plan),
-    }  # fmt: skip
+    record: dict[str, Any] = {"objective": objective, "text": str(text), "seed": seed, "config": asdict(plan)}
+    record |= {"from": None if source is None else str(source)}
     if workspace.is_done(out, record, RECORD):
         log(f"{out} is already pretrained with these options")
         return out
