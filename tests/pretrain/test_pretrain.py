@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from laconic import answers, checkpoint, finetune, training
 from laconic.errors import DataError, RecipeError
-from laconic.pretrain import PLOT, RECORD, Stretches, config, objectives, pretrain
+from laconic.pretrain import PLOT, RECORD, Stretches, config, objectives, pretrain, speed
 from laconic.tasks.lm import LM
 
 LLAMA = {
@@ -259,3 +259,12 @@ def test_too_little_text_is_refused(tmp_path):
     (tmp_path / "one.txt").write_text("a b\n\nc d\n\ne f")
     with pytest.raises(DataError, match="do not fill one block of 16"):
         run(tmp_path / "one.txt", tmp_path / "n")
+
+
+def test_utilization_by_hand():
+    """A machine of 1000 operations a second that trains two tokens of 50 multiplications in a second: 600 of them."""
+    clock = speed.Clock(tokens=4)
+    clock.steps, clock.seconds = 3, 6.0
+    said = clock.reading(macs_per_token=50, peak_flops=1000)
+    assert said["tokens_per_second"] == 2.0
+    assert said["model_flops_utilization"] == pytest.approx(2 * 50 * 2 * 3 / 1000)

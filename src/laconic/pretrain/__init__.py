@@ -130,7 +130,8 @@ def _learn(lesson: training.Lesson, taught: Schooling, batch: int) -> dict[str, 
     clock = speed.Clock(batch * taught.accumulate * taught.block)
     history = training.learn(lesson, taught, callbacks=[clock])
     dtype = torch.bfloat16 if taught.precision == "bfloat16" else torch.float32
-    macs = Anatomy(lesson.model).macs(taught.block) / taught.block  # of a token
+    said = lesson.data[0][0]["labels"].shape[1]  # what an encoder-decoder writes
+    macs = Anatomy(lesson.model).macs(taught.block, said) / taught.block  # of a token
     reading = clock.reading(macs, speed.peak(lesson.model.device, dtype))
     return {"validation": lesson.judge(), "speed": reading, "history": history}
 
