@@ -8,7 +8,7 @@ import pytest
 from scipy.special import softmax
 
 import laconic
-from laconic import finetune, trained, training
+from laconic import answers, trained, workspace
 from laconic.errors import ArtifactError, DataError, RecipeError
 from tests import road
 from tests.workshop import USED, examples
@@ -54,16 +54,16 @@ def test_a_run_file_that_is_none_is_refused(base, tmp_path, content, words):
 
 def test_a_run_that_breaks_keeps_its_checkpoints_and_goes_on(base, tmp_path, monkeypatch):
     options = laconic.Training(epochs=2, learning_rate=1e-3, batch=8)
-    write = finetune._write
+    write = workspace.publish
 
     def breaks(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(finetune, "_write", breaks)
+    monkeypatch.setattr(workspace, "publish", breaks)
     with pytest.raises(KeyboardInterrupt):
         train(base, tmp_path / "run", options=options)
     assert (tmp_path / ".run.training" / "run.json").is_file()
-    monkeypatch.setattr(finetune, "_write", write)
+    monkeypatch.setattr(workspace, "publish", write)
     train(base, tmp_path / "run", options=options)
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
@@ -116,11 +116,11 @@ def test_every_loss_trains_every_task_with_one_label(base, tmp_path, task, head,
     assert 0 <= held["validation"][trained.read(run).task.main] <= 1
 
 
-def answers(run, texts):
+def said(run, texts):
     """Mean logits of a run folder on texts."""
     source = trained.read(run)
     features = source.task.encode(texts, source.tokenizer, answers=False)
-    return np.concatenate(training.outputs(source.model, features, 1))
+    return np.concatenate(answers.outputs(source.model, source.task, features, 1))
 
 
 def test_teachers_are_learnt_in_place_of_labels(base, tmp_path):
@@ -133,8 +133,8 @@ def test_teachers_are_learnt_in_place_of_labels(base, tmp_path):
     given = {"options": sure, "teachers": teachers, "unlabelled": tmp_path / "texts.jsonl", "seed": 3}
     student = train(base, tmp_path / "student", **given)
     labelled = train(base, tmp_path / "labelled", options=sure, seed=3)
-    mean = sum(softmax(answers(t, texts), axis=-1) for t in teachers) / 2
-    far = [np.abs(softmax(answers(one, texts), axis=-1) - mean).mean() for one in (student, labelled, *teachers)]
+    mean = sum(softmax(said(t, texts), axis=-1) for t in teachers) / 2
+    far = [np.abs(softmax(said(one, texts), axis=-1) - mean).mean() for one in (student, labelled, *teachers)]
     assert far[0] < 0.3 * far[1]
     assert far[0] < 0.7 * min(far[2:])
     held = json.loads((student / trained.RUN_FILE).read_text())

@@ -4,7 +4,7 @@ import pytest
 import torch
 from safetensors import SafetensorError
 
-from laconic import training
+from laconic import answers, training
 from laconic.errors import ArtifactError, RecipeError
 from laconic.training import Training, fit
 from tests.workshop import work
@@ -134,9 +134,9 @@ def test_refusals_name_the_option(options):
 def test_outputs_come_in_the_order_of_the_examples():
     one = work()
     features = one.task.encode(one.data.train, one.tokenizer, answers=False)
-    together = training.outputs(one.model, features, 1, batch=5)
+    together = answers.outputs(one.model, one.task, features, 1, batch=5)
     for feature, output in zip(features, together, strict=True):
-        (alone,) = training.outputs(one.model, [feature], 1)
+        (alone,) = answers.outputs(one.model, one.task, [feature], 1)
         assert output.shape == (len(feature["slots"]), 5)
         torch.testing.assert_close(torch.tensor(output), torch.tensor(alone), atol=1e-5, rtol=1e-5)
 

@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerFast
 
 from laconic.contracts import Splits, Task, Teacher, Work
 from laconic.tasks.classify import Classify
+from laconic.tasks.lm import LM
 from laconic.tasks.ner import NER
 from tests.tiny import VOCABULARY, tiny
 
@@ -41,14 +42,16 @@ def examples(head: str, number: int, seed: int = 0) -> list[dict]:
         picked = torch.randint(0, len(USED), (3 + i % 7,), generator=generator).tolist()
         if head == "tokens":
             rows.append({"tokens": [USED[w] for w in picked], "tags": [("O", "B-A", "B-B")[w % 3] for w in picked]})
+        elif head == "lm":
+            rows.append({"text": " ".join(USED[w] for w in picked)})
         else:
             rows.append({"text": " ".join(USED[w] for w in picked), "label": TAGS[picked[0] % len(TAGS)]})
     return rows
 
 
 def task(head: str) -> Task:
-    """Tags or a label of each text."""
-    return NER(TAGS) if head == "tokens" else Classify(TAGS)
+    """Tags of each text, its label, or the text itself."""
+    return {"tokens": NER(TAGS), "sequence": Classify(TAGS), "lm": LM()}[head]
 
 
 def work(

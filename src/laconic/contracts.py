@@ -81,7 +81,12 @@ class LayerKind(Protocol):
 
 
 class Task(Protocol):
-    """What the model is for. A frozen dataclass: its fields are its options, `labels` the first of them."""
+    """What the model is for. A frozen dataclass: its fields are its options, `labels` the first of them.
+
+    `labels` is empty where answers are not of a known set (a text). The main figure of score() is a share of 1, higher
+    when better; a task whose own figure is better when lower gives a share that rises as it falls: `lm`, whose figure
+    is bits per byte, gives the part of a text's bits that is saved. `report.figures.AMOUNTS` names those that are none.
+    """
 
     name: ClassVar[str]
     auto: ClassVar[type]  # the AutoModelFor... that carries the head
@@ -104,17 +109,25 @@ class Task(Protocol):
     def encode(
         self, examples: Sequence[Example], tokenizer: PreTrainedTokenizerFast, *, answers: bool
     ) -> list[Feature]:
-        """Features; `slots` are the token positions that answer (first pieces of words), where a task has them."""
+        """Features; `slots` are the token positions that answer (first pieces of words), where a task has them.
+
+        One for each example; or several, one after another, each with the index of its `example`, where a text is read
+        in windows. Whether `answers` are asked for changes no other key.
+        """
         ...
 
     def loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Mean loss of a padded batch; unlabelled positions are -100."""
         ...
 
+    def reduce(self, logits: np.ndarray, feature: Feature) -> np.ndarray:
+        """What is kept of a feature's logits, (slots, labels) or (labels,), as its output: all, or what has room."""
+        ...
+
     def predict(
         self, outputs: Sequence[np.ndarray], features: Sequence[Feature], examples: Sequence[Example]
     ) -> list[Any]:
-        """One prediction per example, from raw outputs; never sees an answer."""
+        """One prediction per example, from the features' outputs; never sees an answer that is not in the text."""
         ...
 
     def score(self, predictions: Sequence[Any], examples: Sequence[Example]) -> dict[str, Any]:
@@ -131,6 +144,10 @@ class Task(Protocol):
 
     def bits(self, outputs: Sequence[np.ndarray], features: Sequence[Feature], examples: Sequence[Example]) -> float:
         """Bits to write down the examples' answers with these outputs: sum of -log2 p(answer)."""
+        ...
+
+    def answers(self, example: Example) -> int:
+        """How many answers `bits` writes down for an example: one, one for each word, one for each byte."""
         ...
 
     def show(self, prediction: Any, example: Example) -> dict[str, Any]:

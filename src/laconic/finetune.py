@@ -7,8 +7,6 @@ which says what the model is for and which data it saw.
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -16,11 +14,11 @@ from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerFast, set_seed
 
-from laconic import checkpoint, data, tasks, training
+from laconic import answers, checkpoint, data, tasks, training, workspace
 from laconic import options as checks
 from laconic.anatomy import Anatomy
 from laconic.contracts import Task, Teacher, Work
-from laconic.errors import ArtifactError, DataError, RecipeError
+from laconic.errors import ArtifactError, RecipeError
 from laconic.methods.distill import Distill
 from laconic.teacher import Ensemble
 from laconic.trained import RUN_FILE, read
@@ -61,7 +59,7 @@ def train(
         "training": asdict(options), "options": dict(task_options), "teachers": [_place(t) for t in teachers],
         "unlabelled": None if unlabelled is None else _place(unlabelled),
     }  # fmt: skip
-    if _is_done(out, record):
+    if workspace.is_done(out, record, RUN_FILE):
         log(f"{out} is already trained with these options")
         return out
     tokenizer = checkpoint.tokenizer(model, words=task == "ner")
@@ -74,12 +72,13 @@ def train(
     teacher = _teacher(teachers, built) if teachers else None
     set_seed(seed)
     network = load_model(model, built)
-    tokenizer.model_max_length = min(tokenizer.model_max_length, Anatomy(network).positions or LENGTH)
-    workspace = _workspace(out, record)  # now that nothing is left to refuse
-    work = Work(network, tokenizer, built, splits, teacher, seed, workspace / "checkpoints", progress, log)
+    tokenizer.model_max_length = _limit(network, tokenizer, task_options.get("context") or LENGTH)
+    kept = workspace.begin(out, record)  # now that nothing is left to refuse
+    work = Work(network, tokenizer, built, splits, teacher, seed, kept / "checkpoints", progress, log)
     history = Distill(**asdict(options), hidden=0).learn(work) if teacher else training.fit(work, options)
-    score = training.evaluate(network, tokenizer, built, splits.validation)
-    _write(out, workspace, network, tokenizer, {**record, "task": tasks.describe(built)}, score, history)
+    held = {**record, "task": tasks.describe(built), "history": history}
+    held["validation"] = answers.evaluate(network, tokenizer, built, splits.validation)
+    workspace.publish(out, kept, network, tokenizer, {RUN_FILE: json.dumps(held, indent=1).encode()})
     return out
 
 
@@ -104,15 +103,13 @@ def _teacher(folders: Sequence[str | Path], task: Task) -> Teacher:
 
 def load_model(source: str | Path, task: Task) -> PreTrainedModel:
     """The pretrained model with the task's head; ArtifactError where weights behind the head do not fit its config."""
-    model, found = checkpoint.model(
-        task.auto,
-        source,
-        num_labels=len(task.labels),
-        id2label=dict(enumerate(task.labels)),
-        label2id={label: i for i, label in enumerate(task.labels)},
-        ignore_mismatched_sizes=True,  # of a head for other labels
-        output_loading_info=True,
-    )
+    head = {
+        "num_labels": len(task.labels),
+        "id2label": dict(enumerate(task.labels)),
+        "label2id": {label: i for i, label in enumerate(task.labels)},
+        "ignore_mismatched_sizes": True,  # of a head for other labels
+    }
+    model, found = checkpoint.model(task.auto, source, output_loading_info=True, **(head if task.labels else {}))
     anatomy = Anatomy(model)
     new = [*found["missing_keys"], *(name for name, *_ in found["mismatched_keys"])]
     lost = [n for n in new if n.startswith(f"{model.base_model_prefix}.") and n.rpartition(".")[0] not in anatomy.head]
@@ -127,57 +124,15 @@ def load_model(source: str | Path, task: Task) -> PreTrainedModel:
     return model  # type: ignore[no-any-return]
 
 
+def _limit(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, length: int) -> int:
+    """Tokens of the longest text: what tokenizer and model allow, and `length` where positions are not learned."""
+    promised = getattr(model.config, "max_position_embeddings", None) or length
+    return min(tokenizer.model_max_length, Anatomy(model).positions or min(promised, length))
+
+
 def _has_token_types(source: str | Path) -> bool:
     return getattr(checkpoint.config(source), "type_vocab_size", 0) > 0
 
 
 def _lower_cases(tokenizer: PreTrainedTokenizerFast) -> bool:
     return bool(tokenizer("Aa")["input_ids"] == tokenizer("aa")["input_ids"])
-
-
-def _is_done(out: Path, record: dict[str, Any]) -> bool:
-    """Whether `out` already holds this very run; raises DataError where it could not hold it. Nothing is made."""
-    there = next(path for path in (out, *out.absolute().parents) if path.exists())
-    if not there.is_dir():
-        raise DataError(f"{there} is a file; choose another folder for the run")
-    if (out / RUN_FILE).exists():
-        try:
-            held = json.loads((out / RUN_FILE).read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise DataError(f"{out / RUN_FILE} is damaged ({error}); choose another folder or remove it") from None
-        if isinstance(held, dict) and all(held.get(key) == value for key, value in record.items()):
-            return True
-        raise DataError(f"{out} holds another run; choose another folder or remove it")
-    if out.exists() and any(out.iterdir()):
-        raise DataError(f"{out} is not empty and not a run folder; choose another folder")
-    return False
-
-
-def _workspace(out: Path, record: dict[str, Any]) -> Path:
-    """Make the folder beside `out` where a run's checkpoints go; those of this very run are kept."""
-    work = out.with_name(f".{out.name}.training")
-    ticket = work / "run.json"
-    text = json.dumps(record, sort_keys=True)
-    if ticket.exists() and ticket.read_text(encoding="utf-8") != text:
-        shutil.rmtree(work)  # checkpoints of other options are of no use to this run
-    (work / "checkpoints").mkdir(parents=True, exist_ok=True)
-    ticket.write_text(text, encoding="utf-8")
-    return work
-
-
-def _write(
-    out: Path, work: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast,
-    record: dict[str, Any], score: dict[str, Any], history: list[dict[str, Any]],
-) -> None:  # fmt: skip
-    """Write the run folder beside `out`, then put it in place at once."""
-    fresh = work / "result"
-    shutil.rmtree(fresh, ignore_errors=True)
-    with training.writing(fresh):
-        model.save_pretrained(fresh)
-        tokenizer.save_pretrained(fresh)
-        text = json.dumps({**record, "validation": score, "history": history}, indent=1)
-        (fresh / RUN_FILE).write_text(text, encoding="utf-8")
-    if out.exists():
-        out.rmdir()
-    os.replace(fresh, out)
-    shutil.rmtree(work)

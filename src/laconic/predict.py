@@ -14,6 +14,7 @@ import numpy as np
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from laconic import engines, trained
+from laconic.answers import kept, room
 from laconic.contracts import Engine, Example, Feature, Task
 from laconic.data.batching import MODEL_INPUTS, batches
 from laconic.errors import EngineError
@@ -32,11 +33,11 @@ class Loaded:
     note: str  # why this engine, where another was wished for
 
     def outputs(self, features: Sequence[Feature], batch: int = BATCH) -> list[np.ndarray]:
-        """Raw outputs of each example where the task answers: (slots, labels) or (labels,)."""
+        """Outputs of each feature as the task keeps them: (slots, labels) or (labels,) as a rule."""
         rows: list[np.ndarray] = [np.empty(0)] * len(features)
-        for chosen, logits in self.run(features, batch):
+        for chosen, logits in self.run(features, room(self.model, features, batch)):
             for row, i in enumerate(chosen):
-                rows[i] = logits[row, features[i]["slots"]] if "slots" in features[i] else logits[row]
+                rows[i] = kept(logits, row, features[i], self.task)
         return rows
 
     def run(self, features: Sequence[Feature], batch: int) -> Iterator[tuple[list[int], np.ndarray]]:

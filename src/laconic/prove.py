@@ -19,6 +19,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from laconic import artifact, data, engines, predict, tasks, trained
 from laconic.contracts import Engine, Example, Feature, Task
+from laconic.data.batching import firsts
 from laconic.errors import ArtifactError, DataError
 from laconic.measures import bits, latency, memory, quality, size
 from laconic.report import page
@@ -115,7 +116,7 @@ def evidence(folder: str | Path, against: str | Path, source: str | Path | None 
     return report
 
 
-def agreement(one: Candidate, examples: Sequence[Example]) -> float:
+def agreement(one: Candidate, examples: Sequence[Example]) -> float | None:
     """Share of answers that PyTorch gives as well, with the same weights; an engine's own rounding changes the rest."""
     if one.engine == "torch":
         return 1.0
@@ -135,7 +136,7 @@ def speeds(candidates: Sequence[Candidate]) -> dict[str, latency.Latency]:
 
 def contestant(name: str, one: Candidate, engine: str) -> latency.Contestant:
     """A candidate in an engine, to be timed."""
-    return latency.Contestant(name, partial(one.open, engine), one.features, one.tokenizer.pad_token_id or 0)
+    return latency.Contestant(name, partial(one.open, engine), firsts(one.features), one.tokenizer.pad_token_id or 0)
 
 
 def stored(folder: Path) -> dict[str, int] | None:

@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from laconic import artifact, data, effects, layers, tasks, trained, training
+from laconic import answers, artifact, data, effects, layers, tasks, trained
 from laconic.anatomy import Anatomy
 from laconic.contracts import Method, Sketch, Splits, Teacher, Work
 from laconic.errors import EffectError
@@ -68,7 +68,7 @@ def compress(
     base = {"model": _digest(origin), "data": splits.digest, "task": tasks.describe(origin.task), "seed": recipe.seed}
     trace = _steps(work, recipe, methods, base)
     layers.freeze(work.model)
-    validation = training.evaluate(work.model, work.tokenizer, work.task, splits.validation)
+    validation = answers.evaluate(work.model, work.tokenizer, work.task, splits.validation)
     artifact.save(
         Path(out), work.model, work.tokenizer,
         task=tasks.describe(work.task),
@@ -160,7 +160,7 @@ def _step(work: Work, folder: Path, number: int, name: str, method: Method) -> d
                 f"step {number} ({name}) says it makes the model {made}, but that did not grow ({after[made]:.6g}); "
                 "ask it for more or leave the step out"
             )
-    score = training.evaluate(work.model, work.tokenizer, work.task, work.data.validation)[work.task.main]
+    score = answers.evaluate(work.model, work.tokenizer, work.task, work.data.validation)[work.task.main]
     fresh = folder / "model"
     shutil.rmtree(fresh, ignore_errors=True)
     artifact.save(

@@ -11,10 +11,11 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from laconic import layers, options, training
+from laconic import layers, options
+from laconic.answers import room, slot_labels, task_objective
 from laconic.calibration import draw, drawn, gram, tokens
-from laconic.contracts import Example, Teacher, Work
-from laconic.data.batching import batches, model_inputs, order, pad
+from laconic.contracts import Example, Feature, Teacher, Work
+from laconic.data.batching import batches, by_example, model_inputs, order, pad
 from laconic.errors import RecipeError
 from laconic.flow import Seen, watch
 from laconic.maths import importance
@@ -91,11 +92,11 @@ def together(
     """
     sides = ((work.model, work.tokenizer), (teacher.model, teacher.tokenizer))
     examples = drawn(work, samples)
-    own, other = (work.task.encode(examples, tokenizer, answers=False) for _, tokenizer in sides)
-    pairs = [p for p in zip(own, other, strict=True) if len(p[0]["input_ids"]) == len(p[1]["input_ids"])]
+    own, other = (by_example(work.task.encode(examples, tokenizer, answers=False)) for _, tokenizer in sides)
+    pairs = [p for i in own if _lengths(own[i]) == _lengths(other[i]) for p in zip(own[i], other[i], strict=True)]
     if not pairs:
         raise RecipeError("the model and the original cut every text into different pieces; use distill")
-    for rows in order([len(feature["input_ids"]) for feature, _ in pairs], BATCH):
+    for rows in order(_lengths([feature for feature, _ in pairs]), room(work.model, [f for f, _ in pairs], BATCH)):
         with torch.no_grad(), watch(work.model, paths) as seen, watch(teacher.model, goals) as told:
             for side, (model, tokenizer) in enumerate(sides):
                 batch = pad([pairs[row][side] for row in rows], tokenizer.pad_token_id or 0)
@@ -198,18 +199,23 @@ def _runs(
     work: Work, paths: Sequence[str], samples: int, *, slopes: bool = False
 ) -> Iterator[tuple[torch.Tensor, Mapping[str, Sequence[Seen]], torch.Tensor]]:
     """Loss summed over answers, what the layers saw, and the mask (batch, tokens), of every batch of examples."""
-    objective = training.task_objective(work.task)
+    objective = task_objective(work.task)
     with watch(work.model, paths) as seen, torch.set_grad_enabled(slopes):
         for rows, batch in _batches(work, samples):
             seen.clear()
-            answers = training.slot_labels(batch)
+            answers = slot_labels(batch)
             loss = objective(work.model, batch, rows) * int((answers != -100).sum())
             yield loss, seen, batch["attention_mask"].bool().to(loss.device)
 
 
 def _batches(work: Work, samples: int) -> Iterator[tuple[list[int], dict[str, torch.Tensor]]]:
     """Padded batches of the examples drawn, with answers."""
-    yield from batches(draw(work, samples, answers=True), BATCH, work.tokenizer.pad_token_id or 0)
+    features = draw(work, samples, answers=True)
+    yield from batches(features, room(work.model, features, BATCH), work.tokenizer.pad_token_id or 0)
+
+
+def _lengths(features: Sequence[Feature]) -> list[int]:
+    return [len(feature["input_ids"]) for feature in features]
 
 
 def _rows(x: torch.Tensor) -> torch.Tensor:

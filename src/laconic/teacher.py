@@ -20,10 +20,12 @@ from transformers import PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from laconic.anatomy import Anatomy
+from laconic.answers import room, slot_logits, width
 from laconic.contracts import Feature, Teacher
 from laconic.data.batching import batches, model_inputs, pad
-from laconic.training import slot_logits, writing
+from laconic.training import writing
 
+LOGITS_BYTES = 500_000_000  # logits above this are not kept in memory, but asked for again, as a vocabulary's are
 RECORD_BYTES = 8_000_000_000  # hidden states above this are not recorded: the teacher is asked again
 BATCH = 32
 SURE = 1e-7  # probabilities nearer to 0 or 1 than this have no finite logit in float32
@@ -71,6 +73,11 @@ class Ensemble(nn.Module):
         """Where the members are."""
         return next(self.parameters()).device
 
+    def get_output_embeddings(self) -> nn.Module | None:
+        """The head of a language model, None of any other, as for one member."""
+        head: nn.Module | None = self.members[0].get_output_embeddings()  # type: ignore[operator]
+        return head
+
     def forward(self, **inputs: Any) -> SequenceClassifierOutput:
         """`logits` that give the mean probabilities under softmax, or under a sigmoid each where labels are several."""
         given = torch.stack([member(**inputs).logits.float() for member in self.members])  # (members, ..., labels)
@@ -107,8 +114,7 @@ class Recorded:
         self.token_ends, self.slot_ends = np.cumsum([0, *lengths]), np.cumsum([0, *slots])
         self.blocks = blocks if hidden else []
         folder.mkdir(parents=True, exist_ok=True)
-        labels = teacher.model.config.num_labels
-        self.logits = np.zeros((int(self.slot_ends[-1]), labels or 0), dtype=np.float32)  # (slots, labels)
+        self.logits = np.zeros((int(self.slot_ends[-1]), width(teacher.model)), dtype=np.float32)  # (slots, labels)
         self.states = None
         if hidden:
             shape = (len(self.blocks), int(self.token_ends[-1]), Anatomy(teacher.model).hidden)
@@ -117,7 +123,9 @@ class Recorded:
 
     @torch.no_grad()
     def _record(self, teacher: Teacher, features: Sequence[Feature]) -> None:
-        for chosen, batch in batches(features, BATCH, teacher.tokenizer.pad_token_id or 0):
+        for chosen, batch in batches(
+            features, room(teacher.model, features, BATCH), teacher.tokenizer.pad_token_id or 0
+        ):
             said = run(teacher.model, batch, self.blocks, hidden=bool(self.blocks), attention=False)
             logits = slot_logits(said.logits, batch).float().cpu().numpy()  # (slots of the batch, labels)
             token = slot = 0
@@ -154,7 +162,8 @@ def ask(
 ) -> Live | Recorded:
     """A teacher to ask, by index into its own `features`, for what is behind its `blocks`."""
     tokens = sum(len(f["input_ids"]) for f in features)
+    logits = sum(len(f.get("slots", [0])) for f in features) * width(teacher.model) * 4
     held = tokens * len(blocks) * Anatomy(teacher.model).hidden * 2 if hidden else 0
-    if attention or held > RECORD_BYTES:
+    if attention or held > RECORD_BYTES or logits > LOGITS_BYTES:
         return Live(teacher, features, blocks, hidden, attention)
     return Recorded(teacher, features, blocks, hidden, folder)

@@ -14,6 +14,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from laconic import artifact, checkpoint, tasks
 from laconic.contracts import Task
+from laconic.data import records
 from laconic.errors import ArtifactError
 
 RUN_FILE = "laconic.json"  # beside the checkpoint in a run folder: what the model is for, and which data it saw
@@ -72,16 +73,19 @@ def _task(described: Any, where: Path) -> Task:
     """The task a manifest or run file describes, its labels and options of the types they must have."""
     try:
         labels = described["labels"]
-        if not isinstance(labels, list) or not labels or not all(isinstance(label, str) and label for label in labels):
+        if not isinstance(labels, list) or not all(isinstance(label, str) and label for label in labels):
             raise TypeError(f"labels are {labels!r} and should be a list of text")
-        return tasks.build(**described)
+        task = tasks.build(**described)
+        if not labels and records.labelled(task.name):
+            raise ValueError("there are no labels")
+        return task
     except (KeyError, TypeError, ValueError) as error:
         raise ArtifactError(f"{where}: its task is damaged ({error}); make the model again") from None
 
 
 def _fitting(source: Source, where: Path) -> Source:
-    """The source, when its model gives one number for each of the task's labels."""
+    """The source, when its model gives one number for each of the task's labels, if it has any."""
     given, labels = source.model.config.num_labels, len(source.task.labels)
-    if given != labels:
+    if labels and given != labels:
         raise ArtifactError(f"{where}: the model tells {given} labels apart and its task has {labels}; make it again")
     return source

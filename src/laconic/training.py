@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, cast
 
 import numpy as np
 import torch
@@ -23,7 +23,6 @@ from torch.utils.data import DataLoader, Dataset
 from transformers import (
     EarlyStoppingCallback,
     PreTrainedModel,
-    PreTrainedTokenizerFast,
     PrinterCallback,
     Trainer,
     TrainerCallback,
@@ -33,8 +32,9 @@ from transformers import (
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from laconic import options
-from laconic.contracts import Example, Feature, Task, Work
-from laconic.data.batching import batches, model_inputs, order, pad
+from laconic.answers import Batch, Objective, evaluate, task_objective
+from laconic.contracts import Feature, Work
+from laconic.data.batching import order, pad
 from laconic.errors import ArtifactError, RecipeError
 
 PRECISIONS = ("auto", "float32", "bfloat16")
@@ -44,9 +44,7 @@ MOMENTUM = 0.9
 CHECK_STEPS = 2000  # an epoch longer than this is checked and saved within
 CAUSE = 120  # characters of a foreign error that are passed on
 DONE = "complete"  # a checkpoint folder holds this file once it is whole
-
-Batch = dict[str, torch.Tensor]
-Objective = Callable[[PreTrainedModel, Batch, Sequence[int]], torch.Tensor]
+SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_warmup"}  # our name -> Trainer's
 
 
 @dataclass(frozen=True)
@@ -79,56 +77,38 @@ class Training:
             options.whole("patience", self.patience)
 
 
-def slot_logits(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
-    """Logits where the task answers: (slots of all examples, labels) for (batch, tokens, labels); else as they are."""
-    logits = logits.float()  # losses are taken in full precision
-    if "slots" not in batch:
-        return logits
-    slots = batch["slots"].to(logits.device)  # (batch, slots), -1 where there is none
-    return logits.gather(1, slots.clamp(min=0)[..., None].expand(-1, -1, logits.shape[-1]))[slots >= 0]
+class Laid(Protocol):
+    """Every batch of a run, in order: what is given for an index never depends on what was asked before."""
+
+    per_epoch: int
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, i: int) -> tuple[Batch, list[int]]:
+        """Padded tensors, and the indices of the examples."""
+        ...
 
 
-def slot_labels(batch: Batch) -> torch.Tensor:
-    """Labels beside `slot_logits`: (slots of all examples,), or (batch, ...)."""
-    return batch["labels"][batch["slots"] >= 0] if "slots" in batch else batch["labels"]
+@dataclass(frozen=True)
+class Lesson:
+    """What is learned, how it is judged, and where it is kept; `every` counts steps of the optimizer."""
 
-
-def task_objective(task: Task) -> Objective:
-    """The task's own loss on its labels."""
-
-    def objective(model: PreTrainedModel, batch: Batch, _: Sequence[int]) -> torch.Tensor:
-        logits = model(**model_inputs(batch, model.device)).logits
-        return task.loss(slot_logits(logits, batch), slot_labels(batch).to(logits.device))
-
-    return objective
-
-
-@torch.no_grad()
-def outputs(model: PreTrainedModel, features: Sequence[Feature], pad_id: int, batch: int = 32) -> list[np.ndarray]:
-    """Raw outputs of every example where the task answers: (slots, labels) or (labels,), float32."""
-    was_training = model.training
-    model.eval()  # type: ignore[no-untyped-call]
-    rows: list[np.ndarray] = [np.empty(0)] * len(features)
-    for chosen, padded in batches(features, batch, pad_id):
-        logits = model(**model_inputs(padded, model.device)).logits.float().cpu()
-        for row, i in enumerate(chosen):
-            rows[i] = (logits[row, features[i]["slots"]] if "slots" in features[i] else logits[row]).numpy()
-    model.train(was_training)
-    return rows
-
-
-def evaluate(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, task: Task, examples: Sequence[Example]
-) -> dict[str, Any]:
-    """The task's figures on examples, and `bits`, the mean bits of an example's answer."""
-    features = task.encode(examples, tokenizer, answers=False)
-    raw = outputs(model, features, tokenizer.pad_token_id or 0)
-    figures = task.score(task.predict(raw, features, examples), examples)
-    return {**figures, "bits": task.bits(raw, features, examples) / max(len(examples), 1)}
+    model: PreTrainedModel
+    data: Laid
+    objective: Objective
+    judge: Callable[[], dict[str, Any]]  # figures on validation
+    main: str  # the figure that decides; higher is better
+    folder: Path
+    every: int  # steps between two checks, each with a checkpoint
+    seed: int = 0
+    best: bool = True  # keep the weights that are best on validation, not the last
+    schedule: str = "linear"  # of SCHEDULES
+    progress: bool = True
+    log: Callable[[str], None] = print
 
 
 class _Batches(Dataset[tuple[Batch, list[int]]]):
-    """Every batch of every epoch, in order."""
+    """The batches of every epoch over features, shuffled by the seed."""
 
     def __init__(self, features: Sequence[Feature], options: Training, pad_id: int, seed: int) -> None:
         lengths = [len(f["input_ids"]) for f in features]
@@ -148,30 +128,28 @@ class _Batches(Dataset[tuple[Batch, list[int]]]):
 class _Learner(Trainer):
     """Trainer with our batches, our objective and the task's own scores."""
 
-    work: Work
-    objective: Objective
-    data: _Batches
-    history: list[dict[str, Any]]
+    lesson: Lesson
+    options: Training
 
     def get_train_dataloader(self) -> DataLoader[Any]:
-        return DataLoader(self.data, batch_size=1, shuffle=False, collate_fn=lambda items: items[0])
+        return DataLoader(cast(Any, self.lesson.data), batch_size=1, shuffle=False, collate_fn=lambda items: items[0])
 
     def compute_loss(self, model: Any, inputs: Any, *_: Any, **__: Any) -> Any:
         batch, chosen = inputs
         device = self.args.device.type
-        with torch.autocast(device, torch.bfloat16, enabled=_is_half(self.options.precision, device)):
-            return self.objective(model, batch, chosen)
+        with torch.autocast(device, torch.bfloat16, enabled=in_bfloat16(self.options.precision, device)):
+            return self.lesson.objective(model, batch, chosen)
 
     def _prepare_inputs(self, inputs: Any) -> Any:
         return inputs
 
     def evaluate(self, *_: Any, metric_key_prefix: str = "eval", **__: Any) -> dict[str, float]:
-        work = self.work
-        figures = evaluate(self.model, work.tokenizer, work.task, work.data.validation)  # type: ignore[arg-type]
+        lesson = self.lesson
+        figures = lesson.judge()
         metrics = {f"{metric_key_prefix}_{k}": v for k, v in figures.items() if isinstance(v, float)}
         self.log(metrics)
-        epoch = self.state.global_step / self.data.per_epoch
-        work.log(f"  epoch {epoch:.1f}: validation {work.task.main} {figures[work.task.main]:.4f}")
+        epoch = self.state.global_step * self.options.accumulate / lesson.data.per_epoch
+        lesson.log(f"  epoch {epoch:.1f}: validation {lesson.main} {figures[lesson.main]:.4f}")
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
@@ -183,10 +161,8 @@ class _Learner(Trainer):
         self.optimizer = optimizer(self.model, self.options)  # type: ignore[arg-type]
         return self.optimizer
 
-    options: Training
 
-
-def _is_half(precision: str, device: str) -> bool:
+def in_bfloat16(precision: str, device: str) -> bool:
     """Whether matrix products run in bfloat16; weights, gradients and what is measured stay float32."""
     if precision == "auto":
         return device == "cuda" and torch.cuda.is_bf16_supported()
@@ -261,49 +237,64 @@ def fit(
     features = features or work.task.encode(work.data.train, work.tokenizer, answers=True)
     data = _Batches(features, options, work.tokenizer.pad_token_id or 0, work.seed)
     pieces = int(np.ceil(data.per_epoch / CHECK_STEPS))
-    every = max(1, min(len(data), data.per_epoch // pieces) // options.accumulate)
-    learner = _Learner(
-        model=work.model, eval_dataset=work.data.validation, args=_arguments(work, options, every, len(data), best)
-    )
-    learner.remove_callback(PrinterCallback)  # the bar and `work.log` say what there is to say
-    learner.work, learner.data, learner.options = work, data, options
-    learner.objective = objective or task_objective(work.task)
-    learner.add_callback(_Watch(len(data) // options.accumulate, on_step))
+    lesson = Lesson(
+        work.model, data, objective or task_objective(work.task),
+        judge=lambda: evaluate(work.model, work.tokenizer, work.task, work.data.validation),
+        main=work.task.main, folder=work.folder, seed=work.seed,
+        every=max(1, min(len(data), data.per_epoch // pieces) // options.accumulate),
+        best=best, progress=work.progress, log=work.log,
+    )  # fmt: skip
+    return learn(lesson, options, on_step)
+
+
+def learn(
+    lesson: Lesson,
+    options: Training,
+    on_step: Callable[[int, int], None] | None = None,
+    callbacks: Sequence[TrainerCallback] = (),
+) -> list[dict[str, Any]]:
+    """Train `lesson.model` in place and return the log; `fit` for any batches, as pretraining has them."""
+    total = len(lesson.data)
+    learner = _Learner(model=lesson.model, eval_dataset=[], args=_arguments(lesson, options, total))
+    learner.remove_callback(PrinterCallback)  # the bar and `log` say what there is to say
+    learner.lesson, learner.options = lesson, options
+    for callback in (_Watch(total // options.accumulate, on_step), *callbacks):
+        learner.add_callback(callback)
     if options.patience is not None:
         learner.add_callback(EarlyStoppingCallback(options.patience))
-    set_seed(work.seed)
-    checkpoint = last_checkpoint(work.folder)
+    set_seed(lesson.seed)
+    checkpoint = last_checkpoint(lesson.folder)
     learner.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    work.model.eval()  # type: ignore[no-untyped-call]
-    for path in work.folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*"):
+    lesson.model.eval()  # type: ignore[no-untyped-call]
+    for path in lesson.folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*"):
         shutil.rmtree(path)
     return [dict(row) for row in learner.state.log_history]
 
 
-def _arguments(work: Work, options: Training, every: int, batches_in_all: int, best: bool) -> TrainingArguments:
+def _arguments(lesson: Lesson, options: Training, batches_in_all: int) -> TrainingArguments:
     return TrainingArguments(
-        output_dir=str(work.folder),
+        output_dir=str(lesson.folder),
         num_train_epochs=1,
         per_device_train_batch_size=1,
         gradient_accumulation_steps=options.accumulate,
         learning_rate=options.learning_rate,
-        lr_scheduler_type="linear",
+        lr_scheduler_type=SCHEDULES[lesson.schedule],
         warmup_steps=int(options.warmup * batches_in_all / options.accumulate),
         max_grad_norm=options.clip,
         eval_strategy="steps",
         save_strategy="steps",
-        eval_steps=every,
-        save_steps=every,
-        logging_steps=max(1, every // 10),
+        eval_steps=lesson.every,
+        save_steps=lesson.every,
+        logging_steps=max(1, lesson.every // 10),
         save_total_limit=2,
-        load_best_model_at_end=best,
-        metric_for_best_model=f"eval_{work.task.main}",
+        load_best_model_at_end=lesson.best,
+        metric_for_best_model=f"eval_{lesson.main}",
         greater_is_better=True,
         report_to="none",
-        disable_tqdm=not work.progress,
-        seed=work.seed,
+        disable_tqdm=not lesson.progress,
+        seed=lesson.seed,
         use_cpu=not torch.cuda.is_available(),
         dataloader_pin_memory=False,
         remove_unused_columns=False,
-        use_cache=getattr(work.model.config, "use_cache", False),
+        use_cache=getattr(lesson.model.config, "use_cache", False),
     )

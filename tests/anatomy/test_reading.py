@@ -146,6 +146,11 @@ def test_macs_are_half_the_flops_that_torch_counts(family, head):
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model(**inputs)
     assert 2 * anatomy.macs(9) == counter.get_total_flops()
+    if "decoder_input_ids" in inputs:
+        inputs["decoder_input_ids"] = inputs["input_ids"][:, :4]
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            model(**inputs)
+        assert 2 * anatomy.macs(9, 4) == counter.get_total_flops()
 
 
 def test_an_unknown_architecture_says_what_to_add_and_where():

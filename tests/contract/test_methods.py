@@ -17,6 +17,7 @@ METHODS = {name: testing.small(methods.kind(name)) for name in NAMES}
 MAKERS = [name for name in NAMES if METHODS[name].makes]
 TRAINERS = [name for name in NAMES if "training" in METHODS[name].needs]
 FAMILIES = ("bert", "roberta", "distilbert", "gpt2", "llama", "t5")
+LANGUAGE = ("gpt2", "llama")
 WITHOUT = {("positions", "llama"), ("positions", "t5")}  # their positions are not learned
 UNSEEN = {name: ["patience"] for name in TRAINERS}  # ends training early, for which 2 epochs are too few
 
@@ -26,9 +27,9 @@ def fresh(tmp_path: Path) -> Callable[[], Work]:
     return maker("bert", tmp_path)
 
 
-def maker(family: str, folder: Path) -> Callable[[], Work]:
+def maker(family: str, folder: Path, head: str = "tokens") -> Callable[[], Work]:
     counter: Iterator[int] = itertools.count()
-    return lambda: work(family, folder / str(next(counter)))
+    return lambda: work(family, folder / str(next(counter)), head=head)
 
 
 def taught(folder: Path) -> Callable[[], Work]:
@@ -51,6 +52,16 @@ def test_declarations_are_known_words(name):
 def test_round_trip(name, family, tmp_path):
     if (name, family) not in WITHOUT and (name not in TRAINERS or family == "bert"):
         testing.round_trip(METHODS[name], maker(family, tmp_path), tmp_path / "artifact")
+
+
+@pytest.mark.parametrize("family", LANGUAGE)
+@pytest.mark.parametrize("name", NAMES)
+def test_language_models(name, family, tmp_path):
+    """With their own head, which is as wide as the vocabulary, and tied to the embeddings in GPT-2."""
+    if (name, family) not in WITHOUT:
+        fresh = maker(family, tmp_path, "lm")
+        testing.declared_is_done(METHODS[name], fresh)
+        testing.round_trip(METHODS[name], fresh, tmp_path / "artifact")
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -45,7 +45,7 @@ def written(folder, name, content):
 
 
 def read(path, kind):
-    return [records.example(raw, kind, "here") for _, raw in readers.read(path)]
+    return [records.example(raw, kind, "here") for _, raw in readers.read(path, kind)]
 
 
 @given(CLASSIFY, END, BOM, st.booleans(), st.booleans())

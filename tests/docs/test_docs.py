@@ -161,7 +161,7 @@ def test_the_reference_has_every_method_as_it_is(name):
 def test_the_reference_names_every_unit():
     reference = text(REFERENCE)
     known = [*recipe.built_in(), *engines.PACKAGES, *tasks.names(), *FAMILIES, *LOSSES, *readers.known()]
-    known += [m.__name__.rsplit(".", 1)[1] for m in readers.known().values()]
+    known += [m.__name__.rsplit(".", 1)[1] for m in readers.formats()]
     known += [name for task in records.FIELDS.values() for names in task.values() for name in names]
     known += [n for n, e in vars(errors).items() if isinstance(e, type) and issubclass(e, LaconicError)]
     missing = [name for name in known if f"`{name}`" not in reference and f".{name}`" not in reference]

@@ -8,6 +8,9 @@ from laconic.measures import bits
 
 
 class Labels:
+    def answers(self, example):
+        return 1
+
     def bits(self, outputs, features, examples):
         return float(sum(-np.log2(o[e["label"]]) for o, e in zip(outputs, examples, strict=True)))
 
@@ -21,6 +24,9 @@ def test_a_fair_coin_costs_one_bit_an_answer():
 
 def test_words_are_answers():
     class Silent:
+        def answers(self, example):
+            return len(example["tokens"])
+
         def bits(self, outputs, features, examples):
             return 6.0
 

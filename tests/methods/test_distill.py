@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from laconic import subwords, training
+from laconic import answers, subwords
 from laconic.contracts import Teacher
 from laconic.errors import RecipeError
 from laconic.methods.distill import Distill, Places, attention_loss, soft_loss, state_loss
@@ -96,7 +96,7 @@ def test_texts_without_labels_are_learnt_too(tmp_path):
     given = work("bert", tmp_path, number=24)
     texts = [{"tokens": e["tokens"]} for e in examples("tokens", 24, seed=1)]
     heard = given.task.encode(texts, given.teacher.tokenizer, answers=False)
-    tags = given.task.predict(training.outputs(given.teacher.model, heard, 1), heard, texts)
+    tags = given.task.predict(answers.outputs(given.teacher.model, given.task, heard, 1), heard, texts)
     judged = [{**text, "tags": row} for text, row in zip(texts, tags, strict=True)]  # the best is the nearest
     few = replace(given.data, train=given.data.train[:2], validation=judged)
     with torch.no_grad():
@@ -117,7 +117,7 @@ def far(given) -> float:
     said = []
     for model, reader in ((given.model, given.tokenizer), (given.teacher.model, given.teacher.tokenizer)):
         features = given.task.encode(given.data.train, reader, answers=False)
-        said.append(torch.cat([torch.from_numpy(row) for row in training.outputs(model, features, 1)]))
+        said.append(torch.cat([torch.from_numpy(row) for row in answers.outputs(model, given.task, features, 1)]))
     return float((said[0] - said[1]).square().mean())
 
 

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from laconic import effects, layers, training
+from laconic import answers, effects, layers
+from laconic.data.batching import batches
 from laconic.errors import RecipeError
 from laconic.methods.finetune import Finetune
 from laconic.methods.magnitude import Magnitude
@@ -13,9 +14,9 @@ from tests.workshop import work
 
 def loss(given) -> float:
     features = given.task.encode(given.data.train, given.tokenizer, answers=True)
-    (_, batch), *_ = training.batches(features, len(features), 1)
+    (_, batch), *_ = batches(features, len(features), 1)
     with torch.no_grad():
-        return float(training.task_objective(given.task)(given.model, batch, []))
+        return float(answers.task_objective(given.task)(given.model, batch, []))
 
 
 def test_it_learns_the_labels_through_masks_and_grids(tmp_path):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from laconic import effects, layers, training
+from laconic import answers, effects, layers
 from laconic.errors import RecipeError
 from laconic.methods.finetune import Finetune
 from laconic.methods.hash import Hash
@@ -29,10 +29,10 @@ def test_every_layer_has_that_many_values_and_places_of_its_own(tmp_path):
 def test_training_follows(tmp_path):
     work = small.work(tmp_path)
     Hash(keep=0.25).apply(work)
-    loss = training.evaluate(work.model, work.tokenizer, work.task, work.data.train)["bits"]
+    loss = answers.evaluate(work.model, work.tokenizer, work.task, work.data.train)["bits"]
     values = {path: layer.values.detach().clone() for path, layer in layers.held(work.model)}
     Finetune(epochs=4, learning_rate=0.01).apply(work)
-    assert training.evaluate(work.model, work.tokenizer, work.task, work.data.train)["bits"] < loss
+    assert answers.evaluate(work.model, work.tokenizer, work.task, work.data.train)["bits"] < loss
     assert all(not torch.equal(layer.values, values[path]) for path, layer in layers.held(work.model))
 
 

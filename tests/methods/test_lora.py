@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn.utils import parametrize
 from transformers.pytorch_utils import Conv1D
 
-from laconic import effects, layers, training
+from laconic import answers, effects, layers
 from laconic.errors import RecipeError
 from laconic.methods.lora import LoRA, Update
 from laconic.methods.magnitude import Magnitude
@@ -51,9 +51,9 @@ def test_only_a_low_rank_change_is_made_and_only_where_asked(tmp_path):
 
 def test_it_learns(tmp_path):
     work = small.work(tmp_path)
-    loss = training.evaluate(work.model, work.tokenizer, work.task, work.data.train)["bits"]
+    loss = answers.evaluate(work.model, work.tokenizer, work.task, work.data.train)["bits"]
     LoRA(epochs=6, learning_rate=0.01, rank=4).apply(work)
-    assert training.evaluate(work.model, work.tokenizer, work.task, work.data.train)["bits"] < 0.97 * loss
+    assert answers.evaluate(work.model, work.tokenizer, work.task, work.data.train)["bits"] < 0.97 * loss
 
 
 def test_masks_and_grids_are_trained_through(tmp_path):

@@ -203,9 +203,9 @@ class Anatomy:
         """Compute every buffer that `state_dict` leaves out, where it stands."""
         buffers.fill(self.model)
 
-    def macs(self, tokens: int) -> int:
-        """Multiply-accumulates of one sequence of that many tokens."""
-        return macs.count(self, tokens)
+    def macs(self, tokens: int, written: int | None = None) -> int:
+        """Multiply-accumulates of one sequence of that many tokens; an encoder-decoder writes `written`, or as many."""
+        return macs.count(self, tokens, written)
 
     def stack_entry(self, stack: Stack) -> Blocks:
         """What `families.py` says of a stack."""

@@ -19,20 +19,24 @@ if TYPE_CHECKING:
 POOLED = {"pooler", "seq_relationship", "sop_classifier"}  # heads that read one position, whatever the model is for
 
 
-def count(anatomy: Anatomy, tokens: int) -> int:
-    """Multiply-accumulates of a sequence of that many tokens; an encoder-decoder reads and writes as many."""
+def count(anatomy: Anatomy, tokens: int, written: int | None = None) -> int:
+    """Multiply-accumulates of a sequence of that many tokens; an encoder-decoder writes as many, or `written` ones."""
     model = anatomy.model
-    total = 0
+    total, said = 0, tokens if written is None else written
     for block in (block for stack in anatomy.stacks for block in stack.blocks):
-        attentions = [a for a in (block.attention, block.cross) if a is not None]
-        paths = {path for a in attentions for path in (a.q, a.k, a.v, a.o)} | {*block.ffn.inputs, block.ffn.output}
-        matrices = sum(_product(path, model.get_submodule(path)) for path in paths)
-        scores = sum(2 * a.heads * a.head_size * tokens for a in attentions)  # per token: q k^T, then times v
-        total += block.repeats * tokens * (matrices + scores)
+        own, cross = block.attention, block.cross
+        length = tokens if cross is None else said
+        runs = dict.fromkeys((own.q, own.k, own.v, own.o, *block.ffn.inputs, block.ffn.output), length)
+        scores = 2 * own.heads * own.head_size * length * length  # q k^T, then times v
+        if cross is not None:
+            runs |= {cross.q: length, cross.o: length, cross.k: tokens, cross.v: tokens}
+            scores += 2 * cross.heads * cross.head_size * length * tokens
+        matrices = sum(times * _product(path, model.get_submodule(path)) for path, times in runs.items())
+        total += block.repeats * (matrices + scores)
     pooled = anatomy.entry.pooled and "ForSequenceClassification" in type(model).__name__
     for path, module in anatomy.linears("head"):
         one = pooled or not POOLED.isdisjoint(path.split("."))
-        total += (1 if one else tokens) * _product(path, module)
+        total += (1 if one else said) * _product(path, module)
     return total + tokens * sum(_product(*pair) for pair in anatomy.linears("embeddings"))
 
 

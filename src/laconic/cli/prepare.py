@@ -14,7 +14,7 @@ from laconic.cli.console import give, say, table
 
 def command(
     data: Annotated[str, typer.Argument(help="A folder of splits, one file, a saved datasets folder, or a hub id.")],
-    task: Annotated[str, typer.Option(help="ner or classify.")],
+    task: Annotated[str, typer.Option(help="ner, classify or lm.")],
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Write the checked splits here as JSON Lines.")
     ] = None,
@@ -24,7 +24,7 @@ def command(
     seed: Annotated[int, typer.Option(help="Deals splits where there are none.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
-    """Read DATA (jsonl, csv, tsv, conll, parquet), split it where it is not, and say what is wrong with it."""
+    """Read DATA (jsonl, csv, tsv, conll, parquet, text), split it where it is not, and say what is wrong with it."""
     from laconic.data.prepare import prepare
 
     findings = prepare(data, task, out, model=model, seed=seed, progress=not as_json)

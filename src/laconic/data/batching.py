@@ -23,6 +23,19 @@ def batches(
         yield chosen, pad([features[i] for i in chosen], pad_id)
 
 
+def firsts(features: Sequence[Feature]) -> list[Feature]:
+    """The first feature of every example, where a task reads a long text in several."""
+    return [windows[0] for windows in by_example(features).values()]
+
+
+def by_example(features: Sequence[Feature]) -> dict[int, list[Feature]]:
+    """The features of each example by its index, in order."""
+    found: dict[int, list[Feature]] = {}
+    for i, feature in enumerate(features):
+        found.setdefault(feature["example"][0] if "example" in feature else i, []).append(feature)
+    return found
+
+
 def order(lengths: Sequence[int], size: int, *, seed: int | None = None, sort: bool = True) -> list[list[int]]:
     """Indices of each batch: longest first, or, with a seed, shuffled in pools of like lengths."""
     indices = np.arange(len(lengths))
@@ -47,7 +60,7 @@ def pad(features: Sequence[Feature], pad_id: int) -> dict[str, torch.Tensor]:
         rows = [f[key] for f in features]
         fill = pad_id if key == "input_ids" else PADDING.get(key, 0)
         width = max(len(row) for row in rows)
-        padded[key] = torch.tensor([list(row) + [fill] * (width - len(row)) for row in rows])
+        padded[key] = torch.tensor([[*row, *[fill] * (width - len(row))] for row in rows], dtype=torch.int64)
     return padded
 
 

@@ -41,7 +41,7 @@ def check(
         findings += _duplicates(split, examples, kind)
     if "train" in parts:
         findings += capped(_unknown(parts, kind, places))
-        findings += _imbalance(parts["train"], kind)
+        findings += _imbalance(parts["train"], kind) if records.labelled(kind) else ()
     findings += _leaks(parts, kind)
     if model is not None and tokenizer is None:
         tokenizer = checkpoint.tokenizer(model)
@@ -76,17 +76,22 @@ def _unknown(
 
 def _duplicates(split: str, examples: Sequence[Example], kind: str) -> Iterator[Finding]:
     """Records whose text occurred before in the split: with the same answer, and with another one."""
-    field, answer = records.fields(kind)
+    field, *answer = records.fields(kind)
     first: dict[tuple[str, ...], Example] = {}
     same: list[int] = []
     other: list[int] = []
     for i, example in enumerate(examples):
         before = first.setdefault(records.key(example, kind), example)
         if before is not example:
-            (same if before[answer] == example[answer] else other).append(i)
+            (same if all(before[a] == example[a] for a in answer) else other).append(i)
     for level, name, found, cause in (
         ("info", "duplicates", same, "repeat an earlier record exactly"),
-        ("warning", "contradictions", other, f"repeat the {field} of an earlier record, but not its {answer}"),
+        (
+            "warning",
+            "contradictions",
+            other,
+            f"repeat the {field} of an earlier record, but not its {' '.join(answer)}",
+        ),
     ):
         if found:
             message = f"{len(found)} of {len(examples)} records {cause}: {numbers(found, len(found))}"

@@ -52,7 +52,8 @@ def write(out: Path, parts: Mapping[str, Sequence[Example]], kind: str, origin: 
         for name, examples in parts.items():
             lines = "".join(json.dumps(example, ensure_ascii=False) + "\n" for example in examples)
             (fresh / f"{name}.jsonl").write_text(lines, encoding="utf-8", newline="\n")
-        _json(fresh / "labels.json", records.labels(parts.get("train", []), kind))
+        if records.labelled(kind):
+            _json(fresh / "labels.json", records.labels(parts.get("train", []), kind))
         digests = {name: {"records": len(part), "sha256": records.digest(part)} for name, part in parts.items()}
         _json(fresh / MARK, {"task": kind, **origin, "splits": digests})
         fresh.chmod(0o755)  # mkdtemp makes folders that only their owner can read

@@ -1,7 +1,7 @@
 """What a record is: the fields of each task, under which names they are read, and what can be wrong with one.
 
-No paper: a record is a dict, {"tokens": [...], "tags": [...]} for `ner` and {"text": "...", "label": "..."} for
-`classify`, where `label` is a list when a text may have several labels.
+No paper: a record is a dict, {"tokens": [...], "tags": [...]} for `ner`, {"text": "...", "label": "..."} for
+`classify`, where `label` is a list when a text may have several labels, and {"text": "..."} for `lm`.
 """
 
 import hashlib
@@ -19,6 +19,7 @@ Raw = dict[str, Any]  # a record as a file holds it, under the file's own field 
 FIELDS: dict[str, dict[str, tuple[str, ...]]] = {
     "ner": {"tokens": ("tokens", "words"), "tags": ("tags", "ner_tags")},
     "classify": {"text": ("text", "sentence"), "label": ("label", "labels", "intent")},
+    "lm": {"text": ("text", "sentence")},
 }
 """For each task its fields, and the names under which a field is looked for, the first found being taken."""
 
@@ -39,6 +40,11 @@ def fields(kind: str) -> dict[str, tuple[str, ...]]:
     if kind not in FIELDS:
         raise DataError(f"no data is read for a task {kind!r}; known: {', '.join(sorted(FIELDS))}")
     return FIELDS[kind]
+
+
+def labelled(kind: str) -> bool:
+    """Whether records of the task called `kind` have answers beside their text."""
+    return len(fields(kind)) > 1
 
 
 def example(raw: Raw, kind: str, where: str) -> Example:
@@ -115,6 +121,10 @@ def faults(record: Example, kind: str) -> Iterator[Fault]:
     if kind == "ner":
         yield from _tagging_faults(record["tokens"], record["tags"])
         return
+    if kind == "lm":
+        if not record["text"]:
+            yield Fault("error", "empty text", "text", "the text is empty; remove the record")
+        return
     if not record["text"].strip():
         yield Fault("warning", "empty text", "text", "the text is empty; remove the record or give it a text")
     if "" in answers(record, kind):
@@ -149,7 +159,7 @@ def answers(record: Example, kind: str) -> list[str]:
     """The tags or labels of one record."""
     if kind == "ner":
         return list(record["tags"])
-    label = record["label"]
+    label = record.get("label", [])
     return list(label) if isinstance(label, list) else [label]
 
 

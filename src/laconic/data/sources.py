@@ -24,49 +24,62 @@ Rows = Callable[[], Iterator[tuple[str, Raw]]]  # yields (where: file and record
 DatasetReader = Callable[[Any, str], Iterator[tuple[None, Raw]]]  # of (dataset, origin)
 
 
-def find(source: str | Path) -> dict[str, Rows]:
-    """What reads each split that the source has; nothing is read yet (but a hub id is fetched)."""
+def find(source: str | Path, kind: str = "") -> dict[str, Rows]:
+    """What reads each split that the source has, for the task called `kind`.
+
+    Nothing is read yet (but a hub id is fetched).
+    """
     path = Path(source)
     if path.is_dir():
-        found = _saved(path) if any((path / name).is_file() for name in SAVED) else _folder(path)
+        found = _saved(path) if is_saved(path) else _folder(path, kind)
     elif path.is_file():
-        found = _file(path)
-    elif path.suffix.lower() not in readers.known() and HUB_ID.fullmatch(str(source)):
+        found = _file(path, kind)
+    elif path.suffix.lower() not in readers.known(kind) and HUB_ID.fullmatch(str(source)):
         found = _hub(str(source))
     else:
         raise DataError(f"there is no file or folder {str(source)!r}; give a folder, a file, or an id on the hub")
     if not found:
-        wanted = f"a folder holds {', '.join(SPLITS)} as any of: {', '.join(sorted(readers.known()))}"
+        wanted = f"a folder holds {', '.join(SPLITS)} as any of: {', '.join(sorted(readers.known(kind)))}"
         raise DataError(f"{source}: no split is in it; {wanted}")
     return found
+
+
+def split_of(path: Path) -> str | None:
+    """Which split a file's name says it is, or is a part of."""
+    return _split(PART.sub("", path.stem))
+
+
+def is_saved(folder: Path) -> bool:
+    """Whether `datasets.save_to_disk` wrote the folder."""
+    return any((folder / name).is_file() for name in SAVED)
 
 
 def _split(name: str) -> str | None:
     return next((split for split, names in SPLITS.items() if name.lower() in names), None)
 
 
-def _folder(folder: Path) -> dict[str, Rows]:
+def _folder(folder: Path, kind: str) -> dict[str, Rows]:
     files: dict[str, dict[str, list[Path]]] = {}
     for path in sorted(folder.iterdir()):
         name = PART.sub("", path.stem)
         split = _split(name)
-        if split is not None and path.suffix.lower() in readers.known() and path.is_file():
+        if split is not None and path.suffix.lower() in readers.known(kind) and path.is_file():
             files.setdefault(split, {}).setdefault(name + path.suffix, []).append(path)
     for split, named in files.items():
         if len(named) > 1:
             raise DataError(f"{folder}: {' and '.join(named)} are both its {split} split; keep one of them")
-    return {split: partial(_read, paths) for split, named in files.items() for paths in named.values()}
+    return {split: partial(_read, paths, kind) for split, named in files.items() for paths in named.values()}
 
 
-def _file(path: Path) -> dict[str, Rows]:
-    if path.suffix.lower() not in readers.known():
-        raise DataError(f"{path}: no reader for {path.suffix!r}; known: {', '.join(sorted(readers.known()))}")
-    return {_split(path.stem) or "train": partial(_read, [path])}
+def _file(path: Path, kind: str) -> dict[str, Rows]:
+    if path.suffix.lower() not in readers.known(kind):
+        raise DataError(f"{path}: no reader for {path.suffix!r}; known: {', '.join(sorted(readers.known(kind)))}")
+    return {_split(path.stem) or "train": partial(_read, [path], kind)}
 
 
-def _read(paths: Sequence[Path]) -> Iterator[tuple[str, Raw]]:
+def _read(paths: Sequence[Path], kind: str) -> Iterator[tuple[str, Raw]]:
     for path in paths:
-        for number, (line, raw) in enumerate(readers.read(path), 1):
+        for number, (line, raw) in enumerate(readers.read(path, kind), 1):
             yield f"{path}, record {number}" + (f" (line {line})" if line else ""), raw
 
 

@@ -33,7 +33,7 @@ def read_splits(source: str | Path, task: Task | str, seed: int = 0, progress: b
     parts = load(source, kind, ("train", "validation"), seed, progress)
     for name in ("train", "validation"):
         if name not in parts:
-            raise _missing(source, name)
+            raise _missing(source, name, kind)
     train, validation = parts["train"], parts["validation"]
     for rows in parts.values():
         refuse(rows, kind)
@@ -51,7 +51,7 @@ def with_texts(splits: Splits, source: str | Path, task: Task, progress: bool = 
 
     Texts become words where the task reads words. Empty ones, and those of the validation split, are left out.
     """
-    found = sources.find(source)
+    found = sources.find(source, task.name)
     if "train" not in found:
         raise DataError(f"{source}: no texts; give a file of them, or a folder with train.jsonl or the like")
     rows = follow(found["train"](), "reading texts", progress)
@@ -79,7 +79,7 @@ def read_split(source: str | Path, task: Task | str, name: str, seed: int = 0, p
     kind = _kind(task)
     parts = load(source, kind, (name,), seed, progress)
     if name not in parts:
-        raise _missing(source, name)
+        raise _missing(source, name, kind)
     refuse(parts[name], kind)
     known = _labels(task)
     if known:
@@ -96,7 +96,7 @@ def load(
     for name in names:
         if name not in sources.SPLITS:
             raise DataError(f"there is no split {name!r}; there are: {', '.join(sources.SPLITS)}")
-    found = sources.find(source)
+    found = sources.find(source, kind)
     if "validation" in found or "train" not in found:
         return {name: _rows(source, name, found[name], kind, progress) for name in names if name in found}
     parts = {}
@@ -223,8 +223,8 @@ def _agree(parts: Mapping[str, Sequence[Row]]) -> None:
             raise DataError(f"{where}: {kinds[not several]}, but train has {kinds[several]}; write all alike")
 
 
-def _missing(source: str | Path, name: str) -> DataError:
-    found = ", ".join(sources.find(source))
+def _missing(source: str | Path, name: str, kind: str) -> DataError:
+    found = ", ".join(sources.find(source, kind))
     return DataError(f"{source}: no {name} split; there is: {found}; add a file called {name}, such as {name}.jsonl")
 
 

@@ -4,9 +4,26 @@ No paper: RFC 3629.
 """
 
 import codecs
+from collections.abc import Iterator
 from pathlib import Path
 
 from laconic.errors import DataError
+
+
+def stream(path: Path) -> Iterator[str]:
+    """The lines of a file as `lines` gives them, one at a time, so that a file may be larger than memory."""
+    with path.open("rb") as file:
+        for number, raw in enumerate(file, 1):
+            raw = raw.removeprefix(codecs.BOM_UTF8) if number == 1 else raw
+            try:
+                line = raw.decode()
+            except UnicodeDecodeError as error:
+                raise _broken(path, number, raw[error.start]) from error
+            yield line.removesuffix("\n").removesuffix("\r")
+
+
+def _broken(path: Path, line: int, byte: int) -> DataError:
+    return DataError(f"{path}, line {line}: byte 0x{byte:02X} is not UTF-8; save the file as UTF-8")
 
 
 def text(path: Path, content: bytes | None = None) -> str:
@@ -19,8 +36,7 @@ def text(path: Path, content: bytes | None = None) -> str:
         return content.decode()
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        byte = f"0x{content[error.start]:02X}"
-        raise DataError(f"{path}, line {line}: byte {byte} is not UTF-8; save the file as UTF-8") from error
+        raise _broken(path, line, content[error.start]) from error
 
 
 def lines(path: Path, content: bytes | None = None) -> list[str]:

@@ -22,12 +22,16 @@ class Coding(Protocol):
         """Bits to write down the examples' answers with these outputs."""
         ...
 
+    def answers(self, example: Example) -> int:
+        """How many answers an example has."""
+        ...
+
 
 @dataclass(frozen=True)
 class Bits:
     """Bits of the answers under the model, of the model, and of both."""
 
-    answers: int  # how many answers were written down
+    answers: int  # how many answers were written down: labels, words' tags, or bytes of text
     bits_per_answer: float  # cross-entropy
     data_bits: float
     model_bits: int
@@ -42,8 +46,8 @@ def take(
     *,
     model_bytes: int,
 ) -> Bits:
-    """Weigh `outputs` (one per example, (words, labels) or (labels,)) and a model folder of `model_bytes` bytes."""
-    answers = sum(len(e["tokens"]) if "tokens" in e else 1 for e in examples)
+    """Weigh `outputs`, one per feature as the task keeps them, and a model folder of `model_bytes` bytes."""
+    answers = sum(map(task.answers, examples))
     if not answers:
         raise DataError("there are no answers to write down; give at least one example with its answer")
     data_bits = float(task.bits(outputs, features, examples))

@@ -45,7 +45,7 @@ class Quality:
     before: dict[str, Any]
     after: dict[str, Any]
     difference: Interval
-    flips: float  # share of examples whose prediction changed
+    flips: float | None  # share of examples whose prediction changed; None where predictions are figures
     token_flips: float | None  # share of words whose tag changed, where a prediction has one for each word
 
 
@@ -84,16 +84,22 @@ def take(
     )
 
 
-def flips(before: Sequence[Any], after: Sequence[Any]) -> float:
-    """Share of predictions that changed."""
+def flips(before: Sequence[Any], after: Sequence[Any]) -> float | None:
+    """Share of predictions that changed; None where they are figures, which every change of a weight moves."""
+    if isinstance(before[0], dict) and all(isinstance(value, int | float) for value in before[0].values()):
+        return None
     changed: int = sum(b != a for b, a in zip(before, after, strict=True))
     return changed / len(before)
 
 
-def agreement(examples: Sequence[Example], one: Sequence[Any], other: Sequence[Any]) -> float:
-    """Share of answers that are the same: of words' tags, or of predictions where examples have no words."""
+def agreement(examples: Sequence[Example], one: Sequence[Any], other: Sequence[Any]) -> float | None:
+    """Share of answers that are the same: of words' tags, or of predictions where examples have no words.
+
+    None where predictions are figures.
+    """
     changed = token_flips(examples, one, other)
-    return 1 - (flips(one, other) if changed is None else changed)
+    changed = flips(one, other) if changed is None else changed
+    return None if changed is None else 1 - changed
 
 
 def token_flips(examples: Sequence[Example], before: Sequence[Any], after: Sequence[Any]) -> float | None:

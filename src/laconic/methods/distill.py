@@ -22,12 +22,15 @@ from transformers import PreTrainedModel
 
 from laconic import layers, training
 from laconic.anatomy import Anatomy
+from laconic.answers import Batch, Objective, slot_labels, slot_logits
 from laconic.contracts import PROPERTIES, Example, Feature, Sketch, Teacher, Work
+from laconic.data.batching import by_example
 from laconic.data.variants import variants
 from laconic.errors import RecipeError
-from laconic.subwords import lost_words
+from laconic.subwords import ids_in, lost_words
 from laconic.teacher import Live, Recorded, Said, ask, layer_map, run
 
+COMPARED = 2048  # tokens of a batch, evenly spread, whose cosines are taken: there is one for each pair
 FIRST = (0,)  # places to compare in a text without slots
 
 
@@ -104,21 +107,24 @@ class Distill(training.Training):
         own, taught = (sum(s.depth for s in Anatomy(m).stacks) for m in (student, teacher))
         return layer_map(own, taught), layer_map(own, own)
 
-    def _objective(
-        self, work: Work, said: Live | Recorded, places: Places, blocks: Sequence[int]
-    ) -> training.Objective:
+    def _objective(self, work: Work, said: Live | Recorded, places: Places, blocks: Sequence[int]) -> Objective:
         """The weighted sum of the parts; `blocks` are the student's own that hidden states are taken behind."""
+        teacher = work.teacher.tokenizer if work.teacher else work.tokenizer
+        pieces = [] if work.task.labels else ids_in(teacher, work.tokenizer)
+        if pieces == list(range(len(teacher))):
+            pieces = []  # the student has them all
 
-        def objective(model: PreTrainedModel, batch: training.Batch, chosen: Sequence[int]) -> torch.Tensor:
+        def objective(model: PreTrainedModel, batch: Batch, chosen: Sequence[int]) -> torch.Tensor:
             target: Said = said(chosen)
             mine = run(model, batch, blocks, hidden=self.hidden > 0, attention=self.attention > 0)
-            logits = training.slot_logits(mine.logits, batch)  # (slots, labels)
+            logits = slot_logits(mine.logits, batch)  # (slots, labels)
             loss = logits.new_zeros(())
             if self.logits:
                 several = work.task.multiple
-                loss = loss + self.logits * soft_loss(logits, target.logits.to(logits), self.temperature, several)
+                wanted = target.logits[:, pieces] if pieces else target.logits  # of pieces that the student has
+                loss = loss + self.logits * soft_loss(logits, wanted.to(logits), self.temperature, several)
             if self.labels:
-                loss = loss + self.labels * work.task.loss(logits, training.slot_labels(batch).to(logits.device))
+                loss = loss + self.labels * work.task.loss(logits, slot_labels(batch).to(logits.device))
             if self.hidden:
                 here, there = places(chosen)
                 pairs = [(a[here], b[there].to(a)) for a, b in zip(mine.hidden, target.hidden, strict=True)]
@@ -191,11 +197,26 @@ def _attention_maps(wanted: bool, *models: PreTrainedModel) -> Iterator[None]:
 def _both(
     work: Work, teacher: Teacher, examples: Sequence[Example], *, answers: bool
 ) -> tuple[list[Feature], list[Feature]]:
-    """Examples as student and teacher read them, without those where one reads words that the other has to cut off."""
-    own = work.task.encode(examples, work.tokenizer, answers=answers)
-    other = work.task.encode(examples, teacher.tokenizer, answers=False)
-    pairs = [(a, b) for a, b in zip(own, other, strict=True) if a.get("words") == b.get("words")]
-    return [a for a, _ in pairs], [b for _, b in pairs]
+    """Examples as student and teacher read them, without those where one answers at places that the other does not.
+
+    Such are words that one has to cut off; and, where answers are pieces of text, texts that the two split differently.
+    """
+    own = by_example(work.task.encode(examples, work.tokenizer, answers=answers))
+    other = by_example(work.task.encode(examples, teacher.tokenizer, answers=False))
+    known = None if work.task.labels else ids_in(teacher.tokenizer, work.tokenizer)
+    kept = [i for i in own if _alike(own[i], other[i], known)]
+    if not kept:
+        raise RecipeError("distill: student and teacher split no training text alike; put it before vocabulary")
+    return [a for i in kept for a in own[i]], [b for i in kept for b in other[i]]
+
+
+def _alike(own: Sequence[Feature], other: Sequence[Feature], known: Sequence[int] | None) -> bool:
+    """Whether two encodings of an example answer at the same places; `known` gives the other's ids where they must."""
+    if len(own) != len(other):
+        return False
+    if known is None:
+        return all(a.get("words") == b.get("words") for a, b in zip(own, other, strict=True))
+    return all([known[i] for i in a["input_ids"]] == b["input_ids"] for a, b in zip(own, other, strict=True))
 
 
 def soft_loss(student: torch.Tensor, teacher: torch.Tensor, temperature: float, several: bool = False) -> torch.Tensor:
@@ -213,6 +234,8 @@ def soft_loss(student: torch.Tensor, teacher: torch.Tensor, temperature: float, 
 def state_loss(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
     """Squared error in units of the teacher's mean square; (tokens, width), or by cosines where widths differ."""
     if student.shape[-1] != teacher.shape[-1]:
+        step = -(-len(student) // COMPARED)
+        student, teacher = student[::step], teacher[::step]
         student, teacher = (functional.normalize(x, dim=-1) for x in (student, teacher))
         student, teacher = student @ student.T, teacher @ teacher.T  # (tokens, tokens)
     return functional.mse_loss(student, teacher) / teacher.square().mean()

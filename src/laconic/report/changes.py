@@ -54,7 +54,7 @@ def _quality(report: Report) -> Iterator[Change]:
             figures.title(key),
             figures.score(before.score[key]),
             figures.score(after.score[key]),
-            f"{figures.points(step)} points",
+            figures.signed(step, 4) if key in figures.AMOUNTS else f"{figures.points(step)} points",
             _within(interval),
             None if not interval or interval.low <= 0 <= interval.high else step > 0,
         )

@@ -8,6 +8,7 @@ from laconic.maths.bootstrap import Interval
 NONE = "–"
 SPACE = "\N{NO-BREAK SPACE}"
 STEPS = (("GB", 1e9), ("MB", 1e6), ("kB", 1e3))
+AMOUNTS = frozenset({"bits_per_byte", "perplexity"})  # scores that are no share of 1
 COUNTS = (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3))
 
 

@@ -101,6 +101,15 @@ def lost_words(old: PreTrainedTokenizerFast, new: PreTrainedTokenizerFast) -> li
     return [word for word, b, a in zip(written, before, after, strict=True) if len(b) == 1 < len(a)]
 
 
+def ids_in(old: PreTrainedTokenizerFast, new: PreTrainedTokenizerFast) -> list[int]:
+    """The id in `old` of each piece of `new`; AnatomyError for a piece that it lacks."""
+    before, after = old.get_vocab(), new.get_vocab()
+    lacking = sorted(after.keys() - before.keys())
+    if lacking:
+        raise AnatomyError(f"the tokenizers differ ({lacking[0]!r} is in one only); one must be cut from the other")
+    return [before[piece] for piece in sorted(after, key=lambda piece: after[piece])]
+
+
 def _kind(data: dict[str, Any]) -> Pieces:
     name = data["model"].get("type")
     if name not in KINDS:

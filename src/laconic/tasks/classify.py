@@ -62,6 +62,10 @@ class Classify:
         """Mean over the examples of a batch; logits (batch, labels), labels (batch, 1) or (batch, labels)."""
         return losses.loss(self._loss, logits, labels if self.multiple else labels.reshape(-1))
 
+    def reduce(self, logits: np.ndarray, feature: Feature) -> np.ndarray:
+        """All of them."""
+        return logits
+
     def predict(
         self, outputs: Sequence[np.ndarray], features: Sequence[Feature], examples: Sequence[Example]
     ) -> list[str] | list[list[str]]:
@@ -114,6 +118,10 @@ class Classify:
         else:
             nats = torch.nn.functional.cross_entropy(scores, true.argmax(1), reduction="sum")
         return float(nats) / float(np.log(2))
+
+    def answers(self, example: Example) -> int:
+        """One label, or one set of them."""
+        return 1
 
     def show(self, prediction: Any, example: Example) -> dict[str, Any]:
         """The text and its label or labels."""

@@ -85,6 +85,10 @@ class NER:
         """Mean over the words of a batch; logits (slots, labels), labels (slots,)."""
         return losses.loss(self.loss_name, logits, labels)
 
+    def reduce(self, logits: np.ndarray, feature: Feature) -> np.ndarray:
+        """All of them."""
+        return logits
+
     def predict(
         self, outputs: Sequence[np.ndarray], features: Sequence[Feature], examples: Sequence[Example]
     ) -> list[list[str]]:
@@ -143,6 +147,10 @@ class NER:
             total -= float(logs[np.arange(len(logs)), gold].sum() / np.log(2))
             total += (len(example["tags"]) - len(gold)) * float(np.log2(len(self.labels)))
         return total
+
+    def answers(self, example: Example) -> int:
+        """One tag a word."""
+        return len(example["tokens"])
 
     def show(self, prediction: list[str], example: Example) -> dict[str, Any]:
         """Words, tags and the entities they spell."""

@@ -15,13 +15,28 @@ from laconic.data.records import Raw
 
 
 @cache
-def known() -> dict[str, ModuleType]:
-    """The reader of every suffix, such as '.jsonl'."""
+def formats() -> list[ModuleType]:
+    """Every reader."""
     names = sorted(module.name for module in pkgutil.iter_modules(__path__))
-    modules = [importlib.import_module(f"{__name__}.{name}") for name in names]
-    return {suffix: module for module in modules for suffix in module.SUFFIXES}
+    return [importlib.import_module(f"{__name__}.{name}") for name in names]
 
 
-def read(path: Path) -> Iterator[tuple[int | None, Raw]]:
+@cache
+def known(kind: str = "") -> dict[str, ModuleType]:
+    """The reader of every suffix, such as '.jsonl', for the task called `kind`.
+
+    A suffix that a reader has for one task only (`ONLY`) is another reader's for the others.
+    """
+    found = {suffix: module for module in formats() for suffix in module.SUFFIXES}
+    return found | {
+        suffix: module
+        for module in formats()
+        for only, suffixes in getattr(module, "ONLY", {}).items()
+        for suffix in suffixes
+        if only == kind
+    }
+
+
+def read(path: Path, kind: str = "") -> Iterator[tuple[int | None, Raw]]:
     """Yield (line, record) of a file whose suffix is known; raises DataError naming the line that cannot be read."""
-    return cast("Iterator[tuple[int | None, Raw]]", known()[path.suffix.lower()].read(path))
+    return cast("Iterator[tuple[int | None, Raw]]", known(kind)[path.suffix.lower()].read(path))

@@ -11,7 +11,8 @@ from laconic.data import iob, utf8
 from laconic.data.records import Raw
 from laconic.errors import DataError
 
-SUFFIXES = (".conll", ".bio", ".iob", ".iob2", ".txt")
+SUFFIXES = (".conll", ".bio", ".iob", ".iob2")
+ONLY = {"ner": (".txt",)}
 
 
 def read(path: Path) -> Iterator[tuple[int, Raw]]:

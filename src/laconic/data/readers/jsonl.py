@@ -16,7 +16,7 @@ SUFFIXES = (".jsonl", ".ndjson", ".json")
 
 def read(path: Path) -> Iterator[tuple[int, Raw]]:
     """Yield (line, record); raises DataError naming the line that is no JSON object."""
-    for number, line in enumerate(utf8.lines(path), 1):
+    for number, line in enumerate(utf8.stream(path), 1):
         if not line or line.isspace():
             continue
         try:

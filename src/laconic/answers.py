@@ -1,0 +1,90 @@
+"""What a model says where its task answers, batch by batch, and the task's figures on it.
+
+No paper: bookkeeping. Logits over a vocabulary are large, so each batch is reduced to what the task keeps before the
+next one runs, and a batch holds no more examples than there is room for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+import numpy as np
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from laconic.anatomy.cut import size
+from laconic.contracts import Example, Feature, Task
+from laconic.data.batching import batches, model_inputs
+
+Batch = dict[str, torch.Tensor]
+Objective = Callable[[PreTrainedModel, Batch, Sequence[int]], torch.Tensor]
+
+ROOM = 256_000_000  # bytes of logits that one batch may hold
+
+
+def width(model: PreTrainedModel) -> int:
+    """Logits at one place: labels, or the vocabulary of a language model."""
+    head = cast(Any, model).get_output_embeddings()
+    return int(model.config.num_labels or 0) if head is None else size(head)[0]
+
+
+def room(model: PreTrainedModel, features: Sequence[Feature], batch: int) -> int:
+    """How many of these features, at most `batch`, can run together with their logits within ROOM."""
+    longest = max((len(f["input_ids"]) for f in features), default=1)
+    return max(1, min(batch, ROOM // (4 * longest * max(width(model), 1))))
+
+
+def slot_logits(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
+    """Logits where the task answers: (slots of all examples, labels) for (batch, tokens, labels); else as they are."""
+    if "slots" in batch:
+        slots = batch["slots"].to(logits.device)  # (batch, slots), -1 where there is none
+        rows, places = (slots >= 0).nonzero(as_tuple=True)  # (slots of all examples,)
+        logits = logits[rows, slots[rows, places]]
+    return logits.float()  # losses are taken in full precision
+
+
+def slot_labels(batch: Batch) -> torch.Tensor:
+    """Labels beside `slot_logits`: (slots of all examples,), or (batch, ...)."""
+    return batch["labels"][batch["slots"] >= 0] if "slots" in batch else batch["labels"]
+
+
+def task_objective(task: Task) -> Objective:
+    """The task's own loss on its labels."""
+
+    def objective(model: PreTrainedModel, batch: Batch, _: Sequence[int]) -> torch.Tensor:
+        logits = model(**model_inputs(batch, model.device)).logits
+        return task.loss(slot_logits(logits, batch), slot_labels(batch).to(logits.device))
+
+    return objective
+
+
+def kept(logits: np.ndarray, row: int, feature: Feature, task: Task) -> np.ndarray:
+    """What the task keeps of one row of a batch's logits, (batch, tokens, labels) or (batch, labels)."""
+    return task.reduce(logits[row, feature["slots"]] if "slots" in feature else logits[row], feature)
+
+
+@torch.no_grad()
+def outputs(
+    model: PreTrainedModel, task: Task, features: Sequence[Feature], pad_id: int, batch: int = 32
+) -> list[np.ndarray]:
+    """Outputs of every feature as the task keeps them, of float32 logits: (slots, labels) or (labels,) as a rule."""
+    was_training = model.training
+    model.eval()  # type: ignore[no-untyped-call]
+    rows: list[np.ndarray] = [np.empty(0)] * len(features)
+    for chosen, padded in batches(features, room(model, features, batch), pad_id):
+        logits = model(**model_inputs(padded, model.device)).logits.float().cpu().numpy()
+        for row, i in enumerate(chosen):
+            rows[i] = kept(logits, row, features[i], task)
+    model.train(was_training)
+    return rows
+
+
+def evaluate(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, task: Task, examples: Sequence[Example]
+) -> dict[str, Any]:
+    """The task's figures on examples, and `bits`, the mean bits of an example's answer."""
+    features = task.encode(examples, tokenizer, answers=False)
+    raw = outputs(model, task, features, tokenizer.pad_token_id or 0)
+    figures = task.score(task.predict(raw, features, examples), examples)
+    return {**figures, "bits": task.bits(raw, features, examples) / max(len(examples), 1)}

@@ -1,0 +1,207 @@
+"""Pretrain a model on text: tokenizer, packed tokens, training, and an ordinary checkpoint at the end.
+
+Radford et al. 2019, Devlin et al. 2018 (arXiv:1810.04805), Raffel et al. 2019 (arXiv:1910.10683) for the objectives.
+Every stage is kept beside the target while the run lasts, so a killed run goes on where it was, to the same numbers.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerFast, set_seed
+
+from laconic import checkpoint, options, training, workspace
+from laconic.anatomy import Anatomy
+from laconic.answers import Batch
+from laconic.errors import DataError
+from laconic.pretrain import config, corpus, curve, objectives, speed, tokenizer
+from laconic.pretrain.config import Plan, Schooling
+
+RECORD, PLOT = "pretraining.json", "loss.png"
+CHECKED = 128  # stretches of validation text that a check reads at most
+CHECKS = 10  # in a run, unless it is said how often
+
+
+class Stretches:
+    """Batches of stretches of a file of tokens, in an order drawn anew for each epoch, as `training.Laid` has them."""
+
+    def __init__(self, ids: np.ndarray, pretext: objectives.Pretext, taught: Schooling, seed: int) -> None:
+        self.ids, self.pretext, self.seed = ids, pretext, seed
+        self.count = (len(ids) - pretext.width) // pretext.taken + 1 if len(ids) >= pretext.width else 0
+        if not self.count:
+            raise DataError(
+                f"{len(ids):,} tokens of text do not fill one block of {taught.block}; give more, or less block"
+            )
+        self.batch = min(taught.batch, self.count)
+        self.per_epoch = self.count // self.batch
+        wanted = taught.steps * taught.accumulate if taught.steps else round(self.per_epoch * taught.epochs)
+        self.total = max(wanted // taught.accumulate, 1) * taught.accumulate
+        self._epoch, self._order = -1, np.zeros(0, np.int64)
+
+    def __len__(self) -> int:
+        return self.total
+
+    def __getitem__(self, i: int) -> tuple[Batch, list[int]]:
+        if i >= self.total:
+            raise IndexError(i)
+        epoch, place = divmod(i, self.per_epoch)
+        if epoch != self._epoch:
+            self._epoch, self._order = epoch, np.random.default_rng([self.seed, epoch]).permutation(self.count)
+        chosen = self._order[place * self.batch : (place + 1) * self.batch].tolist()
+        return self.at(chosen, np.random.default_rng([self.seed, i, 1])), chosen
+
+    def at(self, chosen: Sequence[int], rng: np.random.Generator) -> Batch:
+        """The batch of these stretches."""
+        begins = [i * self.pretext.taken for i in chosen]
+        rows = np.stack([self.ids[b : b + self.pretext.width] for b in begins])  # (batch, width)
+        return self.pretext.batch(rows, rng)
+
+
+def pretrain(
+    objective: str,
+    plan: str | Path | Plan,
+    text: str | Path,
+    out: str | Path,
+    *,
+    source: str | Path | None = None,
+    seed: int = 0,
+    progress: bool = True,
+    log: Callable[[str], None] = print,
+) -> Path:
+    """Pretrain what `plan` describes, or the checkpoint `source`, on `text`, and write the folder `out`.
+
+    A killed run goes on with the same call. Returns the folder.
+    """
+    options.seed(seed)
+    options.choice("objective", objective, tuple(tokenizer.SPECIAL))
+    plan = plan if isinstance(plan, Plan) else config.read(plan, scratch=source is None)
+    taught, out = plan.training, Path(out)
+    texts = corpus.splits(text)
+    record: dict[str, Any] = {"objective": objective, "text": str(text), "seed": seed, "config": asdict(plan)}
+    record |= {"from": None if source is None else str(source)}
+    if workspace.is_done(out, record, RECORD):
+        log(f"{out} is already pretrained with these options")
+        return out
+    reader = None if source is None else checkpoint.tokenizer(source)
+    kept = workspace.begin(out, record)
+    reader = reader or _reader(plan, texts["train"], objective, kept, log)
+    pretext = objectives.build(objective, reader, taught.block, taught.mask, taught.span)
+    held = _packed(objective, texts, reader, kept)
+    log(f"text: {held['train'].documents:,} documents, {held['train'].tokens:,} tokens, {held['train'].bytes:,} bytes")
+    set_seed(seed)
+    model = _model(plan, reader, pretext, source)
+    data, checked = (
+        Stretches(corpus.ids(kept / f"{n}.tokens", reader), pretext, t, seed)
+        for n, t in (("train", taught), ("validation", replace(taught, epochs=1, steps=None, accumulate=1)))
+    )
+    ratio = held["validation"].tokens / held["validation"].bytes if objective == "clm" else None
+    lesson = _lesson(model, data, taught, partial(_judge, model, checked, ratio), kept / "checkpoints")
+    lesson = replace(lesson, seed=seed, progress=progress, log=log)
+    found = {**record, "counts": {n: asdict(c) for n, c in held.items()}, **_learn(lesson, taught, data.batch)}
+    drawn = curve.draw(found["history"], f"{out.name}: {objective}")
+    workspace.publish(out, kept, model, reader, {RECORD: json.dumps(found, indent=1).encode(), PLOT: drawn})
+    return out
+
+
+def _lesson(
+    model: PreTrainedModel, data: Stretches, taught: Schooling, judge: Callable[[], dict[str, float]], folder: Path
+) -> training.Lesson:
+    """What is learned; the last weights are kept, as text that is not seen again needs no early end."""
+    steps = len(data) // taught.accumulate
+    return training.Lesson(
+        model, data, lambda m, batch, _: objectives.loss(m, batch), judge, "loss", folder,
+        every=taught.every or max(1, steps // CHECKS), best=False, schedule=taught.schedule,
+    )  # fmt: skip
+
+
+def _learn(lesson: training.Lesson, taught: Schooling, batch: int) -> dict[str, Any]:
+    """Train; the last validation figures, the speed, and the log."""
+    clock = speed.Clock(batch * taught.accumulate * taught.block)
+    history = training.learn(lesson, taught, callbacks=[clock])
+    half = training.in_bfloat16(taught.precision, lesson.model.device.type)
+    dtype = torch.bfloat16 if half else torch.float32
+    said = lesson.data[0][0]["labels"].shape[1]  # what an encoder-decoder writes
+    macs = Anatomy(lesson.model).macs(taught.block, said) / taught.block  # of a token
+    reading = clock.reading(macs, speed.peak(lesson.model.device, dtype))
+    return {"validation": lesson.judge(), "speed": reading, "history": history}
+
+
+def _packed(
+    objective: str, texts: dict[str, corpus.Texts], reader: PreTrainedTokenizerFast, kept: Path
+) -> dict[str, corpus.Counts]:
+    """A file of tokens for each split."""
+    before, after = objectives.around(objective, reader)
+    held = {n: corpus.write(texts[n], reader, kept / f"{n}.tokens", before, after) for n in texts}
+    for name, counts in held.items():
+        if not counts.bytes:
+            raise DataError(f"there is no {name} text; give more documents, parted by blank lines, or a {name} file")
+    return held
+
+
+def _reader(
+    plan: Plan, texts: corpus.Texts, objective: str, kept: Path, log: Callable[[str], None]
+) -> PreTrainedTokenizerFast:
+    """The tokenizer of this run: trained once, then taken up, so that what was cut with it stays true."""
+    folder = kept / "tokenizer"
+    if not folder.exists():
+        assert plan.tokenizer is not None
+        made = tokenizer.train(plan.tokenizer, texts(), objective, plan.training.block)
+        fresh = kept / "tokenizer.part"
+        shutil.rmtree(fresh, ignore_errors=True)
+        made.save_pretrained(fresh)
+        os.replace(fresh, folder)
+        log(f"tokenizer: {len(made):,} pieces")
+    return PreTrainedTokenizerFast.from_pretrained(folder)  # type: ignore[no-any-return]
+
+
+def _model(
+    plan: Plan, reader: PreTrainedTokenizerFast, pretext: objectives.Pretext, source: str | Path | None
+) -> PreTrainedModel:
+    """The model with fresh weights, or the checkpoint's."""
+    block = plan.training.block
+    made: PreTrainedModel
+    if source is not None:
+        made = checkpoint.model(pretext.auto, source)
+    else:
+        made = pretext.auto.from_config(config.architecture(plan.model, _named(reader, pretext)))  # type: ignore[attr-defined]
+    longest = Anatomy(made).positions
+    if longest is not None and longest < block:
+        raise DataError(f"a block is {block} tokens and the model has {longest} positions; give it more, or less block")
+    return made
+
+
+def _named(reader: PreTrainedTokenizerFast, pretext: objectives.Pretext) -> dict[str, Any]:
+    """What of a configuration follows from the tokenizer."""
+    given: dict[str, Any] = {"vocab_size": len(reader), "pad_token_id": reader.pad_token_id}
+    given |= {f"{n}_token_id": getattr(reader, f"{n}_token_id") for n in ("bos", "eos")}
+    if isinstance(pretext, objectives.SpanCorruption):
+        given["decoder_start_token_id"] = pretext.start
+    return given
+
+
+@torch.no_grad()
+def _judge(model: PreTrainedModel, data: Stretches, tokens_per_byte: float | None) -> dict[str, float]:
+    """Loss over the first stretches of the validation text; for a causal model, bits per byte too, ends included."""
+    was_training = model.training
+    model.eval()  # type: ignore[no-untyped-call]
+    count = min(data.count, CHECKED)
+    chosen = [list(range(b, min(b + data.batch, count))) for b in range(0, count, data.batch)]
+    nats = 0.0
+    for i, some in enumerate(chosen):
+        nats += float(objectives.loss(model, data.at(some, np.random.default_rng([i, 2])))) * len(some)
+    model.train(was_training)
+    mean = nats / count
+    return {
+        "loss": mean,
+        **({} if tokens_per_byte is None else {"bits_per_byte": mean / math.log(2) * tokens_per_byte}),
+    }

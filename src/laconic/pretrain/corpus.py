@@ -1,0 +1,106 @@
+"""Text as one long file of token ids on disk, written once as it streams by, read by mapping it.
+
+No paper: packing. Documents follow one another, parted by the tokenizer's own marks, so that no token is padding. Text,
+ids and their file are never in memory as a whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from transformers import PreTrainedTokenizerFast
+
+from laconic.data import readers, records, sources
+from laconic.data.sources import Rows
+from laconic.errors import DataError
+
+KIND = "lm"
+TOGETHER = 512  # documents split into tokens at once
+HELD = 100  # of so many documents one is held for validation, where the source has no such split
+
+Texts = Callable[[], Iterator[str]]  # read from the beginning each time it is called
+Ids = np.memmap[Any, np.dtype[Any]]
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What a file of tokens holds; `sha256` is that of its ids as 32-bit numbers."""
+
+    documents: int
+    tokens: int
+    bytes: int  # of UTF-8, without what parts documents
+    sha256: str
+
+
+def splits(source: str | Path) -> dict[str, Texts]:
+    """Texts to learn from and to judge by. A folder without named splits is read whole, every file below it.
+
+    Raises DataError where there is no text.
+    """
+    path = Path(source)
+    named = not path.is_dir() or any(sources.split_of(p) for p in path.iterdir()) or sources.is_saved(path)
+    found: dict[str, Rows] = sources.find(path, KIND) if named else {"train": lambda: _below(path)}
+    if "train" not in found:
+        raise DataError(f"{source}: no train split; give a file called train, such as train.txt")
+    train = found["train"]
+    if "validation" in found:
+        return {"train": lambda: _texts(train()), "validation": lambda: _texts(found["validation"]())}
+    return {"train": lambda: _dealt(train, held=False), "validation": lambda: _dealt(train, held=True)}
+
+
+def _below(folder: Path) -> Iterator[tuple[str, records.Raw]]:
+    known = readers.known(KIND)
+    for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in known and p.is_file()):
+        for number, (_, raw) in enumerate(readers.read(path, KIND), 1):
+            yield f"{path}, record {number}", raw
+
+
+def _texts(rows: Iterable[tuple[str, records.Raw]]) -> Iterator[str]:
+    for where, raw in rows:
+        text = records.example(raw, KIND, where)["text"]
+        if text:
+            yield text
+
+
+def _dealt(rows: Rows, *, held: bool) -> Iterator[str]:
+    return (text for i, text in enumerate(_texts(rows())) if (i % HELD == 1) == held)
+
+
+def write(texts: Texts, tokenizer: PreTrainedTokenizerFast, path: Path, before: list[int], after: list[int]) -> Counts:
+    """Write the ids of all texts, each between `before` and `after`; a file that is whole is taken up."""
+    about = path.with_suffix(".json")
+    if about.exists():
+        return Counts(**json.loads(about.read_text(encoding="utf-8")))
+    kind, digest = _kind(tokenizer), hashlib.sha256()
+    documents = tokens = size = 0
+    with path.open("wb") as file:
+        stream = texts()
+        while some := list(islice(stream, TOGETHER)):
+            split = tokenizer(some, add_special_tokens=False, truncation=False, verbose=False)["input_ids"]
+            ids = np.array([i for one in split for i in (*before, *one, *after)], dtype=np.uint32)
+            digest.update(ids.tobytes())
+            file.write(ids.astype(kind).tobytes())
+            documents, tokens = documents + len(some), tokens + len(ids)
+            size += sum(len(text.encode()) for text in some)
+    counts = Counts(documents, tokens, size, digest.hexdigest())
+    part = about.with_suffix(".part")
+    part.write_text(json.dumps(asdict(counts)), encoding="utf-8")
+    os.replace(part, about)
+    return counts
+
+
+def ids(path: Path, tokenizer: PreTrainedTokenizerFast) -> Ids:
+    """The ids in a file that `write` wrote, mapped: (tokens,)."""
+    return np.memmap(path, _kind(tokenizer), "r")
+
+
+def _kind(tokenizer: PreTrainedTokenizerFast) -> Any:
+    return np.uint16 if len(tokenizer) <= 1 << 16 else np.uint32

@@ -1,0 +1,205 @@
+"""What a model is pretrained to say of a stretch of text: the next token, hidden tokens, or hidden spans.
+
+Radford et al. 2019 (clm); Devlin et al. 2018, arXiv:1810.04805, with masks drawn anew each time as Liu et al. 2019,
+arXiv:1907.11692 (mlm); Raffel et al. 2019, arXiv:1910.10683, section 3.1.4 (span-corruption).
+What is hidden follows from the seed and the batch's place in the run alone, so a run that goes on hides the same.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+import numpy as np
+import torch
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForMaskedLM,
+    AutoModelForSeq2SeqLM,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
+
+from laconic.answers import Batch
+from laconic.errors import RecipeError
+
+IGNORED = -100  # target of a place that is not asked for
+REPLACED, KEPT = 0.8, 0.1  # of hidden tokens: a mask stands there, or the token itself; else a random token
+
+
+class Pretext(Protocol):
+    """An objective: the head it trains, and how it makes a batch of stretches of text."""
+
+    auto: ClassVar[type]
+
+    @property
+    def taken(self) -> int:
+        """Tokens of text a stretch begins after the last one's begin."""
+        ...
+
+    @property
+    def width(self) -> int:
+        """Tokens of text in a stretch."""
+        ...
+
+    def batch(self, rows: np.ndarray, rng: np.random.Generator) -> Batch:
+        """Model inputs and labels of stretches (batch, width)."""
+        ...
+
+
+@dataclass(frozen=True)
+class CLM:
+    """Every token is predicted from those before it in its block."""
+
+    block: int
+    auto: ClassVar[type] = AutoModelForCausalLM
+
+    @property
+    def taken(self) -> int:
+        """A block's last target leads the next block."""
+        return self.block
+
+    @property
+    def width(self) -> int:
+        """A block and the token after it."""
+        return self.block + 1
+
+    def batch(self, rows: np.ndarray, rng: np.random.Generator) -> Batch:
+        """Inputs and what follows each of them: (batch, block)."""
+        tokens = torch.from_numpy(rows.astype(np.int64))
+        return {"input_ids": tokens[:, :-1], "labels": tokens[:, 1:]}
+
+
+@dataclass(frozen=True)
+class MLM:
+    """`mask` of the tokens are hidden and asked for; nine in ten look hidden, and one in ten as it is."""
+
+    block: int
+    mask: float
+    begin: int
+    end: int
+    hidden: int  # the mask token
+    words: np.ndarray  # ids that may stand for a hidden token
+    auto: ClassVar[type] = AutoModelForMaskedLM
+
+    @property
+    def taken(self) -> int:
+        """Room for the two marks around it."""
+        return self.block - 2
+
+    @property
+    def width(self) -> int:
+        """As many as are taken."""
+        return self.taken
+
+    def batch(self, rows: np.ndarray, rng: np.random.Generator) -> Batch:
+        """Inputs with hidden tokens and the tokens themselves as labels: (batch, block)."""
+        rows = rows.astype(np.int64)
+        asked = (rng.random(rows.shape) < self.mask) & np.isin(rows, self.words)  # (batch, width)
+        how = rng.random(rows.shape)  # (batch, width)
+        labels = np.where(asked, rows, IGNORED)
+        other = self.words[rng.integers(0, len(self.words), rows.shape)]  # (batch, width)
+        shown = np.where(asked & (how < REPLACED), self.hidden, rows)
+        shown = np.where(asked & (how >= REPLACED + KEPT), other, shown)
+        ends = [(0, 0), (1, 1)]
+        shown = np.pad(shown, ends, constant_values=((0, 0), (self.begin, self.end)))
+        labels = np.pad(labels, ends, constant_values=IGNORED)
+        return {"input_ids": torch.from_numpy(shown), "labels": torch.from_numpy(labels)}
+
+
+@dataclass(frozen=True)
+class SpanCorruption:
+    """Spans of `span` tokens on average, `mask` of all, give way to one sentinel each and are asked for in turn."""
+
+    block: int
+    mask: float
+    span: float
+    end: int
+    start: int  # what the decoder begins with
+    sentinels: list[int]
+    auto: ClassVar[type] = AutoModelForSeq2SeqLM
+
+    def _sizes(self, tokens: int) -> tuple[int, int]:
+        """Hidden tokens and spans of a stretch of so many tokens."""
+        hidden = min(max(round(tokens * self.mask), 1), tokens - 1)
+        spans = min(max(round(hidden / self.span), 1), hidden, tokens - hidden, len(self.sentinels))
+        return hidden, spans
+
+    @property
+    def taken(self) -> int:
+        """The most tokens whose inputs, a sentinel for each span and an end, fit the block."""
+        tokens = self.block
+        while tokens - self._sizes(tokens)[0] + self._sizes(tokens)[1] + 1 <= self.block:
+            tokens += 1
+        return tokens - 1
+
+    @property
+    def width(self) -> int:
+        """As many as are taken."""
+        return self.taken
+
+    def batch(self, rows: np.ndarray, rng: np.random.Generator) -> Batch:
+        """Inputs and labels, each with sentinels and an end; all rows are as long, so nothing is padding."""
+        inputs, labels = zip(*(self._one(row.astype(np.int64), rng) for row in rows), strict=True)
+        target = torch.from_numpy(np.stack(labels))  # (batch, hidden + spans + 1)
+        begun = torch.cat([torch.full((len(target), 1), self.start), target[:, :-1]], 1)
+        return {"input_ids": torch.from_numpy(np.stack(inputs)), "decoder_input_ids": begun, "labels": target}
+
+    def _one(self, row: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        hidden, spans = self._sizes(len(row))
+        shown, gone = _parts(len(row) - hidden, spans, rng), _parts(hidden, spans, rng)  # (spans,)
+        inputs, labels, place = [], [], 0
+        for sentinel, stay, go in zip(self.sentinels, shown, gone, strict=False):
+            inputs += [row[place : place + stay], [sentinel]]
+            labels += [[sentinel], row[place + stay : place + stay + go]]
+            place += stay + go
+        return np.concatenate([*inputs, [self.end]]), np.concatenate([*labels, [self.end]])
+
+
+def _parts(total: int, parts: int, rng: np.random.Generator) -> np.ndarray:
+    """`total` cut into that many parts of at least 1, all such cuts alike: (parts,)."""
+    cuts = np.sort(rng.permutation(total - 1)[: parts - 1]) + 1
+    return np.diff([0, *cuts, total])
+
+
+def build(name: str, tokenizer: PreTrainedTokenizerFast, block: int, mask: float, span: float) -> Pretext:
+    """The objective called `name`; raises RecipeError where the tokenizer lacks a token that it needs."""
+    if name == "clm":
+        return CLM(block)
+    if name == "mlm":
+        begin, end = _first(tokenizer, "cls", "bos"), _first(tokenizer, "sep", "eos")
+        special = set(tokenizer.all_special_ids)
+        words = np.array([i for i in range(len(tokenizer)) if i not in special])
+        return MLM(block, mask, begin, end, _first(tokenizer, "mask"), words)
+    if name == "span-corruption":
+        known = tokenizer.get_vocab()
+        sentinels = [known[piece] for piece in (f"<extra_id_{i}>" for i in range(len(known))) if piece in known]
+        if not sentinels:
+            raise RecipeError("span-corruption needs sentinels <extra_id_0>, ...; this tokenizer has none")
+        return SpanCorruption(block, mask, span, _first(tokenizer, "eos"), _first(tokenizer, "pad"), sentinels)
+    raise RecipeError(f"there is no objective {name!r}; choose one of clm, mlm, span-corruption")
+
+
+def around(name: str, tokenizer: PreTrainedTokenizerFast) -> tuple[list[int], list[int]]:
+    """Ids before and after each document in the packed text."""
+    begin, end = tokenizer.bos_token_id, tokenizer.eos_token_id
+    if name == "clm":
+        marks = [begin] if begin is not None else []
+        return marks, [end] if end is not None and (end != begin or not marks) else []
+    return [], [_first(tokenizer, "sep", "eos")]
+
+
+def loss(model: PreTrainedModel, batch: Batch) -> torch.Tensor:
+    """Mean -log p of what is asked for, in nats."""
+    inputs = {key: value.to(model.device) for key, value in batch.items()}
+    labels = inputs.pop("labels")  # (batch, tokens)
+    logits = model(**inputs).logits.float()  # (batch, tokens, vocabulary)
+    return torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED)
+
+
+def _first(tokenizer: PreTrainedTokenizerFast, *names: str) -> int:
+    for name in names:
+        found = getattr(tokenizer, f"{name}_token_id")
+        if found is not None:
+            return int(found)
+    raise RecipeError(f"the tokenizer has no {' or '.join(names)} token, which this objective needs")

@@ -1,0 +1,104 @@
+"""Train a tokenizer on text: byte-level BPE, WordPiece or Unigram, with the special tokens an objective needs.
+
+Sennrich et al. 2016, arXiv:1508.07909 (BPE), on bytes as Radford et al. 2019 (GPT-2) do; Wu et al. 2016,
+arXiv:1609.08144 (WordPiece); Kudo 2018, arXiv:1804.10959 (Unigram). BPE on bytes spells every text, Chinese too;
+WordPiece sets Chinese characters apart as BERT does; Unigram sees text as a run of characters, spaces among them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from tokenizers import (
+    AddedToken,
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    processors,
+    trainers,
+)
+from transformers import PreTrainedTokenizerFast
+
+from laconic.errors import RecipeError
+from laconic.pretrain.config import Tokens
+
+SAMPLE = 200_000_000  # characters a tokenizer is trained on: more change its pieces little
+SENTINELS = [f"<extra_id_{i}>" for i in range(100)]
+SPECIAL: dict[str, dict[str, Any]] = {  # objective -> the tokenizer's special tokens, in order of their ids
+    "clm": {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"},
+    "mlm": {
+        "pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]",
+    },
+    "span-corruption": {
+        "pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>", "extra_special_tokens": SENTINELS,
+    },
+}  # fmt: skip
+AROUND = {"clm": "bos_token $A", "mlm": "cls_token $A sep_token", "span-corruption": "$A eos_token"}
+"""What stands around one text, by the names of its special tokens."""
+
+
+def train(tokens: Tokens, texts: Iterable[str], objective: str, block: int) -> PreTrainedTokenizerFast:
+    """A tokenizer of the kind asked for, trained on the first SAMPLE characters of the texts."""
+    named = SPECIAL[objective]
+    special = [t for value in named.values() for t in (value if isinstance(value, list) else [value])]
+    least = len(special) + (256 if tokens.kind == "bpe" else 1)
+    if tokens.vocabulary < least:
+        raise RecipeError(f"tokenizer: vocabulary is {tokens.vocabulary}; {tokens.kind} needs at least {least}")
+    made, trainer = BUILD[tokens.kind](tokens, special, named["unk_token"])
+    if tokens.lowercase and tokens.kind != "wordpiece":
+        made.normalizer = normalizers.Lowercase()
+    made.train_from_iterator(_sample(texts), trainer)
+    made.add_special_tokens([AddedToken(t, special=True) for t in special])
+    around = " ".join(named.get(word, word) for word in AROUND[objective].split())
+    pairs = [(t, made.token_to_id(t)) for t in special if t in around.split()]
+    made.post_processor = processors.TemplateProcessing(single=around, special_tokens=pairs)
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+        tokenizer_object=made, model_max_length=block, clean_up_tokenization_spaces=False, **named
+    )
+
+
+def _bpe(tokens: Tokens, special: list[str], unknown: str) -> tuple[Tokenizer, Any]:
+    made = Tokenizer(models.BPE())
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=tokens.vocabulary, special_tokens=special, show_progress=False,
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+    )  # fmt: skip
+    return made, trainer
+
+
+def _wordpiece(tokens: Tokens, special: list[str], unknown: str) -> tuple[Tokenizer, Any]:
+    made = Tokenizer(models.WordPiece(unk_token=unknown))
+    made.normalizer = normalizers.BertNormalizer(lowercase=tokens.lowercase)
+    made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    made.decoder = decoders.WordPiece()
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=tokens.vocabulary, special_tokens=special, show_progress=False
+    )  # fmt: skip
+    return made, trainer
+
+
+def _unigram(tokens: Tokens, special: list[str], unknown: str) -> tuple[Tokenizer, Any]:
+    made = Tokenizer(models.Unigram())
+    made.pre_tokenizer = pre_tokenizers.Metaspace()
+    made.decoder = decoders.Metaspace()
+    trainer = trainers.UnigramTrainer(
+        vocab_size=tokens.vocabulary, special_tokens=special, unk_token=unknown, show_progress=False
+    )
+    return made, trainer
+
+
+BUILD = {"bpe": _bpe, "wordpiece": _wordpiece, "unigram": _unigram}
+
+
+def _sample(texts: Iterable[str]) -> Iterator[str]:
+    taken = 0
+    for text in texts:
+        yield text
+        taken += len(text)
+        if taken >= SAMPLE:
+            return

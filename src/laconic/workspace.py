@@ -1,0 +1,70 @@
+"""Where a training run keeps its unfinished work, and how its folder comes to be: beside the target, then at once.
+
+No paper: a folder that is whole or not there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from laconic.errors import DataError
+from laconic.training import writing
+
+TICKET = "run.json"
+
+
+def is_done(out: Path, record: dict[str, Any], file: str) -> bool:
+    """Whether `out` already holds this very run, as `file` in it says; raises DataError where it could not hold it.
+
+    Nothing is made.
+    """
+    there = next(path for path in (out, *out.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise DataError(f"{there} is a file; choose another folder for the run")
+    if (out / file).exists():
+        try:
+            held = json.loads((out / file).read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise DataError(f"{out / file} is damaged ({error}); choose another folder or remove it") from None
+        if isinstance(held, dict) and all(held.get(key) == value for key, value in record.items()):
+            return True
+        raise DataError(f"{out} holds another run; choose another folder or remove it")
+    if out.exists() and any(out.iterdir()):
+        raise DataError(f"{out} is not empty and not a run folder; choose another folder")
+    return False
+
+
+def begin(out: Path, record: dict[str, Any]) -> Path:
+    """Make the folder beside `out` where a run's work goes; that of this very run is kept."""
+    work = out.with_name(f".{out.name}.training")
+    ticket = work / TICKET
+    text = json.dumps(record, sort_keys=True)
+    if ticket.exists() and ticket.read_text(encoding="utf-8") != text:
+        shutil.rmtree(work)  # the work of other options is of no use to this run
+    (work / "checkpoints").mkdir(parents=True, exist_ok=True)
+    ticket.write_text(text, encoding="utf-8")
+    return work
+
+
+def publish(
+    out: Path, work: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, files: Mapping[str, bytes]
+) -> None:
+    """Write an ordinary checkpoint with `files` beside it, put it in place at once, and remove the work."""
+    fresh = work / "result"
+    shutil.rmtree(fresh, ignore_errors=True)
+    with writing(fresh):
+        model.save_pretrained(fresh)
+        tokenizer.save_pretrained(fresh)
+        for name, content in files.items():
+            (fresh / name).write_bytes(content)
+    if out.exists():
+        out.rmdir()
+    os.replace(fresh, out)
+    shutil.rmtree(work)

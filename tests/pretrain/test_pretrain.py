@@ -1,0 +1,270 @@
+"""Pretraining on little text: it learns, goes on after a kill to the same curve and bits, and leaves a plain model."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from laconic import answers, checkpoint, finetune, training
+from laconic.errors import DataError, RecipeError
+from laconic.pretrain import PLOT, RECORD, Stretches, config, objectives, pretrain, speed
+from laconic.tasks.lm import LM
+
+LLAMA = {
+    "model_type": "llama", "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
+    "num_attention_heads": 4, "num_key_value_heads": 2, "tie_word_embeddings": True,
+}  # fmt: skip
+BERT = {
+    "model_type": "bert", "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
+    "max_position_embeddings": 32,
+}  # fmt: skip
+T5 = {"model_type": "t5", "d_model": 32, "d_kv": 8, "d_ff": 48, "num_layers": 2, "num_heads": 4}
+SHORT = {"block": 16, "batch": 4, "steps": 12, "every": 4, "learning_rate": 3e-3, "schedule": "constant"}
+
+
+class Killed(Exception):
+    """Stands for a SIGKILL."""
+
+
+@pytest.fixture(scope="module")
+def stories(tmp_path_factory):
+    """A file of short documents about three animals, which a model can learn."""
+    path = tmp_path_factory.mktemp("text") / "stories.txt"
+    said = [
+        f"The {a} saw a {b}.\nThe {a} was {c}."
+        for a in ("cat", "dog", "猫")
+        for b in ("ball", "bird")
+        for c in ("sad", "big")
+    ]
+    path.write_text("\n\n".join(said * 12), encoding="utf-8")
+    return path
+
+
+def plan(model=None, kind="bpe", vocabulary=300, **training):
+    held = {"model": model or LLAMA, "tokenizer": {"kind": kind, "vocabulary": vocabulary}}
+    return config.parse({**held, "training": {**SHORT, **training}}, "here", scratch=True)
+
+
+def run(stories, out, objective="clm", chosen=None, **more):
+    return pretrain(objective, chosen or plan(), stories, out, progress=False, log=str, **more)
+
+
+def held(out):
+    return json.loads((out / RECORD).read_text())
+
+
+def losses(out):
+    return [(row["step"], row[key]) for row in held(out)["history"] for key in ("loss", "eval_loss") if key in row]
+
+
+def test_it_learns_and_leaves_an_ordinary_model(stories, tmp_path):
+    out = run(stories, tmp_path / "model", chosen=plan(steps=60, every=20))
+    first, *_, last = [row["eval_loss"] for row in held(out)["history"] if "eval_loss" in row]
+    assert last < 0.7 * first
+    found = held(out)
+    assert found["validation"]["loss"] == pytest.approx(last)
+    assert found["validation"]["bits_per_byte"] < 3
+    assert found["counts"]["train"]["documents"] + found["counts"]["validation"]["documents"] == 144
+    assert found["speed"]["tokens_per_second"] > 0
+    assert 0 < found["speed"]["model_flops_utilization"] < 1
+    assert (out / PLOT).read_bytes().startswith(b"\x89PNG")
+    model, reader = AutoModelForCausalLM.from_pretrained(out), AutoTokenizer.from_pretrained(out)
+    text = "The 猫 saw a bird."
+    assert reader.decode(reader(text)["input_ids"], skip_special_tokens=True) == text
+    score = answers.evaluate(model.eval(), reader, LM(), [{"text": text}])
+    assert score["bits_per_byte"] < 3
+    assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_killed_run_has_the_curve_and_the_bits_of_an_unbroken_one(stories, tmp_path, monkeypatch, precision):
+    chosen = plan(precision=precision, accumulate=2, mask=0.2)
+    whole = run(stories, tmp_path / "whole", chosen=chosen)
+    real = objectives.loss
+    count = iter(range(10**6))
+
+    def breaks(model, batch):
+        if model.training and next(count) == 13:  # in the seventh step, after a checkpoint behind the fourth
+            raise Killed
+        return real(model, batch)
+
+    monkeypatch.setattr(objectives, "loss", breaks)
+    with pytest.raises(Killed):
+        run(stories, tmp_path / "broken", chosen=chosen)
+    assert (tmp_path / ".broken.training" / "checkpoints" / "checkpoint-4").is_dir()
+    monkeypatch.setattr(objectives, "loss", real)
+    broken = run(stories, tmp_path / "broken", chosen=chosen)
+    assert losses(broken) == losses(whole)
+    assert len(losses(whole)) > 10
+    one, other = (load_file(out / "model.safetensors") for out in (whole, broken))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_the_seed_decides_and_a_done_run_is_left_alone(stories, tmp_path):
+    one, other = run(stories, tmp_path / "1"), run(stories, tmp_path / "2", seed=1)
+    assert losses(one) != losses(other)
+    before = (one / "model.safetensors").stat().st_mtime_ns
+    assert run(stories, tmp_path / "1") == one
+    assert (one / "model.safetensors").stat().st_mtime_ns == before
+    with pytest.raises(DataError, match="holds another run"):
+        run(stories, tmp_path / "1", seed=5)
+
+
+@pytest.mark.parametrize(
+    ("objective", "model", "kind", "vocabulary"),
+    [("mlm", BERT, "wordpiece", 60), ("span-corruption", T5, "unigram", 140)],
+)
+def test_other_objectives_learn(stories, tmp_path, objective, model, kind, vocabulary):
+    out = run(stories, tmp_path / "m", objective, plan(model, kind, vocabulary, steps=60, every=20, block=24))
+    first, *_, last = [row["eval_loss"] for row in held(out)["history"] if "eval_loss" in row]
+    assert last < first
+    assert "bits_per_byte" not in held(out)["validation"]
+    loaded, reader = checkpoint.config(out), checkpoint.tokenizer(out)
+    assert loaded.vocab_size == len(reader) <= vocabulary
+
+
+def test_it_goes_on_from_a_checkpoint(stories, tmp_path):
+    first = run(stories, tmp_path / "first", chosen=plan(steps=30))
+    more = config.parse({"training": {**SHORT, "learning_rate": 1e-4}}, "here", scratch=False)
+    second = run(stories, tmp_path / "second", chosen=more, source=first)
+    assert held(second)["history"][0]["loss"] < 1.2 * held(first)["history"][-2].get("loss", 9)
+    assert checkpoint.tokenizer(first).get_vocab() == checkpoint.tokenizer(second).get_vocab()
+
+
+def test_what_was_pretrained_can_be_fine_tuned(stories, tmp_path):
+    out = run(stories, tmp_path / "model")
+    options = training.Training(epochs=1, batch=8)
+    ended = finetune.train(out, "lm", stories, tmp_path / "run", options=options, progress=False, log=str)
+    assert json.loads((ended / finetune.RUN_FILE).read_text())["validation"]["bits_per_byte"] > 0
+
+
+def stretches(**more):
+    taught = plan(block=8, batch=3, steps=None, **more).training
+    return Stretches(np.arange(100, dtype=np.uint16), objectives.CLM(8), taught, 0), taught
+
+
+def test_an_epoch_has_every_block_once_in_another_order():
+    data, _ = stretches(epochs=2)
+    assert (data.count, data.per_epoch, len(data)) == (12, 4, 8)
+    orders = [[i for place in range(4) for i in data[4 * epoch + place][1]] for epoch in range(2)]
+    assert sorted(orders[0]) == sorted(orders[1]) == list(range(12))
+    assert orders[0] != orders[1]
+    batch, chosen = data[5]
+    assert batch["input_ids"].tolist() == [list(range(8 * i, 8 * i + 8)) for i in chosen]
+    assert batch["labels"].equal(batch["input_ids"] + 1)
+
+
+def test_the_loss_is_that_of_the_model_itself(stories, tmp_path):
+    """transformers' own loss on the same block, which shifts by itself."""
+    out = run(stories, tmp_path / "model", chosen=plan(steps=1))
+    model = AutoModelForCausalLM.from_pretrained(out).eval()
+    rows = np.random.default_rng(0).integers(4, 200, (3, 17))
+    mine = objectives.loss(model, objectives.CLM(16).batch(rows, np.random.default_rng(0)))
+    ids = torch.from_numpy(rows)
+    theirs = model(input_ids=ids, labels=ids).loss
+    assert mine.item() == pytest.approx(theirs.item(), rel=1e-5)
+    assert answers.width(model) == len(AutoTokenizer.from_pretrained(out))
+
+
+def mlm(mask=0.15):
+    return objectives.MLM(200, mask, 1, 2, 3, np.arange(5, 500))
+
+
+def test_masks_hide_as_many_as_they_should_and_ask_for_those_alone():
+    rows = np.random.default_rng(1).integers(5, 500, (400, 198))
+    rows[:, 7] = 4  # a special token is never hidden
+    batch = mlm().batch(rows, np.random.default_rng(0))
+    shown, labels = batch["input_ids"][:, 1:-1].numpy(), batch["labels"][:, 1:-1].numpy()
+    asked = labels != objectives.IGNORED
+    assert asked.mean() == pytest.approx(0.15 * 197 / 198, abs=0.005)
+    assert (labels[asked] == rows[asked]).all()
+    assert (shown[~asked] == rows[~asked]).all()
+    assert not asked[:, 7].any()
+    assert (shown[asked] == 3).mean() == pytest.approx(0.8, abs=0.02)
+    assert (shown[asked] == rows[asked]).mean() == pytest.approx(0.1, abs=0.02)
+    assert (batch["input_ids"][:, 0] == 1).all()
+    assert (batch["input_ids"][:, -1] == 2).all()
+    assert batch["input_ids"].shape == (400, 200)
+
+
+@pytest.mark.parametrize(("block", "mask", "span"), [(64, 0.15, 3.0), (32, 0.5, 1.0), (9, 0.15, 3.0), (512, 0.15, 3.0)])
+def test_spans_put_back_give_the_text(block, mask, span):
+    """Putting each span where its sentinel stands is the text again; T5's shares are kept."""
+    pretext = objectives.SpanCorruption(block, mask, span, 1, 0, list(range(1000, 1100)))
+    rows = np.random.default_rng(2).integers(5, 999, (20, pretext.width))
+    batch = pretext.batch(rows, np.random.default_rng(0))
+    assert batch["input_ids"].shape[1] <= block
+    assert batch["decoder_input_ids"][:, 0].eq(0).all()
+    assert batch["decoder_input_ids"][:, 1:].equal(batch["labels"][:, :-1])
+    for row, shown, labels in zip(rows, batch["input_ids"].tolist(), batch["labels"].tolist(), strict=True):
+        assert shown[-1] == labels[-1] == 1
+        spans, now = {}, None
+        for i in labels[:-1]:
+            now = i if i >= 1000 else now
+            spans.setdefault(now, [])
+            spans[now] += [] if i >= 1000 else [i]
+        put = [t for i in shown[:-1] for t in (spans[i] if i >= 1000 else [i])]
+        assert put == row.tolist()
+        assert all(spans.values())
+        hidden = sum(map(len, spans.values()))
+        assert hidden == max(round(len(row) * mask), 1)
+    if block == 512:
+        assert hidden / len(spans) == pytest.approx(span, abs=0.1)
+        assert pretext.width > 512  # as T5 does: what is hidden leaves room for more text
+        assert len(batch["labels"][0]) == hidden + len(spans) + 1
+
+
+def test_bits_per_byte_by_hand(stories, tmp_path):
+    out = run(stories, tmp_path / "m")
+    said, count = held(out)["validation"], held(out)["counts"]["validation"]
+    assert said["bits_per_byte"] == pytest.approx(said["loss"] / math.log(2) * count["tokens"] / count["bytes"])
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"modle": {}}, "has no 'modle'; did you mean 'model'"),
+        ({"model": {**LLAMA, "hiden_size": 3}}, "has no 'hiden_size'; did you mean 'hidden_size'"),
+        ({"model": {"model_type": "lama"}}, "no model_type 'lama'; did you mean 'llama'"),
+        ({"model": {**LLAMA, "vocab_size": 3}}, "vocab_size follows from the tokenizer"),
+        ({"tokenizer": {"kind": "bpee"}}, "kind is 'bpee'; choose one of bpe, wordpiece, unigram"),
+        ({"training": {"blok": 3}}, "has no 'blok'; did you mean 'block'"),
+        ({"training": {"learning_rate": "1e-3"}}, "learning_rate is '1e-3'; give a number"),
+        ({"training": {"precision": "fp16"}}, "precision is 'fp16'"),
+        ({"training": {"patience": 2}}, "patience is for fine-tuning"),
+    ],
+)
+def test_a_configuration_is_checked_key_by_key(change, words):
+    good = {"model": LLAMA, "tokenizer": {}, "training": {}}
+    config.parse(good, "here", scratch=True)
+    with pytest.raises(RecipeError, match=words):
+        config.parse({**good, **change}, "here", scratch=True)
+
+
+def test_a_checkpoint_brings_its_own_model():
+    with pytest.raises(RecipeError, match="has 'model', but a checkpoint brings its own"):
+        config.parse({"model": LLAMA}, "here", scratch=False)
+    with pytest.raises(RecipeError, match="lacks 'model'; describe it, or go on from a checkpoint with --from"):
+        config.parse({}, "here", scratch=True)
+
+
+def test_too_little_text_is_refused(tmp_path):
+    (tmp_path / "one.txt").write_text("one document")
+    with pytest.raises(DataError, match="no validation text; give more documents"):
+        run(tmp_path / "one.txt", tmp_path / "m")
+    (tmp_path / "one.txt").write_text("a b\n\nc d\n\ne f")
+    with pytest.raises(DataError, match="do not fill one block of 16"):
+        run(tmp_path / "one.txt", tmp_path / "n")
+
+
+def test_utilization_by_hand():
+    """A machine of 1000 operations a second that trains two tokens of 50 multiplications in a second: 600 of them."""
+    clock = speed.Clock(tokens=4)
+    clock.steps, clock.seconds = 3, 6.0
+    said = clock.reading(macs_per_token=50, peak_flops=1000)
+    assert said["tokens_per_second"] == 2.0
+    assert said["model_flops_utilization"] == pytest.approx(2 * 50 * 2 * 3 / 1000)
