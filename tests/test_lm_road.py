@@ -5,7 +5,7 @@ import json
 import pytest
 
 import laconic
-from laconic import artifact, predict, prove
+from laconic import artifact, predict, prove, trained
 from laconic.errors import ArtifactError, RecipeError
 from laconic.measures.memory import Memory
 from laconic.pretrain import config, pretrain
@@ -106,5 +106,5 @@ def test_a_task_with_labels_needs_them_and_this_one_has_none(road, tmp_path):
     held = json.loads((road / "run" / "laconic.json").read_text())
     for task, error in (({"name": "ner", "labels": []}, "no labels"), ({"name": "lm", "labels": ["x"]}, "has none")):
         with pytest.raises((ArtifactError, RecipeError), match=error):
-            predict._task(task, tmp_path)
+            trained._task(task, tmp_path)
     assert held["task"]["labels"] == []

@@ -53,9 +53,9 @@ def test_planted_sleeps_are_found():
     assert 0.002 <= got["fast"].p50_seconds < 0.006
     assert got["slow"].single_speedup == Spread(1.0, 1.0, 1.0)
     spread = got["fast"].single_speedup
-    assert 1.5 < spread.median < 4.2
+    assert 1.5 < spread.median < 5
     assert spread.low <= spread.median <= spread.high
-    assert 1.5 < got["fast"].batch_speedup.median < 4.2
+    assert 1.5 < got["fast"].batch_speedup.median < 5
     assert got["slow"].sentences_per_second == pytest.approx(6 / 0.016, rel=0.5)
     assert (got["fast"].texts, got["fast"].batch, got["fast"].rounds, got["fast"].threads) == (6, 4, 3, 2)
 
