@@ -128,6 +128,28 @@ def encoded(work: Work, examples: list[Example], tokenizer: PreTrainedTokenizerF
             yield feature["input_ids"]
 
 
+def squares(work: Work, paths: Sequence[str], samples: int) -> dict[str, torch.Tensor]:
+    """Mean square of every channel that enters each layer: {path: (in,)}, without layers that never run."""
+    sums, count = dict.fromkeys(paths, torch.zeros(())), dict.fromkeys(paths, 0)
+    for _, seen, mask in _runs(work, paths, samples):
+        for path in paths:
+            for s in seen[path]:
+                x = tokens(s.given, mask)  # (tokens, in)
+                sums[path], count[path] = sums[path] + x.square().sum(0), count[path] + len(x)
+    return {path: sums[path] / count[path] for path in paths if count[path]}
+
+
+def peaks(work: Work, paths: Sequence[str], samples: int) -> dict[str, torch.Tensor]:
+    """Largest |x| of every channel that enters each layer: {path: (in,)}, without layers that never run."""
+    found: dict[str, torch.Tensor] = {}
+    for _, seen, mask in _runs(work, paths, samples):
+        for path in paths:
+            for s in seen[path]:
+                highest = tokens(s.given, mask).abs().amax(0)  # (in,)
+                found[path] = torch.maximum(found.get(path, highest), highest)
+    return found
+
+
 def activation(work: Work, sites: Mapping[str, int], grams: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """What the structures at `sites` add through the layers they enter, by the `grams` there: {path: (structures,)}."""
     scores = {}

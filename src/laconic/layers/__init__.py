@@ -63,6 +63,14 @@ def compute(parts: Parts, x: torch.Tensor) -> torch.Tensor:
     return found if parts.multiplier == 1.0 else found * parts.multiplier
 
 
+def compute_rows(layer: Any, x: torch.Tensor) -> torch.Tensor:
+    """As `compute`, of a layer of ours with `rows`, which makes no more of an embedding than the rows asked for."""
+    if layer.role == "linear":
+        return compute(take(layer), x)
+    found: torch.Tensor = layer.rows(x.reshape(-1)).reshape(*x.shape, layer.shape[1])  # (..., width)
+    return found if layer.multiplier == 1.0 else found * layer.multiplier
+
+
 def distinct(pairs: Iterable[tuple[str, nn.Module]]) -> list[tuple[str, nn.Module]]:
     """The pairs a method can rewrite: each weight once, and nothing whose forward a layer kind can't give.
 

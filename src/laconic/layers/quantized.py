@@ -1,8 +1,10 @@
-"""Weights on a uniform grid of 2 to 8 bits; in training, floats behind a straight-through estimator.
+"""Weights on a uniform grid of 1 to 8 bits; in training, floats behind a straight-through estimator.
 
-Jacob et al. 2018, arXiv:1712.05877 (fake quantization); Bengio et al. 2013, arXiv:1308.3432 (straight-through).
-Differs from the papers: scales stay fixed in training; a weight that was exactly zero stays zero (its gradient is
-stopped), so pruning survives; a clipped weight gets its gradient only where that leads back into the range.
+Jacob et al. 2018, arXiv:1712.05877 (fake quantization); Bengio et al. 2013, arXiv:1308.3432 (straight-through); Esser
+et al. 2020, arXiv:1902.08153 (scales that learn).
+Differs from the papers: scales stay fixed in training unless `learned`, and are float16 numbers always; a weight that
+was exactly zero stays zero (its gradient is stopped), so pruning survives; a clipped weight gets its gradient only
+where that leads back into the range.
 """
 
 from __future__ import annotations
@@ -14,14 +16,18 @@ from torch import nn
 from torch.nn import functional
 
 from laconic.errors import AnatomyError, RecipeError
-from laconic.layers import ROLES, Parts, compute, take
+from laconic.layers import ROLES, compute_rows, take
 from laconic.maths import grid
 
 CACHED = 2**22  # weights: a frozen linear up to this size keeps its dense weight between calls; larger ones compute it
 
 
 class Straight(torch.autograd.Function):
-    """Grid values forward, the gradient of the latent weights backward."""
+    """Grid values forward; backward the gradient of the latent weights, and of the scales where they learn.
+
+    A scale's slope is the code's distance from 0 where a weight is clipped, else what rounding added, and is divided by
+    sqrt(weights of a scale * largest code), so that scales learn as fast as weights do (Esser et al., eq. 3 and 2.2).
+    """
 
     @staticmethod
     def forward(
@@ -33,19 +39,25 @@ class Straight(torch.autograd.Function):
         return grid.snap(latent, scale, zero, bits, group)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None, None, None, None]:
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None, None, None, None]:
         """Descent moves against the gradient, so one with the latent's own sign brings a clipped weight back."""
         (gradient,) = gradients
         latent, scale, zero = ctx.saved_tensors
         free = grid.inside(latent, scale, zero, ctx.bits, ctx.group)  # (rows, columns)
+        slope = None
+        if ctx.needs_input_grad[1]:
+            moved = grid.rise(latent, scale, zero, ctx.bits, ctx.group)  # (rows, columns)
+            slope = grid.split(gradient * moved, ctx.group).sum(-1)  # (R, G)
+            slope *= (latent.numel() / scale.numel() * (2 ** (ctx.bits - 1) - 1)) ** -0.5
         free &= latent != 0
         free |= gradient * latent > 0
-        return torch.where(free, gradient, 0.0), None, None, None, None
+        return torch.where(free, gradient, 0.0), slope, None, None, None
 
 
 class Quantized(nn.Module):
-    """In training it holds `latent`; frozen it holds `codes` uint8; both with `scale` and, asymmetric, `zero` uint8.
+    """In training it holds `latent`; frozen it holds `codes` uint8; both with `scale` and, asymmetric, `zero`.
 
+    The zero is uint8, or with `real` a float. With `learned`, a parameter `step` stands for the scale in training.
     Shapes: latent and codes (out, in) or (rows, width); scale and zero (1, 1) for group "tensor", (rows, 1) for
     "channel", (rows, columns / group) for a number of columns; bias (out,) or None.
     """
@@ -55,6 +67,7 @@ class Quantized(nn.Module):
     zero: torch.Tensor | None
     codes: torch.Tensor
     latent: nn.Parameter
+    step: nn.Parameter
     bias: nn.Parameter | None
 
     def __init__(
@@ -67,17 +80,24 @@ class Quantized(nn.Module):
         bias: bool = False,
         multiplier: float = 1.0,
         frozen: bool = True,
+        real: bool = False,
+        learned: bool = False,
     ) -> None:
         super().__init__()
-        grid.check(bits, group)
+        grid.check(bits, group, least=1)
         if role not in ROLES:
             raise RecipeError(f"role is {role!r}; a layer is one of {', '.join(ROLES)}")
         self.role, self.shape, self.multiplier = role, [int(n) for n in shape], float(multiplier)
         self.width, self.group, self.symmetric, self.frozen = bits, group, bool(symmetric), bool(frozen)
+        self.real, self.learned = bool(real), bool(learned)
         rows, columns = self.shape
         scales = grid.shape(rows, columns, group)
-        self.register_buffer("scale", torch.ones(scales))
-        self.register_buffer("zero", None if symmetric else torch.zeros(scales, dtype=torch.uint8))
+        if learned and not frozen:
+            self.step = nn.Parameter(torch.ones(scales[0] * scales[1]))  # one dimension, so that it is not decayed
+        else:
+            self.register_buffer("scale", torch.ones(scales))
+        kind = torch.float32 if real else torch.uint8
+        self.register_buffer("zero", None if symmetric else torch.zeros(scales, dtype=kind))
         if frozen:
             self.register_buffer("codes", torch.zeros(rows, columns, dtype=torch.uint8))
         else:
@@ -96,11 +116,13 @@ class Quantized(nn.Module):
         latent: torch.Tensor | None = None,
         scale: torch.Tensor | None = None,
         zero: torch.Tensor | None = None,
+        learned: bool = False,
     ) -> Quantized:
         """In training state, in place of a linear or embedding of any kind; its weights' zeros stay zero.
 
         `latent` (out, in) replaces the module's weight; `scale` and `zero` give the grid, else it is fitted to the
-        weight. Raises AnatomyError when a weight is not finite.
+        weight; with `learned`, scales are trained too. With one bit, or a zero that is a float, zeros do not stay.
+        Raises AnatomyError when a weight is not finite.
         """
         parts = take(module)
         weight = (parts.weight if latent is None else latent).detach().float().clone().contiguous()  # (out, in)
@@ -108,12 +130,18 @@ class Quantized(nn.Module):
             raise AnatomyError("a weight is not a finite number, so no grid fits it; train the model anew")
         if scale is None:
             scale, zero = grid.fit(weight, bits, group, symmetric)
+        real = zero is not None and zero.is_floating_point()
         with torch.device("meta"):
             layer = cls(
-                parts.role, list(weight.shape), bits, group, symmetric, parts.bias is not None, parts.multiplier, False
-            )
+                parts.role, list(weight.shape), bits, group, symmetric, parts.bias is not None, parts.multiplier,
+                False, real, learned,
+            )  # fmt: skip
         layer.latent = nn.Parameter(weight)
-        layer.scale, layer.zero = scale.detach().clone(), None if zero is None else zero.detach().clone()
+        layer.zero = None if zero is None else zero.detach().clone()
+        if learned:
+            layer.step = nn.Parameter(scale.detach().flatten().clone())
+        else:
+            layer.scale = scale.detach().clone()
         if parts.bias is not None:
             layer.bias = nn.Parameter(parts.bias.detach().clone())
         return layer.train(module.training)
@@ -129,13 +157,15 @@ class Quantized(nn.Module):
             "bias": self.bias is not None,
             "multiplier": self.multiplier,
             "frozen": self.frozen,
+            **({"real": True} if self.real else {}),
+            **({"learned": True} if self.learned else {}),
         }
 
     @property
     def weight(self) -> torch.Tensor:
         """Dense weight on the grid, (out, in) or (rows, width); in training it carries the gradient to `latent`."""
         if not self.frozen:
-            return self._straight(self.latent, self.scale, self.zero)
+            return self._straight(self.latent, self._scales(), self.zero)
         if self._dense is not None and self._dense[0] is self.codes:
             return self._dense[1]
         with torch.inference_mode(False), torch.no_grad():  # so that a kept weight can meet autograd later
@@ -147,7 +177,8 @@ class Quantized(nn.Module):
     def rows(self, index: torch.Tensor) -> torch.Tensor:
         """Dense rows of a flat index (n,): (n, columns), without computing the others."""
         own = self.group != "tensor"
-        scale = self.scale[index] if own else self.scale
+        scales = self._scales()
+        scale = scales[index] if own else scales
         zero = self.zero[index] if own and self.zero is not None else self.zero
         if self.frozen:
             return grid.values(self.codes[index], scale, zero, self.width, self.group)
@@ -156,15 +187,20 @@ class Quantized(nn.Module):
     def bits(self) -> int:
         """Bits of codes, 16 of each scale, the code width of each zero, and the bias."""
         codes = self.shape[0] * self.shape[1] * self.width
-        grids = self.scale.numel() * (16 + (0 if self.symmetric else self.width))
+        wide = 16 + (0 if self.symmetric else 16 if self.real else self.width)
+        grids = (self.step if self.learned and not self.frozen else self.scale).numel() * wide
         return codes + grids + (0 if self.bias is None else grid.float_bits(self.bias))
 
     def freeze(self) -> None:
         """Latent weights become codes; what is computed does not change by a bit."""
         if self.frozen:
             return
-        codes = grid.codes(self.latent.detach(), self.scale, self.zero, self.width, self.group)
+        scale = self._scales().detach()
+        codes = grid.codes(self.latent.detach(), scale, self.zero, self.width, self.group)
         del self.latent
+        if self.learned:
+            del self.step
+            self.register_buffer("scale", scale)
         self.register_buffer("codes", codes)
         self.frozen = True
 
@@ -174,17 +210,24 @@ class Quantized(nn.Module):
             return
         self.latent = nn.Parameter(grid.values(self.codes, self.scale, self.zero, self.width, self.group))
         del self.codes
+        if self.learned:
+            self.step = nn.Parameter(self.scale.flatten())
+            del self.scale
         self.frozen, self._dense = False, None
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """A linear's (..., out) of (..., in), or an embedding's (..., width) of indices (...)."""
-        if self.role == "linear":
-            return compute(Parts(self.role, self.weight, self.bias, self.multiplier), x)
-        found = self.rows(x.reshape(-1)).reshape(*x.shape, self.shape[1])  # (..., width)
-        return found if self.multiplier == 1.0 else found * self.multiplier
+        return compute_rows(self, x)
+
+    def _scales(self) -> torch.Tensor:
+        """(R, G); those that learn are rounded to positive float16 numbers, with the gradient of the step."""
+        if self.frozen or not self.learned:
+            return self.scale
+        rows, columns = self.shape
+        return grid.half(self.step, least=grid.SMALLEST).reshape(grid.shape(rows, columns, self.group))
 
     def _straight(self, latent: torch.Tensor, scale: torch.Tensor, zero: torch.Tensor | None) -> torch.Tensor:
-        if latent.requires_grad and torch.is_grad_enabled():
+        if (latent.requires_grad or scale.requires_grad) and torch.is_grad_enabled():
             return Straight.apply(latent, scale, zero, self.width, self.group)  # type: ignore[no-any-return, no-untyped-call]
         return grid.snap(latent, scale, zero, self.width, self.group)
 

@@ -1,12 +1,15 @@
-"""Uniform grids of 2 to 8 bits with one scale per tensor, channel or group of columns.
+"""Uniform grids of 1 to 8 bits with one scale per tensor, channel or group of columns.
 
 Round to nearest on a uniform grid (Jacob et al. 2018, arXiv:1712.05877); the range of a group is the clipped one with
-the least squared error (Banner et al. 2019, arXiv:1810.05723, searched instead of solved).
+the least squared error (Banner et al. 2019, arXiv:1810.05723, searched instead of solved). A zero point is a code
+(uint8) or, as Badri and Shaji 2023 (HQQ) have it, a number between codes (float), and then no weight is exactly 0. One
+bit is a weight's sign (Rastegari et al. 2016, arXiv:1603.05279).
 Differs from the paper: scales are rounded up to float16 numbers, so that the store holds them in 16 bits; the symmetric
 grid leaves out its lowest code, so that a weight and its negative have the same magnitude on it.
 """
 
 import math
+from typing import Any
 
 import torch
 
@@ -23,10 +26,10 @@ WIDEST = 2**16  # columns that share a scale: a row is padded to a multiple of t
 SMALLEST, LARGEST = 2.0**-24, 65504.0  # positive float16 numbers
 
 
-def check(bits: int, group: Group) -> None:
-    """Raise RecipeError when there is no such grid."""
-    if not isinstance(bits, int) or isinstance(bits, bool) or not 2 <= bits <= 8:
-        raise RecipeError(f"bits is {bits!r}; a grid has 2 to 8 bits")
+def check(bits: int, group: Group, least: int = 2) -> None:
+    """Raise RecipeError when there is no such grid; what is fitted has at least 2 bits."""
+    if not isinstance(bits, int) or isinstance(bits, bool) or not least <= bits <= 8:
+        raise RecipeError(f"bits is {bits!r}; a grid has {least} to 8 bits")
     wide = isinstance(group, int) and not isinstance(group, bool) and 1 <= group <= WIDEST
     if not wide and group not in ("tensor", "channel"):
         raise RecipeError(f"group is {group!r}; give 'tensor', 'channel' or a number of columns per scale, such as 64")
@@ -68,9 +71,7 @@ def codes(
     weight: torch.Tensor, scale: torch.Tensor, zero: torch.Tensor | None, bits: int, group: Group
 ) -> torch.Tensor:
     """Nearest grid points as uint8, (rows, columns); `zero` is None on the symmetric grid, whose zero is 2^(bits-1)."""
-    steps = torch.round(split(weight, group) / scale.unsqueeze(-1))  # (R, G, n)
-    low, high, middle = _limits(zero, bits)
-    return join((steps + middle).clamp(low, high), *weight.shape).to(torch.uint8)
+    return join(_nearest(split(weight, group), scale, zero, bits), *weight.shape).to(torch.uint8)
 
 
 def values(
@@ -83,9 +84,8 @@ def values(
 
 def snap(weight: torch.Tensor, scale: torch.Tensor, zero: torch.Tensor | None, bits: int, group: Group) -> torch.Tensor:
     """`values` of `codes`, bit for bit, without the detour over uint8."""
-    low, high, middle = _limits(zero, bits)
-    steps = split(weight, group).div(scale.unsqueeze(-1)).round_().add_(middle)  # (R, G, n)
-    torch.clamp(steps, low, high, out=steps)
+    _, _, middle = _limits(zero, bits)
+    steps = _nearest(split(weight, group), scale, zero, bits)  # (R, G, n)
     return join(steps.sub_(middle).mul_(scale.unsqueeze(-1)), *weight.shape)
 
 
@@ -130,6 +130,34 @@ def fit(
     return best_scale, best_zero
 
 
+def rise(weight: torch.Tensor, scale: torch.Tensor, zero: torch.Tensor | None, bits: int, group: Group) -> torch.Tensor:
+    """How a weight's grid value grows with its scale, rounding taken for the identity: (rows, columns)."""
+    _, _, middle = _limits(zero, bits)
+    parts = split(weight, group)  # (R, G, n)
+    code = _nearest(parts, scale, zero, bits).sub_(middle)  # (R, G, n)
+    free = split(inside(weight, scale, zero, bits, group), group)
+    return join(torch.where(free, code - parts / scale.unsqueeze(-1), code), *weight.shape)
+
+
+class _Half(torch.autograd.Function):
+    """The nearest float16 number in a range, with the gradient of what it was."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, least: float) -> torch.Tensor:
+        """As float32."""
+        return x.clamp(least, LARGEST).half().to(x.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None]:
+        """Straight through."""
+        return gradients[0], None
+
+
+def half(x: torch.Tensor, least: float = -LARGEST) -> torch.Tensor:
+    """Float16 numbers of at least `least`, in the dtype of `x`; a gradient passes as if nothing were rounded."""
+    return _Half.apply(x, least)  # type: ignore[no-any-return, no-untyped-call]
+
+
 def is_half(x: torch.Tensor) -> bool:
     """Whether every number of a float tensor is a float16 number, so that 16 bits hold it without loss."""
     return bool((x.to(torch.float16).to(x.dtype) == x).all())
@@ -141,9 +169,22 @@ def float_bits(x: torch.Tensor) -> int:
     return x.numel() * (16 if width <= 16 or is_half(x) else width)
 
 
-def _limits(zero: torch.Tensor | None, bits: int) -> tuple[int, int, torch.Tensor | int]:
-    """Lowest and highest code, and the code of 0 (an int, or (R, G, 1))."""
+def _nearest(parts: torch.Tensor, scale: torch.Tensor, zero: torch.Tensor | None, bits: int) -> torch.Tensor:
+    """Codes as floats, (R, G, n); a whole zero point is added after rounding, so that 0 stays on it, another before."""
+    low, high, middle = _limits(zero, bits)
+    steps = parts.div(scale.unsqueeze(-1))  # (R, G, n)
+    if bits == 1 or (zero is not None and zero.is_floating_point()):
+        steps.add_(middle).round_()
+    else:
+        steps.round_().add_(middle)
+    return steps.clamp_(low, high)
+
+
+def _limits(zero: torch.Tensor | None, bits: int) -> tuple[int, int, torch.Tensor | float]:
+    """Lowest and highest code, and the code of 0 (a number, or (R, G, 1)), which of one bit is half way."""
     if zero is None:
+        if bits == 1:
+            return 0, 1, 0.5
         return 1, 2**bits - 1, 2 ** (bits - 1)
     return 0, 2**bits - 1, zero.to(torch.float32).unsqueeze(-1)
 

@@ -1,0 +1,153 @@
+"""k-means of numbers on a line, many groups at once: the values of a codebook and which of them each number takes.
+
+Lloyd 1982, doi:10.1109/TIT.1982.1056489, on sorted numbers, so that a round costs as much as the values and not as the
+numbers. It begins from values spread evenly (Han et al. 2016, arXiv:1510.00149), from values as dense as the cube root
+of the density (Panter and Dite 1951, doi:10.1109/JRPROC.1951.230245), and from the best partition between a few places
+by dynamic programming (Wang and Song 2011, doi:10.32614/RJ-2011-015); each group keeps the best end.
+"""
+
+import torch
+
+from laconic.maths import grid
+
+ROUNDS = 200  # most groups have settled long before
+BINS = 256  # of the density
+STEP = 2**24  # numbers at once, to bound memory
+PLACES = 64  # between which partitions are sought; groups of fewer numbers get the best there is
+
+
+def fit(
+    weight: torch.Tensor, bits: int, group: grid.Group, weigh: torch.Tensor | None = None
+) -> tuple[torch.Tensor, torch.Tensor, bool]:
+    """Codes uint8 (rows, columns), values (R, G, 2^bits) of float16 numbers, and whether the first value is held at 0.
+
+    It is where a weight is exactly 0. `weigh` counts each column's squared error, (columns,).
+    """
+    pruned = bool((weight == 0).any())
+    weight = weight.float().contiguous()
+    parts = grid.split(weight, group)  # (R, G, n)
+    mass = grid.split((torch.ones_like(weight) if weigh is None else weigh.expand_as(weight)).float(), group)
+    lines, masses = parts.flatten(0, 1), mass.expand_as(parts).flatten(0, 1)  # (L, n)
+    if pruned:
+        masses = masses * (lines != 0)  # they have a value already
+    step = max(1, STEP // max(lines.shape[1], PLACES**2))
+    starts = range(0, len(lines), step)
+    solved = [_solve(lines[i : i + step], masses[i : i + step], 2**bits, pruned) for i in starts]
+    codes, values = (torch.cat(pieces) for pieces in zip(*solved, strict=True))
+    codes = grid.join(codes.reshape(parts.shape), *weight.shape)
+    return codes.to(torch.uint8), values.reshape(*parts.shape[:2], -1), pruned
+
+
+def _solve(x: torch.Tensor, mass: torch.Tensor, count: int, pruned: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    """Codes (L, n) and values (L, count), the held 0 first where there is one."""
+    order, places = x.double().sort(dim=1)  # (L, n)
+    weigh = mass.double().gather(1, places)
+    sums = torch.stack([weigh, weigh * order, weigh * order.square()]).cumsum(-1)  # (3, L, n)
+    sums = torch.nn.functional.pad(sums, (1, 0))  # (3, L, n + 1)
+    best, least = None, None
+    few = [_partition(order, sums, count)] if 2 * count <= PLACES else []
+    for start in (*few, _even(order, count), _density(order, count)):
+        held = start.abs().argmin(1, keepdim=True) if pruned else None  # (L, 1)
+        values, error = _settled(order, sums, start, held)
+        if best is None or least is None:
+            best, least = values, error
+        best = torch.where((error < least)[:, None], values, best)
+        least = torch.minimum(error, least)
+    assert best is not None
+    values = grid.half(best.float())  # (L, K)
+    codes = torch.searchsorted((values[:, 1:] + values[:, :-1]) / 2, x.contiguous())  # (L, n)
+    if pruned:  # a value that is 0 goes first
+        zero = values.abs().argmin(1, keepdim=True)  # (L, 1)
+        codes = torch.where(codes == zero, 0, codes + (codes < zero))
+        codes = torch.where(x == 0, 0, codes)
+        shifted = torch.arange(count, device=x.device).expand_as(values)
+        shifted = torch.where(shifted == 0, zero, shifted - (shifted <= zero).long())
+        values = values.gather(1, shifted)
+    return codes, values
+
+
+def _settled(
+    x: torch.Tensor, sums: torch.Tensor, values: torch.Tensor, held: torch.Tensor | None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Lloyd's rounds from a start, on sorted x (L, n): values (L, K) and squared error (L,).
+
+    Clusters are runs between two midpoints, so their sums are differences of `sums` (3, L, n + 1). One that is empty
+    keeps its value; so does the one `held` at 0.
+    """
+    if held is not None:
+        values = values.scatter(1, held, 0.0)
+    for _ in range(ROUNDS):
+        mass, first, _ = _runs(x, sums, values)
+        moved = torch.where(mass > 0, first / mass.clamp(min=torch.finfo(mass.dtype).tiny), values)
+        if held is not None:
+            moved = moved.scatter(1, held, 0.0)
+        if torch.equal(moved, values):
+            break
+        values = moved
+    mass, first, second = _runs(x, sums, values)
+    return values, (second - 2 * values * first + values.square() * mass).sum(1)
+
+
+def _runs(x: torch.Tensor, sums: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    """Mass, first and second moment of every cluster: (3, L, K)."""
+    ends = torch.searchsorted(x, (values[:, 1:] + values[:, :-1]) / 2)  # (L, K - 1)
+    ends = torch.nn.functional.pad(ends, (1, 0))
+    ends = torch.cat([ends, ends.new_full((len(ends), 1), x.shape[1])], 1)  # (L, K + 1)
+    return sums.gather(2, ends.expand(3, *ends.shape)).diff(dim=2)
+
+
+def _even(x: torch.Tensor, count: int) -> torch.Tensor:
+    """From the least to the largest, (L, K)."""
+    place = torch.linspace(0, 1, count, dtype=x.dtype, device=x.device)
+    return x[:, :1] + (x[:, -1:] - x[:, :1]) * place
+
+
+def _density(x: torch.Tensor, count: int) -> torch.Tensor:
+    """As dense as the cube root of the numbers' density, (L, K)."""
+    edges, room = _room(x)
+    if edges.shape[1] == 1:
+        return x.expand(-1, count)
+    wanted = room[:, -1:] * ((torch.arange(count, device=x.device) + 0.5) / count)  # (L, K)
+    place = torch.searchsorted(room, wanted).clamp(1, room.shape[1] - 1)
+    low, high = room.gather(1, place - 1), room.gather(1, place)
+    part = (wanted - low) / (high - low).clamp(min=torch.finfo(x.dtype).tiny)
+    edges = x.gather(1, edges)
+    left, right = edges.gather(1, place - 1), edges.gather(1, place)
+    return left + (right - left) * part.clamp(0, 1)
+
+
+def _room(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Places of about as many numbers each in sorted x, and how many values should lie before them: (L, B), (L, B)."""
+    places = torch.linspace(0, x.shape[1] - 1, min(BINS, x.shape[1]), device=x.device).round().long()
+    width = x[:, places].diff(dim=1)  # 1 / density
+    return places.expand(len(x), -1), torch.nn.functional.pad(width.pow(2 / 3).cumsum(1), (1, 0))
+
+
+def _partition(x: torch.Tensor, sums: torch.Tensor, count: int) -> torch.Tensor:
+    """Means of the runs of sorted x (L, n) with the least squared error, cut only at some places: (L, K)."""
+    cuts = _cuts(x)  # (L, C)
+    at = sums.gather(2, cuts.expand(3, -1, -1))  # (3, L, C)
+    mass, first, second = at.unsqueeze(2) - at.unsqueeze(3)  # (L, C, C): from one place to another
+    cost = second - first.square() / mass.clamp(min=torch.finfo(x.dtype).tiny)
+    cost = cost.masked_fill(torch.ones_like(cost[0], dtype=torch.bool).tril(-1), torch.inf)
+    total, chosen = cost[:, 0], []  # (L, C), error of all before a place in the clusters so far
+    for _ in range(count - 1):
+        total, before = (total.unsqueeze(2) + cost).min(1)
+        chosen.append(before)
+    ends = [torch.full_like(cuts[:, :1], cuts.shape[1] - 1)]  # (L, 1) each, among the cuts
+    for before in reversed(chosen):
+        ends.insert(0, before.gather(1, ends[0]))
+    bounds = torch.cat([torch.zeros_like(ends[0]), *ends], 1)  # (L, K + 1)
+    mass, first, _ = at.gather(2, bounds.expand(3, -1, -1)).diff(dim=2)  # (L, K)
+    near = x.gather(1, cuts.gather(1, bounds[:, :-1]).clamp(max=x.shape[1] - 1))  # for runs that are empty
+    return torch.where(mass > 0, first / mass.clamp(min=torch.finfo(x.dtype).tiny), near)
+
+
+def _cuts(x: torch.Tensor) -> torch.Tensor:
+    """Where runs of sorted x may end, 0 and n among them: everywhere, or where values should be dense: (L, C)."""
+    if x.shape[1] < PLACES:
+        return torch.arange(x.shape[1] + 1, device=x.device).expand(len(x), -1)
+    edges, room = _room(x)
+    wanted = room[:, -1:] * torch.linspace(0, 1, PLACES, dtype=x.dtype, device=x.device)[1:-1]
+    found = edges.gather(1, torch.searchsorted(room, wanted.contiguous()).clamp(max=room.shape[1] - 1))
+    return torch.nn.functional.pad(torch.nn.functional.pad(found, (1, 0)), (0, 1), value=x.shape[1])

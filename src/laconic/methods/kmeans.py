@@ -1,0 +1,59 @@
+"""Let weights share the values of a small codebook, found by k-means; later training moves the values.
+
+Han et al. 2016, arXiv:1510.00149 (Deep Compression); squared errors weighed by the mean square of each weight's input
+over training examples, which is what an error costs at the layer's output when inputs are uncorrelated (Kim et al.
+2023, arXiv:2306.07629, weigh by gradients).
+Differs from the papers: of several starts each group keeps the best; a weight that was pruned has the value 0, which is
+one of the codebook's.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+
+from laconic import effects, layers, options, scoring
+from laconic.contracts import WHERE, Sketch, Work
+from laconic.layers.codebook import Codebook
+from laconic.maths import cluster, grid
+
+
+@dataclass(frozen=True)
+class KMeans:
+    """`importance` weighs errors by the inputs of linears, or all alike; `group` is what shares a codebook."""
+
+    bits: int = 4
+    group: grid.Group = "channel"
+    where: str = "linears"
+    importance: Literal["activation", "none"] = "activation"
+    samples: int = 256
+
+    needs: ClassVar[frozenset[str]] = frozenset({"calibration"})
+    makes: ClassVar[frozenset[str]] = frozenset({"low_bit"})
+    keeps: ClassVar[frozenset[str]] = frozenset(
+        {"sparse", "narrow", "shallow", "tied", "small_vocabulary", "low_bit", "low_rank", "grouped"}
+    )
+
+    def check(self) -> None:
+        """Raise RecipeError for an option that cannot work."""
+        options.choice("where", self.where, WHERE)
+        options.choice("importance", self.importance, ("activation", "none"))
+        options.whole("samples", self.samples)
+        grid.check(self.bits, self.group, least=1)
+
+    def forecast(self, sketch: Sketch) -> Sketch:
+        """Fewer bits a weight, and a codebook of 16 bits a value for each group."""
+        width = {"tensor": sketch.hidden**2, "channel": sketch.hidden}.get(str(self.group), self.group)
+        return effects.lowered(sketch, self.where, self.bits + 16 * 2**self.bits / float(width))
+
+    @torch.no_grad()
+    def apply(self, work: Work) -> None:
+        """Weigh all layers in one pass, then give each its codebooks."""
+        pairs = layers.distinct(work.anatomy.linears(self.where))
+        weighed = [p for p, m in pairs if layers.take(m).role == "linear"] if self.importance == "activation" else []
+        squares = scoring.squares(work, weighed, self.samples) if weighed else {}
+        for path, module in pairs:
+            weight = layers.take(module).weight.detach()  # (out, in)
+            codes, values, pruned = cluster.fit(weight, self.bits, self.group, squares.get(path))
+            layer = Codebook.of(module, bits=self.bits, group=self.group, codes=codes, values=values, pruned=pruned)
+            layers.swap(work.model, path, layer)

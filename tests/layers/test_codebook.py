@@ -1,0 +1,112 @@
+"""The codebook layer: function, gradient of the values, freezing, checkpoints."""
+
+import json
+
+import pytest
+import torch
+from torch import nn
+
+from laconic import layers
+from laconic.artifact import store
+from laconic.errors import ArtifactError, RecipeError
+from laconic.layers.codebook import Codebook
+from laconic.maths import cluster, grid
+from tests.layers.test_quantized import linear, table
+
+GROUPS: list[grid.Group] = ["tensor", "channel", 4, 5]
+
+
+def made(module: nn.Module, bits: int = 2, group: grid.Group = "channel") -> Codebook:
+    codes, values, pruned = cluster.fit(module.weight.detach(), bits, group)
+    return Codebook.of(module, bits=bits, group=group, codes=codes, values=values, pruned=pruned)
+
+
+@pytest.mark.parametrize("bits", [1, 3, 8])
+@pytest.mark.parametrize("group", GROUPS)
+@pytest.mark.parametrize("make", [linear, table])
+def test_frozen_layer_rebuilt_from_its_spec_computes_the_same_bits(make, bits, group):
+    layer = made(make(), bits, group).eval()
+    layer.values.data.add_(0.01)
+    x = torch.randint(20, (3, 7)) if layer.role == "embedding" else torch.randn(3, 7, 12)
+    before, weight = layer(x), layer.weight.detach()
+    layer.freeze()
+    assert torch.equal(layer(x), before)
+    assert grid.is_half(layer.values)
+    with torch.device("meta"):
+        again = layers.build("codebook", json.loads(json.dumps(layer.spec())))
+    again.load_state_dict(layer.state_dict(), strict=True, assign=True)
+    assert torch.equal(again(x), before)
+    assert torch.equal(again.weight, weight)
+    layer.thaw()
+    assert layer.values.requires_grad
+    assert torch.equal(layer(x), before)
+
+
+def test_gradient_of_a_value_is_the_sum_over_its_weights():
+    layer = made(linear(), 2, 4)
+    slopes = torch.randn(6, 12)
+    (layer.weight * slopes).sum().backward()
+    for row in range(6):
+        for part in range(3):
+            for code in range(4):
+                mine = layer.codes[row, 4 * part : 4 * part + 4] == code
+                expected = slopes[row, 4 * part : 4 * part + 4][mine].sum()
+                assert float(layer.values.grad[row, part, code]) == pytest.approx(float(expected), abs=1e-5)
+
+
+def test_pruned_weights_stay_zero_while_values_learn():
+    module = linear()
+    mask = torch.rand(6, 12, generator=torch.Generator().manual_seed(5)) > 0.5
+    module.weight.data *= mask
+    layer = made(module, 2, "tensor")
+    first = layer.weight.detach().clone()
+    optimizer = torch.optim.AdamW(layer.parameters(), lr=0.05, weight_decay=0.1)
+    for _ in range(5):
+        optimizer.zero_grad()
+        layer(torch.randn(8, 12)).square().sum().backward()
+        optimizer.step()
+    layer.freeze()
+    assert not layer.weight[~mask].any()
+    assert not torch.equal(layer.weight, first)
+    assert len(torch.unique(layer.weight)) <= 4
+
+
+def test_embedding_looks_up_only_the_rows_it_gives(monkeypatch):
+    layer = made(table()).eval()
+    seen, real = [], grid.split
+    monkeypatch.setattr(grid, "split", lambda x, group: seen.append(len(x)) or real(x, group))
+    out = layer(torch.tensor([[3, 3, 19]]))
+    monkeypatch.undo()
+    assert seen == [3]
+    assert torch.equal(out, layer.weight[torch.tensor([[3, 3, 19]])])
+
+
+def test_loading_into_a_used_frozen_layer_is_seen():
+    first, second = made(linear()).eval(), made(linear()).eval()
+    second.values.data.neg_()
+    first.freeze(), second.freeze()
+    x = torch.randn(2, 12)
+    assert not torch.equal(first(x), second(x))
+    first.load_state_dict(second.state_dict())
+    assert torch.equal(first(x), second(x))
+
+
+def test_codes_are_entropy_coded():
+    weight = torch.randn(256, 256, generator=torch.Generator().manual_seed(0))
+    module = nn.Linear(256, 256, bias=False)
+    module.weight.data = weight
+    layer = made(module, 3, "tensor")
+    layer.freeze()
+    counts = torch.bincount(layer.codes.flatten().long(), minlength=8).double()
+    entropy = float(-(counts / counts.sum() * (counts / counts.sum()).log2()).sum())
+    assert len(store.encode(layer.state_dict())) * 8 < (entropy + 0.08) * weight.numel() < 3 * weight.numel()
+
+
+def test_bits_and_refusals():
+    assert made(linear(bias=False), 2, 4).bits() == 6 * 12 * 2 + 18 * 4 * 16
+    with pytest.raises(ArtifactError, match="can't be built"):
+        layers.build("codebook", {"role": "linear", "shape": [2, 2], "bits": 9})
+    with pytest.raises(RecipeError, match="give \\(6, 12\\) uint8"):
+        Codebook.of(
+            linear(), bits=1, group="tensor", codes=torch.zeros(2, 2), values=torch.zeros(1, 1, 2), pruned=False
+        )

@@ -1,0 +1,75 @@
+"""k-means codebooks over a model: nearer than grids, weighed by inputs, zeros kept, values that learn."""
+
+import copy
+
+import pytest
+import torch
+
+from laconic import effects, layers, scoring, training
+from laconic.errors import RecipeError
+from laconic.layers.codebook import Codebook
+from laconic.methods.kmeans import KMeans
+from laconic.methods.magnitude import Magnitude
+from laconic.methods.rtn import RTN
+from tests.methods import small
+
+QUERY = "bert.encoder.layer.0.attention.self.query"
+
+
+@pytest.mark.parametrize("group", ["tensor", "channel", 16])
+def test_weighed_error_is_below_that_of_rounding_and_of_plain_clusters(tmp_path, group):
+    work = small.work(tmp_path)
+    weight = work.model.get_submodule(QUERY).weight.detach().clone()
+    squares = scoring.squares(work, [QUERY], 64)[QUERY]
+    errors = []
+    for method in (KMeans(3, group), KMeans(3, group, importance="none"), RTN(3, group, False, "linears")):
+        given = small.work(tmp_path)
+        method.apply(given)
+        difference = given.model.get_submodule(QUERY).weight.detach() - weight
+        errors.append(float((difference.square() * squares).sum()))
+    assert errors[0] < errors[1] < errors[2]
+
+
+def test_squares_are_those_of_the_inputs(tmp_path):
+    work = small.work(tmp_path)
+    sums, squares = scoring.grams(work, [QUERY], 16)[QUERY], scoring.squares(work, [QUERY], 16)[QUERY]
+    assert torch.allclose(squares, sums.diagonal()[:-1] / sums[-1, -1], rtol=1e-4)
+
+
+def test_every_place_and_every_zero(tmp_path):
+    work = small.work(tmp_path)
+    Magnitude(0.5).apply(work)
+    before, pruned = effects.measure(work.model), {p: layer.weight == 0 for p, layer in layers.held(work.model)}
+    KMeans(4, where="all", samples=16).apply(work)
+    said = small.logits(work)
+    layers.freeze(work.model)
+    assert torch.equal(small.logits(work), said)
+    held = dict(layers.held(work.model))
+    assert set(held) == {path for path, _ in work.anatomy.linears("all")}
+    assert all(isinstance(layer, Codebook) for layer in held.values())
+    assert all(not held[path].weight[mask].any() for path, mask in pruned.items())
+    after = effects.measure(work.model)
+    assert after["sparse"] >= before["sparse"]
+    assert effects.grew(before, after, "low_bit")
+
+
+def test_values_learn_and_codes_stay(tmp_path):
+    work = small.work(tmp_path)
+    KMeans(2, samples=16).apply(work)
+    layer = work.model.get_submodule(QUERY)
+    codes, values = layer.codes.clone(), layer.values.detach().clone()
+    loss = copy.deepcopy(training.evaluate(work.model, work.tokenizer, work.task, work.data.train)["bits"])
+    training.fit(work, training.Training(epochs=3, learning_rate=3e-3), best=False)
+    assert torch.equal(layer.codes, codes)
+    assert not torch.equal(layer.values, values)
+    assert training.evaluate(work.model, work.tokenizer, work.task, work.data.train)["bits"] < loss
+
+
+def test_refusals_and_forecast():
+    KMeans().check()
+    KMeans(bits=1).check()
+    with pytest.raises(RecipeError, match="bits is 9; a grid has 1 to 8 bits"):
+        KMeans(9).check()
+    with pytest.raises(RecipeError, match="importance is 'taylor'"):
+        KMeans(importance="taylor").check()
+    assert KMeans(3, 128).forecast(small.sketch()).linear_bits == 4
