@@ -31,7 +31,7 @@ class KMeans:
     needs: ClassVar[frozenset[str]] = frozenset({"calibration"})
     makes: ClassVar[frozenset[str]] = frozenset({"low_bit"})
     keeps: ClassVar[frozenset[str]] = frozenset(
-        {"sparse", "narrow", "shallow", "tied", "small_vocabulary", "low_bit", "low_rank", "grouped"}
+        {"sparse", "narrow", "shallow", "tied", "small_vocabulary", "low_bit", "low_rank"}
     )
 
     def check(self) -> None:
