@@ -44,3 +44,35 @@ def test_options_reach_training(base, tmp_path):
     assert {name: held["training"][name] for name in options} == options
     assert held["task"]["casing"] is False
     assert held["options"] == {"casing": False}
+
+
+def test_teachers_texts_and_precision_reach_training(base, tmp_path):
+    def run(out, *more):
+        arguments = [
+            "train",
+            base / "encoder",
+            "--task",
+            "ner",
+            "--data",
+            base / "data",
+            "-o",
+            out,
+            "-q",
+            "--epochs",
+            1,
+        ]
+        return CliRunner().invoke(cli.app, [str(word) for word in (*arguments, *more)])
+
+    (tmp_path / "texts.jsonl").write_text('{"text": "ab ac"}\n')
+    assert run(tmp_path / "teacher", "--precision", "bfloat16").exit_code == 0
+    texts = ("--unlabelled", tmp_path / "texts.jsonl")
+    ended = run(tmp_path / "run", "--teacher", tmp_path / "teacher", *texts)
+    assert ended.exit_code == 0, ended.output
+    held = json.loads((tmp_path / "run" / "laconic.json").read_text())
+    assert held["teachers"] == [str(tmp_path / "teacher")]
+    assert held["unlabelled"] == str(tmp_path / "texts.jsonl")
+    assert json.loads((tmp_path / "teacher" / "laconic.json").read_text())["training"]["precision"] == "bfloat16"
+    refused = run(tmp_path / "other", *texts)
+    assert refused.exit_code == 1
+    assert "give a teacher as well" in refused.output
+    assert not (tmp_path / "other").exists()

@@ -57,6 +57,7 @@ def command(
     training = Training(
         epochs, learning_rate, batch, optimizer, weight_decay, warmup, clip, patience, accumulate, precision
     )
+    options |= {"teachers": teacher or [], "unlabelled": unlabelled}
     train(model, task, data, out, options=training, seed=seed, progress=not quiet, log=say, **options)
     scores = json.loads((out / RUN_FILE).read_text(encoding="utf-8"))["validation"]
     if as_json:
