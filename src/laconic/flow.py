@@ -5,13 +5,14 @@ No paper: torch's forward hooks. When the watching ends, however it ends, hooks 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
+from transformers import Cache
 
 from laconic.errors import AnatomyError
 
@@ -48,6 +49,48 @@ def watch(model: nn.Module, paths: Sequence[str]) -> Iterator[dict[str, list[See
             handle.remove()
         for module, was in training.items():
             module.training = was
+
+
+@dataclass(frozen=True)
+class Call:
+    """What a module was called with, to call it so again; without a cache, which a call would write to."""
+
+    positional: tuple[Any, ...]
+    named: dict[str, Any]
+
+    def __call__(self, module: nn.Module, weights: Mapping[str, torch.Tensor] | None = None) -> torch.Tensor:
+        """The first tensor that comes out; `weights` stand for those of the module, by their names in it."""
+        out = torch.func.functional_call(module, dict(weights or {}), self.positional, self.named)
+        return out if isinstance(out, torch.Tensor) else cast(torch.Tensor, out[0])
+
+
+@contextmanager
+def quiet(model: nn.Module) -> Iterator[None]:
+    """The model in eval mode; after it, every module is in the mode it was in."""
+    training = {module: module.training for module in model.modules()}
+    try:
+        model.eval()
+        yield
+    finally:
+        for module, was in training.items():
+            module.training = was
+
+
+@contextmanager
+def calls(model: nn.Module, path: str) -> Iterator[list[Call]]:
+    """Calls of the module at a path, as they happen, with the model in eval mode."""
+    seen: list[Call] = []
+
+    def record(_: nn.Module, positional: tuple[Any, ...], named: dict[str, Any]) -> None:
+        kept = tuple(None if isinstance(x, Cache) else x for x in positional)
+        seen.append(Call(kept, {k: None if isinstance(x, Cache) else x for k, x in named.items()}))
+
+    with quiet(model):
+        handle = model.get_submodule(path).register_forward_pre_hook(record, with_kwargs=True)
+        try:
+            yield seen
+        finally:
+            handle.remove()
 
 
 class _Calls(dict[str, list[Seen]]):

@@ -9,10 +9,10 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 import torch
 
-from laconic import layers, options, training
-from laconic.contracts import Work
-from laconic.data.batching import batches
-from laconic.flow import Seen, watch
+from laconic import flow, layers, options, training
+from laconic.contracts import Feature, Work
+from laconic.data.batching import batches, model_inputs
+from laconic.flow import Call, Seen, watch
 from laconic.maths import importance
 
 BATCH = 16
@@ -82,6 +82,15 @@ def peaks(work: Work, paths: Sequence[str], samples: int) -> dict[str, torch.Ten
     return found
 
 
+@torch.no_grad()
+def calls(work: Work, path: str, samples: int, size: int) -> list[Call]:
+    """What the module at a path is called with while examples are run, `size` of them at a time."""
+    with flow.calls(work.model, path) as seen:
+        for _, batch in batches(examples(work, samples), size, work.tokenizer.pad_token_id or 0):
+            work.model(**model_inputs(batch, work.model.device))
+    return seen
+
+
 def activation(work: Work, sites: Mapping[str, int], grams: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """What the structures at `sites` add through the layers they enter, by the `grams` there: {path: (structures,)}."""
     scores = {}
@@ -119,9 +128,7 @@ def _runs(
     work: Work, paths: Sequence[str], samples: int, *, slopes: bool = False
 ) -> Iterator[tuple[torch.Tensor, Mapping[str, Sequence[Seen]], torch.Tensor]]:
     """Loss summed over answers, what the layers saw, and the mask (batch, tokens), of every batch of examples."""
-    rng = np.random.default_rng(work.seed)
-    chosen = sorted(rng.permutation(len(work.data.train))[:samples].tolist())
-    features = work.task.encode([work.data.train[i] for i in chosen], work.tokenizer, answers=True)
+    features = examples(work, samples)
     objective = training.task_objective(work.task)
     with watch(work.model, paths) as seen, torch.set_grad_enabled(slopes):
         for rows, batch in batches(features, BATCH, work.tokenizer.pad_token_id or 0):
@@ -129,6 +136,13 @@ def _runs(
             answers = training.slot_labels(batch)
             loss = objective(work.model, batch, rows) * int((answers != -100).sum())
             yield loss, seen, batch["attention_mask"].bool().to(loss.device)
+
+
+def examples(work: Work, samples: int) -> list[Feature]:
+    """So many training examples, drawn by the seed."""
+    rng = np.random.default_rng(work.seed)
+    chosen = sorted(rng.permutation(len(work.data.train))[:samples].tolist())
+    return work.task.encode([work.data.train[i] for i in chosen], work.tokenizer, answers=True)
 
 
 def _rows(x: torch.Tensor) -> torch.Tensor:

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from laconic.errors import RecipeError
-from laconic.layers import ROLES, Parts, compute, take
+from laconic.layers import ROLES, compute_by_row, take
 from laconic.maths import grid
 
 CACHED = 2**22  # weights: a frozen linear up to this size keeps its dense weight between calls; larger ones compute it
@@ -134,10 +134,7 @@ class Codebook(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """A linear's (..., out) of (..., in), or an embedding's (..., width) of indices (...)."""
-        if self.role == "linear":
-            return compute(Parts(self.role, self.weight, self.bias, self.multiplier), x)
-        found = self.rows(x.reshape(-1)).reshape(*x.shape, self.shape[1])  # (..., width)
-        return found if self.multiplier == 1.0 else found * self.multiplier
+        return compute_by_row(self, x)
 
     def _table(self) -> torch.Tensor:
         """The values as they are used, (R, G, K)."""

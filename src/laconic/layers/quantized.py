@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn import functional
 
 from laconic.errors import AnatomyError, RecipeError
-from laconic.layers import ROLES, Parts, compute, take
+from laconic.layers import ROLES, compute_by_row, take
 from laconic.maths import grid
 
 CACHED = 2**22  # weights: a frozen linear up to this size keeps its dense weight between calls; larger ones compute it
@@ -48,8 +48,9 @@ class Straight(torch.autograd.Function):
         if ctx.needs_input_grad[1]:
             moved = grid.rise(latent, scale, zero, ctx.bits, ctx.group)  # (rows, columns)
             slope = grid.split(gradient * moved, ctx.group).sum(-1)  # (R, G)
-            slope *= (latent.numel() / scale.numel() * (2 ** (ctx.bits - 1) - 1)) ** -0.5
-        free &= latent != 0
+            slope *= (latent.numel() / scale.numel() * max(1, 2 ** (ctx.bits - 1) - 1)) ** -0.5
+        if grid.has_zero(zero, ctx.bits):
+            free &= latent != 0
         free |= gradient * latent > 0
         return torch.where(free, gradient, 0.0), slope, None, None, None
 
@@ -217,10 +218,7 @@ class Quantized(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """A linear's (..., out) of (..., in), or an embedding's (..., width) of indices (...)."""
-        if self.role == "linear":
-            return compute(Parts(self.role, self.weight, self.bias, self.multiplier), x)
-        found = self.rows(x.reshape(-1)).reshape(*x.shape, self.shape[1])  # (..., width)
-        return found if self.multiplier == 1.0 else found * self.multiplier
+        return compute_by_row(self, x)
 
     def _scales(self) -> torch.Tensor:
         """(R, G); those that learn are rounded to positive float16 numbers, with the gradient of the step."""
