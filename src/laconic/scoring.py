@@ -5,11 +5,14 @@ arXiv:2407.14679 (activation); Men et al. 2024, arXiv:2403.03853 (blocks). The f
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 
 import numpy as np
 import torch
+from torch import nn
 
 from laconic import layers, options, training
+from laconic.anatomy import Anatomy
 from laconic.contracts import Work
 from laconic.data.batching import batches
 from laconic.flow import Seen, watch
@@ -91,6 +94,36 @@ def influences(work: Work, paths: Sequence[str], samples: int) -> dict[str, floa
                 sums[path] += float(turned.sum())
                 tokens[path] += len(turned)
     return {path: sums[path] / max(tokens[path], 1) for path in paths}
+
+
+def weighed(work: Work, where: str, samples: int) -> Iterator[tuple[str, nn.Module, torch.Tensor | None]]:
+    """(path, layer, sum of x x^T over its inputs (in, in) or None) of the layers to round: what stands before the
+    blocks, each block, what stands after.
+
+    The inputs of a group come from the model as it is by then, so swap a layer in before asking for the next. None
+    stands for an embedding, and for a layer that no example reaches.
+    """
+    for pairs in _in_order(work.anatomy, where):
+        linears = [path for path, module in pairs if layers.take(module).role == "linear"]
+        sums = grams(work, linears, samples) if linears else {}
+        for path, module in pairs:
+            found = sums.get(path, torch.zeros(()))  # (in, in), with a last row for the bias where there is one
+            columns = layers.take(module).weight.shape[1]
+            yield path, module, found[:columns, :columns] if found.dim() else None
+
+
+def _in_order(anatomy: Anatomy, where: str) -> Iterator[Sequence[tuple[str, nn.Module]]]:
+    """The layers to round in groups, each to be weighed after those before it are rounded."""
+    chosen = layers.distinct(anatomy.linears(where))
+    paths = [block.path for block in chain.from_iterable(stack.blocks for stack in anatomy.stacks)]
+    inside = {path: [p for p in chosen if p[0].startswith(f"{path}.")] for path in paths}
+    taken = {p[0] for pairs in inside.values() for p in pairs}
+    outside = [p for p in chosen if p[0] not in taken]
+    yield from ([p] for p in outside if layers.take(p[1]).role == "embedding")
+    yield from (pairs for pairs in inside.values() if pairs)
+    rest = [p for p in outside if layers.take(p[1]).role == "linear"]
+    if rest:
+        yield rest
 
 
 def _runs(

@@ -115,6 +115,19 @@ def test_a_tensor_of_two_names_is_stored_once_and_comes_back_as_one():
     assert apart["a"] is not apart["b"]
 
 
+def test_equal_tensors_are_stored_once_and_come_back_apart():
+    weights = torch.randn(200, 100)
+    held = {"a": weights, "b": weights.clone(), "c": weights.half().float(), "d": weights.reshape(100, 200).clone()}
+    held["e"] = held["b"]
+    container = store.encode(held)
+    opened = store.decode(container)
+    assert all(same(opened[name], tensor) for name, tensor in held.items())
+    assert opened["a"] is not opened["b"]
+    assert opened["e"] is opened["b"]
+    assert store.index_of(container).copies == {"b": "a"}
+    assert len(container) < len(store.encode({n: held[n] for n in "acd"})) + 150
+
+
 def test_many_small_tensors_cost_little_beside_their_values():
     rng = torch.Generator().manual_seed(0)
     held = {f"encoder.layer.{i}.output.LayerNorm.bias": torch.randn(384, generator=rng) for i in range(60)}
@@ -176,6 +189,10 @@ def test_a_truncated_container_is_refused():
         {"tensors": None},
         {"same": {"b": "c"}},
         {"same": {"a": "a"}},
+        {"copies": {"b": "c"}},
+        {"copies": {"a": "a"}},
+        {"copies": {"b": "a"}, "same": {"b": "a"}},
+        {"copies": None},
     ],
 )
 def test_an_index_that_lies_is_refused(change):

@@ -150,12 +150,12 @@ def _range(
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """The grid that spans [low, high], both (R, G), low <= 0 <= high."""
     if symmetric:
-        return _upward(torch.maximum(-low, high) / (2 ** (bits - 1) - 1)), None
-    scale = _upward((high - low) / (2**bits - 1))  # (R, G)
+        return upward(torch.maximum(-low, high) / (2 ** (bits - 1) - 1)), None
+    scale = upward((high - low) / (2**bits - 1))  # (R, G)
     return scale, torch.round(-low / scale).clamp(0, 2**bits - 1).to(torch.uint8)
 
 
-def _upward(scale: torch.Tensor) -> torch.Tensor:
+def upward(scale: torch.Tensor) -> torch.Tensor:
     """The next float16 number at or above; 1 for 0. Rounding up keeps the largest weight on the grid."""
     bounded = scale.clamp(SMALLEST, LARGEST)
     half = bounded.to(torch.float16)

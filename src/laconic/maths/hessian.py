@@ -7,6 +7,8 @@ depend on the order of columns; the rounded weights are improved by columns (Beh
 rows that nearest rounding serves better keep that, since greedy rounding has no guarantee.
 """
 
+from collections.abc import Callable
+from functools import partial
 from typing import cast
 
 import torch
@@ -17,6 +19,9 @@ from laconic.maths import grid
 BLOCK = 128  # columns between updates of all later ones: fewer passes over the weight
 SWEEPS = 2  # of the improvement; a third gains little
 TRIES = 6  # each raises the damping tenfold
+
+Choose = Callable[[torch.Tensor, torch.Tensor, torch.Tensor | None, float], torch.Tensor]
+"""Grid points for weights (out, 1) with their scale and zero (out, 1), where squared errors weigh that much."""
 
 
 def inverse_factor(hessian: torch.Tensor, damp: float) -> torch.Tensor:
@@ -68,18 +73,39 @@ def solve(
     if act_order:
         order = hessian.diagonal().argsort(descending=True, stable=True)
     factor = inverse_factor(hessian[order][:, order], damp).float()  # (in, in)
-    scales = _columns(scale, weight.shape, group)[:, order]  # (out, in)
-    zeros = None if zero is None else _columns(zero, weight.shape, group)[:, order]
-    ordered = weight.float()[:, order]  # (out, in)
-    found = _rounded(ordered, factor, scales, zeros, bits)
-    found = _improved(ordered, found, hessian.float()[order][:, order], scales, zeros, bits)[:, order.argsort()]
+    found = descend(weight, hessian, factor, order, scale, zero, group, partial(_near, bits))
     nearest = grid.snap(weight.float(), scale, zero, bits, group)
     worse = loss(weight, found, hessian) > loss(weight, nearest, hessian)  # (out,)
     return torch.where(worse.unsqueeze(1), nearest, found)
 
 
+def descend(
+    weight: torch.Tensor,
+    hessian: torch.Tensor,
+    factor: torch.Tensor,
+    order: torch.Tensor,
+    scale: torch.Tensor,
+    zero: torch.Tensor | None,
+    group: grid.Group,
+    choose: Choose,
+) -> torch.Tensor:
+    """Algorithm 1 and its improvement, with columns in `order` (that of `factor` too) and points as `choose` says."""
+    scales = _columns(scale, weight.shape, group)[:, order]  # (out, in)
+    zeros = None if zero is None else _columns(zero, weight.shape, group)[:, order]
+    ordered = weight.float()[:, order]  # (out, in)
+    found = _rounded(ordered, factor, scales, zeros, choose)
+    return _improved(ordered, found, hessian.float()[order][:, order], scales, zeros, choose)[:, order.argsort()]
+
+
+def _near(
+    bits: int, weight: torch.Tensor, scale: torch.Tensor, zero: torch.Tensor | None, curvature: float
+) -> torch.Tensor:
+    """The nearest grid points, whatever an error weighs."""
+    return grid.snap(weight, scale, zero, bits, "channel")
+
+
 def _rounded(
-    weight: torch.Tensor, factor: torch.Tensor, scales: torch.Tensor, zeros: torch.Tensor | None, bits: int
+    weight: torch.Tensor, factor: torch.Tensor, scales: torch.Tensor, zeros: torch.Tensor | None, choose: Choose
 ) -> torch.Tensor:
     """Algorithm 1: round column by column, spread each error over the columns not rounded yet."""
     left = weight.clone()  # (out, in)
@@ -90,7 +116,8 @@ def _rounded(
         errors = torch.zeros_like(weight[:, start:end])  # (out, block)
         for i in range(start, end):
             zero = None if zeros is None else zeros[:, i : i + 1]
-            near = grid.snap(left[:, i : i + 1], scales[:, i : i + 1], zero, bits, "channel")[:, 0]  # (out,)
+            curvature = float(factor[i, i]) ** -2
+            near = choose(left[:, i : i + 1], scales[:, i : i + 1], zero, curvature)[:, 0]  # (out,)
             done[:, i] = near.masked_fill(held[:, i], 0.0)
             errors[:, i - start] = (left[:, i] - done[:, i]) / factor[i, i]
             left[:, i + 1 : end] -= errors[:, i - start, None] * factor[i, i + 1 : end]
@@ -104,7 +131,7 @@ def _improved(
     hessian: torch.Tensor,
     scales: torch.Tensor,
     zeros: torch.Tensor | None,
-    bits: int,
+    choose: Choose,
 ) -> torch.Tensor:
     """Coordinate descent: each column to the grid point that is best while all others stay, so the loss only falls."""
     found, held = rounded.clone(), weight == 0  # (out, in)
@@ -114,7 +141,7 @@ def _improved(
             continue
         zero = None if zeros is None else zeros[:, i : i + 1]
         best = (found[:, i] - slope[:, i] / hessian[i, i]).unsqueeze(1)  # (out, 1)
-        near = grid.snap(best, scales[:, i : i + 1], zero, bits, "channel")[:, 0].masked_fill(held[:, i], 0.0)
+        near = choose(best, scales[:, i : i + 1], zero, float(hessian[i, i]))[:, 0].masked_fill(held[:, i], 0.0)
         slope += (near - found[:, i]).unsqueeze(1) * hessian[i]
         found[:, i] = near
     return found

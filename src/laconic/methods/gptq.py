@@ -4,23 +4,18 @@ Frantar et al. 2022, arXiv:2210.17323. A block's inputs come from the blocks bef
 Embeddings have no inputs to weigh by and go to the nearest grid point.
 """
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain
 from typing import ClassVar
 
 import torch
 from torch import nn
 
 from laconic import effects, layers, options, scoring
-from laconic.anatomy import Anatomy
 from laconic.contracts import WHERE, Sketch, Work
 from laconic.errors import RecipeError
 from laconic.layers.quantized import Quantized
 from laconic.maths import grid, hessian
-
-Pairs = Sequence[tuple[str, nn.Module]]
 
 
 @dataclass(frozen=True)
@@ -54,37 +49,19 @@ class GPTQ:
 
     def apply(self, work: Work) -> None:
         """Round what stands before the blocks, then each block, then what stands after."""
-        for pairs in _in_order(work.anatomy, self.where):
-            linears = [path for path, module in pairs if layers.take(module).role == "linear"]
-            sums = scoring.grams(work, linears, self.samples) if linears else {}
-            for path, module in pairs:
-                layers.swap(work.model, path, self._rounded(module, sums.get(path)))
+        for path, module, inputs in scoring.weighed(work, self.where, self.samples):
+            layers.swap(work.model, path, self._rounded(module, inputs))
 
     @torch.no_grad()
-    def _rounded(self, module: nn.Module, sums: torch.Tensor | None) -> Quantized:
-        """The layer on its grid; `sums` of x x^T over its inputs has a last row for the bias where there is one."""
+    def _rounded(self, module: nn.Module, inputs: torch.Tensor | None) -> Quantized:
+        """The layer on its grid, weighed by `inputs` (in, in) where there are some."""
         on_grid = partial(Quantized.of, module, bits=self.bits, group=self.group, symmetric=self.symmetric)
-        if sums is None or sums.dim() == 0:
+        if inputs is None:
             return on_grid()
         weight = layers.take(module).weight.detach().float()  # (out, in)
-        columns = weight.shape[1]
         scale, zero = grid.fit(weight, self.bits, self.group, self.symmetric)
         solved = hessian.solve(
-            weight, sums[:columns, :columns], scale, zero, self.bits, self.group,
+            weight, inputs, scale, zero, self.bits, self.group,
             damp=self.damp, act_order=self.act_order,
         )  # (out, in)  # fmt: skip
         return on_grid(latent=solved, scale=scale, zero=zero)
-
-
-def _in_order(anatomy: Anatomy, where: str) -> Iterator[Pairs]:
-    """The layers to round in groups, each to be weighed after those before it are rounded."""
-    chosen = layers.distinct(anatomy.linears(where))
-    paths = [block.path for block in chain.from_iterable(stack.blocks for stack in anatomy.stacks)]
-    inside = {path: [p for p in chosen if p[0].startswith(f"{path}.")] for path in paths}
-    taken = {p[0] for pairs in inside.values() for p in pairs}
-    outside = [p for p in chosen if p[0] not in taken]
-    yield from ([p] for p in outside if layers.take(p[1]).role == "embedding")
-    yield from (pairs for pairs in inside.values() if pairs)
-    rest = [p for p in outside if layers.take(p[1]).role == "linear"]
-    if rest:
-        yield rest
