@@ -30,11 +30,14 @@ SPAN_BITS = 5  # of a coded symbol; what a plane has beyond is raw
 WIDEST = 33  # symbols: one more where they do not begin on a multiple of the raw part
 SMALLEST = 1 << 18  # symbols; below it learning costs more than it brings
 FINE_BITS = 6  # of a symbol's range in parts of a step
-SCALES = 12  # sizes of residuals told apart, half an octave each
-SMALLEST_SCALE = 250  # exponent and first mantissa bit of 0.25
+SCALES = 24  # sizes of residuals told apart, a quarter of an octave each
+SMALLEST_SCALE = 500  # exponent and first two mantissa bits of 0.25
 FIRST, LANES = 64, 2048  # rows coded at once: as many as there were before, between these
+OFTEN = 2 * LANES  # rows after which all is learned anew
+MEMORY = 0.9  # of earlier rows when a full block comes: words that are rare go together otherwise than common ones
 BAND = 384  # columns that predict one another
 GROUP = 16  # columns predicted by one product
+SLAB = 128  # rows of the covariance that are factored in one go
 FACTOR = 128  # steps of a coefficient
 STEEPEST = 340  # largest coefficient in these steps, so that sums stay below 2^24
 RIDGE = 0.2  # of the variance, times columns by rows
@@ -162,7 +165,7 @@ def _fractions(plane: Plane, form: Form) -> NDArray[np.uint8]:
 
 
 def _run(form: Form, fractions: NDArray[np.uint8], code: Code) -> NDArray[np.uint8]:
-    """All symbols (width, rows), block after block of rows; learns wherever the rows seen have doubled."""
+    """All symbols (width, rows), block after block of rows; learns where the rows seen have doubled, then steadily."""
     width, rows = fractions.shape
     symbols = np.empty((width, rows), np.uint8)
     bands = [_Band(form, start, min(start + BAND, width)) for start in range(0, width, BAND)]
@@ -170,7 +173,7 @@ def _run(form: Form, fractions: NDArray[np.uint8], code: Code) -> NDArray[np.uin
     first = _guess(form)
     tables = Tables(first)
     for start, end in _blocks(rows):
-        if start and start & (start - 1) == 0:
+        if start and (start & (start - 1) == 0 or start % OFTEN == 0):
             tables = Tables(counts.reshape(first.shape) * SEEN + first)
             for band in bands:
                 band.fit()
@@ -187,7 +190,7 @@ def _guess(form: Form) -> Whole:
     steps = np.arange(form.span)[None, :, None] + np.array([-3, -1, 1, 3]) / 8  # (1, span, 4)
     weights = np.empty((SCALES, form.places, form.span), np.int64)
     for scale in range(SCALES):
-        spread = 0.375 * 2.0 ** (scale // 2) * (1.5 if scale % 2 else 1.0)
+        spread = 0.35 * 2.0 ** (scale // 4) * (1 + scale % 4 / 4)
         curve = 1 / (1 + ((steps - places) / spread) ** 2 / 16)  # (places, span, 4)
         for _ in range(3):
             curve = curve * curve
@@ -196,13 +199,20 @@ def _guess(form: Form) -> Whole:
     return weights.reshape(-1, form.span)
 
 
+def _within(x: NDArray[Any], low: int, high: int) -> NDArray[Any]:
+    """`np.clip`, in place and without its checks, which cost as much as a step."""
+    np.maximum(x, low, out=x)
+    np.minimum(x, high, out=x)
+    return x
+
+
 class _Band:
     """Columns that predict one another, and what is known of them."""
 
     def __init__(self, form: Form, start: int, end: int) -> None:
         self.form, self.start, self.width = form, start, end - start
         self.sums = np.zeros((self.width + 1, self.width + 1))  # of products; the first column is constant
-        self.rows = 0
+        self.rows = 0.0
         self.factor: Floats = np.zeros((self.width + 1, self.width + 1), np.float32)  # (column, earlier column)
         self.spread: Floats = np.full(self.width, form.span / 6, np.float32)  # of residuals, in steps
 
@@ -227,12 +237,12 @@ class _Band:
             if j == group:
                 told = self.factor[j : j + GROUP, :j] @ left[:j]  # (group, rows)
             near = told[j - group] + self.factor[j, group:j] @ left[group:j] if j > group else told[0]
-            near = np.clip(np.rint(near / FACTOR), lowest, highest)  # (rows,)
+            near = _within(np.rint(near / np.float32(FACTOR)), lowest, highest)  # (rows,)
             column = self.start + j - 1
             fraction = fractions[column]
-            place = np.clip(near - lowest - fraction, 0, form.places - 1).astype(np.int64)
+            place = _within(near - (fraction + np.float32(lowest)), 0, form.places - 1).astype(np.int64)
             expected = size * np.float32(self.spread[j - 1] / (CALM + column))
-            scale = np.clip((expected.view(np.int32) >> 22) - SMALLEST_SCALE, 0, SCALES - 1)
+            scale = _within((expected.view(np.int32) >> 21) - SMALLEST_SCALE, 0, SCALES - 1)
             contexts = scale * np.int64(form.places) + place
             found = code(tables, contexts, row, column)
             symbols[column] = found
@@ -240,8 +250,9 @@ class _Band:
             values[j] = found * np.float32(form.fine) + (fraction + np.float32(lowest))
             left[j] = values[j] - near
             size += np.abs(left[j]) * np.float32(1 / (form.fine * self.spread[j - 1]))
-        self.sums += values @ values.T
-        self.rows += count
+        kept = MEMORY if count == LANES else 1.0
+        self.sums = kept * self.sums + values @ values.T
+        self.rows = kept * self.rows + count
         return cells.reshape(-1)
 
     def fit(self) -> None:
@@ -250,9 +261,11 @@ class _Band:
         ridge = max(0.02, self.width / self.rows) * RIDGE
         matrix[np.diag_indices(len(matrix))] = np.diag(matrix) * (1 + ridge) + 1
         for j in range(len(matrix) - 1):
-            row = matrix[j, j + 1 :].copy()
+            column = matrix[j + 1 :, j].copy()
             matrix[j + 1 :, j] /= matrix[j, j]
-            matrix[j + 1 :, j + 1 :] -= np.multiply.outer(matrix[j + 1 :, j], row)
+            for top in range(j + 1, len(matrix), SLAB):
+                rows = slice(top, min(top + SLAB, len(matrix)))  # up to their diagonal
+                matrix[rows, j + 1 : rows.stop] -= np.multiply.outer(matrix[rows, j], column[: rows.stop - j - 1])
         self.factor = np.tril(np.rint(matrix * FACTOR), -1).clip(-STEEPEST, STEEPEST).astype(np.float32)
         spread = np.sqrt(np.diag(matrix)[1:] / self.rows) * (0.8 / self.form.fine)
         self.spread = np.maximum(spread, 0.05).astype(np.float32)
