@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load, save
 
-from laconic.artifact import floats, store
+from laconic.artifact import floats, planes, store
 from laconic.errors import ArtifactError
 
 
@@ -168,6 +168,32 @@ def test_every_byte_flip_is_noticed_or_harmless():
         with suppress(ArtifactError):
             opened = store.decode(bytes(damaged))
             assert all(same(opened[name], tensor) for name, tensor in held.items())
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(tensors(), min_size=1, max_size=3), st.data())
+def test_any_flipped_byte_is_noticed_or_harmless(drawn, data):
+    held = {f"layer.{i}.weight": tensor for i, tensor in enumerate(drawn)}
+    damaged = bytearray(store.encode(held))
+    damaged[data.draw(st.integers(0, len(damaged) - 1))] ^= data.draw(st.integers(1, 255))
+    with suppress(ArtifactError):
+        opened = store.decode(bytes(damaged))
+        assert all(same(opened[name], tensor) for name, tensor in held.items())
+
+
+def test_a_flipped_byte_of_a_predicted_payload_is_noticed(monkeypatch):
+    monkeypatch.setattr(planes.predicted, "SMALLEST", 1)
+    monkeypatch.setattr(planes, "WORTH", 10.0)
+    codes = torch.randint(0, 9, (300, 64), generator=torch.Generator().manual_seed(0)).cumsum(1).remainder(16)
+    container = store.encode({"a.codes": codes.to(torch.uint8)})
+    assert store.index_of(container).streams[0].planes[0][0][0] == "predicted"
+    assert torch.equal(store.decode(container)["a.codes"], codes.to(torch.uint8))
+    start = 8 + int.from_bytes(container[:8], "little")
+    for position in range(start, len(container), 199):
+        damaged = bytearray(container)
+        damaged[position] ^= 1
+        with pytest.raises(ArtifactError):
+            store.decode(bytes(damaged))
 
 
 def test_a_truncated_container_is_refused():
