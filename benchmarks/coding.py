@@ -1,7 +1,7 @@
 """The same tensors under Laconic's store, zstd, xz and NNCodec: bytes, and megabytes of dense weights a second.
 
-No paper: measurement. `python -m benchmarks.coding`. General coders get codes one a byte or packed, whichever is
-smaller at a quick level; NNCodec gets codes less the commonest one. All work on one core.
+No paper: measurement. `python -m benchmarks.coding`. General coders get codes one a byte and packed, whichever is
+smaller; NNCodec gets codes less the commonest one. All work on one core.
 """
 
 from __future__ import annotations
@@ -98,10 +98,9 @@ def compare(tensors: Tensors) -> list[dict[str, Any]]:
     container = store.encode(tensors)
     spent = time.process_time() - start
     found = [("laconic", len(container), seconds(lambda: store.decode(container)), spent)]
-    form = min(forms(tensors), key=lambda data: len(zstandard.compress(data, 9)))
     for tool, (pack, unpack) in GENERAL.items():
         start = time.process_time()
-        packed = pack(form)
+        packed = min((pack(form) for form in forms(tensors)), key=len)
         spent = time.process_time() - start
         found.append((tool, len(packed), seconds(lambda u=unpack, p=packed: u(p)), spent))
     planes = {n: t.numpy() for n, t in tensors.items() if n.endswith(".codes")}

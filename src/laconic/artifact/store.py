@@ -2,10 +2,11 @@
 
 No paper: a container. The coders are in `planes`; safetensors is huggingface.co/docs/safetensors.
 
-The container holds uint8 payloads and one called `#index`: compressed JSON that says how every tensor is coded, with
-the sha256 of each payload, closed by its own sha256. Large tensors have a payload of their own name; small ones of the
-same storage type and last name (all norms' weights, all biases) share a payload, and so their tables. A tensor of
-several names is stored once and comes back as one; tensors that are merely equal are stored once and come back apart.
+The container holds uint8 payloads called by number and one called `#index`: compressed JSON that says how every tensor
+is coded, with the sha256 of each payload, closed by its own sha256. Large tensors have a payload of their own; small
+ones of the same storage type and last name (all norms' weights, all biases) share one, and so their tables. A tensor
+of several names is stored once and comes back as one; tensors that are merely equal are stored once and come back
+apart.
 """
 
 from __future__ import annotations
@@ -89,7 +90,7 @@ def encode(tensors: Mapping[str, torch.Tensor]) -> bytes:
         entries += [Entry(n, floats.NAMES[t.dtype], tuple(t.shape), len(streams)) for n, t, _ in group]
         sizes = [(header, len(part)) for header, part in coded]
         streams.append(Stream(name, storage, sizes, hashlib.sha256(payload).hexdigest()))
-        payloads[name] = np.frombuffer(payload, np.uint8)
+        payloads[str(len(payloads))] = np.frombuffer(payload, np.uint8)
     index = zlib.compress(_written(Index(entries, same, copies, streams)), 9)
     payloads[INDEX] = np.frombuffer(index + hashlib.sha256(index).digest(), np.uint8)
     return serialize(payloads)
@@ -183,7 +184,7 @@ def _opened(container: bytes, where: str | Path) -> tuple[dict[str, bytes], Inde
         found = _read(json.loads(text)) if reader.eof else None
     except (zlib.error, ValueError, TypeError, KeyError, RecursionError) as error:
         raise ArtifactError(f"{where}: the index does not read ({error}); {AGAIN}") from error
-    if found is None or {s.name for s in found.streams} != set(payloads):
+    if found is None or {str(number) for number in range(len(found.streams))} != set(payloads):
         raise ArtifactError(f"{where}: the index and what is stored differ; {AGAIN}")
     return payloads, found
 
@@ -191,7 +192,7 @@ def _opened(container: bytes, where: str | Path) -> tuple[dict[str, bytes], Inde
 def _stream(index: Index, number: int, payloads: dict[str, bytes], where: str | Path) -> list[Bytes]:
     """The planes of one payload, each (count,), after its hash and every length agree."""
     stream = index.streams[number]
-    payload = payloads[stream.name]
+    payload = payloads[str(number)]
     if hashlib.sha256(payload).hexdigest() != stream.sha256:
         raise ArtifactError(f"{where}: {stream.name} is damaged (its sha256 differs); {AGAIN}")
     held = [entry for entry in index.entries if entry.stream == number]
