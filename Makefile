@@ -35,6 +35,7 @@ bench: setup  ## every benchmark; needs LACONIC_DATA and LACONIC_MODELS
 	$(BIN)/python -m benchmarks.conll2003
 	$(BIN)/python -m benchmarks.classification
 	$(BIN)/python -m benchmarks.kill
+	$(BIN)/python -m benchmarks.coding
 
 clean:
 	rm -rf $(VENV) demo-out

@@ -22,7 +22,7 @@ from laconic import layers, options
 from laconic.anatomy import Stack
 from laconic.contracts import Example, Feature, Work
 from laconic.data.batching import batches, model_inputs
-from laconic.flow import Answer, Call, Enough, entering, replaced, standing_in
+from laconic.flow import Answer, Call, Enough, entering, quiet, replaced, standing_in
 
 TOKENS = 8192  # of a batch: enough to fill the processor, and few enough to hold what a block computes of them
 
@@ -195,7 +195,7 @@ class _Examples:
                 return x
 
             yield tuple({f"{call.path}.": None for call in calls[0][start:end]}), run
-            with standing_in(self.model, {}):  # eval mode
+            with quiet(self.model):
                 for batch in range(len(self.batches)):
                     self.hidden[batch] = run(batch)
         for batch, gave in enumerate(self.gave):

@@ -31,14 +31,22 @@ class Call:
     named: dict[str, Any]
     slot: int | str  # where the first tensor stood
 
-    def again(self, model: nn.Module, given: torch.Tensor) -> torch.Tensor:
-        """What the module says of that first tensor: its own first tensor."""
+    def again(
+        self, model: nn.Module, given: torch.Tensor, weights: Mapping[str, torch.Tensor] | None = None
+    ) -> torch.Tensor:
+        """What the module says of that first tensor: its own first tensor.
+
+        `weights` stand for those of the module, by their names in it.
+        """
         positional, named = list(self.positional), dict(self.named)
         if isinstance(self.slot, int):
             positional[self.slot] = given
         else:
             named[self.slot] = given
-        return first(model.get_submodule(self.path)(*positional, **named))
+        module = model.get_submodule(self.path)
+        if weights:
+            return first(torch.func.functional_call(module, dict(weights), tuple(positional), named))
+        return first(module(*positional, **named))
 
 
 @dataclass(frozen=True)
@@ -103,6 +111,18 @@ def standing_in(model: nn.Module, answers: Mapping[str, Answer]) -> Iterator[Non
                     vars(module)["forward"] = own
 
 
+@contextmanager
+def quiet(model: nn.Module) -> Iterator[None]:
+    """The model in eval mode; after it, every module is in the mode it was in."""
+    training = {module: module.training for module in model.modules()}
+    try:
+        model.eval()
+        yield
+    finally:
+        for module, was in training.items():
+            module.training = was
+
+
 def first(out: Any) -> torch.Tensor:
     """The tensor a module gave, or the first of a tuple."""
     found: torch.Tensor = out if isinstance(out, torch.Tensor) else out[0]
@@ -120,7 +140,6 @@ def _hooked(
 ) -> Iterator[list[tuple[str, nn.Module, list[torch.utils.hooks.RemovableHandle]]]]:
     """Each path with its module and a list for handles, which are removed at the end; eval mode until then."""
     handles: list[torch.utils.hooks.RemovableHandle] = []
-    training = {module: module.training for module in model.modules()}
     found = []
     for path in paths:
         try:
@@ -128,13 +147,11 @@ def _hooked(
         except AttributeError as error:
             raise AnatomyError(f"the model has no layer at {path!r} to watch") from error
     try:
-        model.eval()
-        yield found
+        with quiet(model):
+            yield found
     finally:
         for handle in handles:
             handle.remove()
-        for module, was in training.items():
-            module.training = was
 
 
 def _recorder(seen: dict[str, list[Seen]], path: str) -> Any:

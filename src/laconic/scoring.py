@@ -150,6 +150,19 @@ def peaks(work: Work, paths: Sequence[str], samples: int) -> dict[str, torch.Ten
     return found
 
 
+@torch.no_grad()
+def calls(work: Work, path: str, samples: int, size: int) -> list[tuple[Seen, torch.Tensor]]:
+    """Calls of the module at a path, with the mask (batch, tokens) of each, while examples run, `size` at a time."""
+    found: list[tuple[Seen, torch.Tensor]] = []
+    with watch(work.model, [path]) as seen:
+        for _, batch in _batches(work, samples, size):
+            seen.clear()
+            work.model(**model_inputs(batch, work.model.device))
+            mask = batch["attention_mask"].bool().to(work.model.device)
+            found += [(call, mask) for call in seen[path]]
+    return found
+
+
 def activation(work: Work, sites: Mapping[str, int], grams: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """What the structures at `sites` add through the layers they enter, by the `grams` there: {path: (structures,)}."""
     scores = {}
@@ -230,10 +243,10 @@ def _runs(
             yield loss, seen, batch["attention_mask"].bool().to(loss.device)
 
 
-def _batches(work: Work, samples: int) -> Iterator[tuple[list[int], dict[str, torch.Tensor]]]:
+def _batches(work: Work, samples: int, size: int = BATCH) -> Iterator[tuple[list[int], dict[str, torch.Tensor]]]:
     """Padded batches of the examples drawn, with answers."""
     features = draw(work, samples, answers=True)
-    yield from batches(features, room(work.model, features, BATCH), work.tokenizer.pad_token_id or 0)
+    yield from batches(features, room(work.model, features, size), work.tokenizer.pad_token_id or 0)
 
 
 def _lengths(features: Sequence[Feature]) -> list[int]:

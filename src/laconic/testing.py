@@ -25,10 +25,12 @@ from laconic.recipe import Recipe, Step
 
 Fresh = Callable[[], Work]
 
-SMALL = {"samples": 8, "epochs": 2, "batch": 4, "learning_rate": 1e-3, "multiple": 8, "every": 1, "clip": 100.0}
+SMALL = {
+    "samples": 8, "epochs": 2, "batch": 4, "learning_rate": 1e-3, "multiple": 8, "every": 1, "clip": 100.0, "steps": 8,
+}  # fmt: skip
 """Option -> a value that suits a tiny model and a dozen examples."""
 
-NOTHING = {"keep": 1.0, "sparsity": 0.0, "bits": 8, "epochs": 0}
+NOTHING = {"keep": 1.0, "sparsity": 0.0, "bits": 8, "epochs": 0, "price": 0.0}
 """Option -> the value that asks for (nearly) nothing."""
 
 OTHERS: dict[str, tuple[Any, ...]] = {

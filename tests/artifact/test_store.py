@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load, save
 
-from laconic.artifact import floats, store
+from laconic.artifact import floats, planes, store
 from laconic.errors import ArtifactError
 
 
@@ -115,6 +115,19 @@ def test_a_tensor_of_two_names_is_stored_once_and_comes_back_as_one():
     assert apart["a"] is not apart["b"]
 
 
+def test_equal_tensors_are_stored_once_and_come_back_apart():
+    weights = torch.randn(200, 100)
+    held = {"a": weights, "b": weights.clone(), "c": weights.half().float(), "d": weights.reshape(100, 200).clone()}
+    held["e"] = held["b"]
+    container = store.encode(held)
+    opened = store.decode(container)
+    assert all(same(opened[name], tensor) for name, tensor in held.items())
+    assert opened["a"] is not opened["b"]
+    assert opened["e"] is opened["b"]
+    assert store.index_of(container).copies == {"b": "a"}
+    assert len(container) < len(store.encode({n: held[n] for n in "acd"})) + 150
+
+
 def test_many_small_tensors_cost_little_beside_their_values():
     rng = torch.Generator().manual_seed(0)
     held = {f"encoder.layer.{i}.output.LayerNorm.bias": torch.randn(384, generator=rng) for i in range(60)}
@@ -157,6 +170,32 @@ def test_every_byte_flip_is_noticed_or_harmless():
             assert all(same(opened[name], tensor) for name, tensor in held.items())
 
 
+@settings(max_examples=60, deadline=None)
+@given(st.lists(tensors(), min_size=1, max_size=3), st.data())
+def test_any_flipped_byte_is_noticed_or_harmless(drawn, data):
+    held = {f"layer.{i}.weight": tensor for i, tensor in enumerate(drawn)}
+    damaged = bytearray(store.encode(held))
+    damaged[data.draw(st.integers(0, len(damaged) - 1))] ^= data.draw(st.integers(1, 255))
+    with suppress(ArtifactError):
+        opened = store.decode(bytes(damaged))
+        assert all(same(opened[name], tensor) for name, tensor in held.items())
+
+
+def test_a_flipped_byte_of_a_predicted_payload_is_noticed(monkeypatch):
+    monkeypatch.setattr(planes.predicted, "SMALLEST", 1)
+    monkeypatch.setattr(planes, "WORTH", 10.0)
+    codes = torch.randint(0, 9, (300, 64), generator=torch.Generator().manual_seed(0)).cumsum(1).remainder(16)
+    container = store.encode({"a.codes": codes.to(torch.uint8)})
+    assert store.index_of(container).streams[0].planes[0][0][0] == "predicted"
+    assert torch.equal(store.decode(container)["a.codes"], codes.to(torch.uint8))
+    start = 8 + int.from_bytes(container[:8], "little")
+    for position in range(start, len(container), 199):
+        damaged = bytearray(container)
+        damaged[position] ^= 1
+        with pytest.raises(ArtifactError):
+            store.decode(bytes(damaged))
+
+
 def test_a_truncated_container_is_refused():
     container = store.encode({"a": torch.randn(100)})
     for size in (0, 7, 8, 50, len(container) - 1):
@@ -176,6 +215,10 @@ def test_a_truncated_container_is_refused():
         {"tensors": None},
         {"same": {"b": "c"}},
         {"same": {"a": "a"}},
+        {"copies": {"b": "c"}},
+        {"copies": {"a": "a"}},
+        {"copies": {"b": "a"}, "same": {"b": "a"}},
+        {"copies": None},
     ],
 )
 def test_an_index_that_lies_is_refused(change):

@@ -112,7 +112,7 @@ def test_improvement_only_helps_and_ends_where_no_single_step_helps(monkeypatch)
     points = hessian.Points.of(scale, None, 2, "channel", weight.shape, order)
     nearest = grid.snap(weight, scale, None, 2, "channel")
     held = torch.zeros(12, 3, dtype=torch.bool)
-    found = hessian.improve(weight.t().contiguous(), nearest.t().contiguous(), matrix, points, held, 5).t()
+    found = hessian.improve(weight.t().contiguous(), nearest.t().contiguous(), matrix, points.nearest, held, 5).t()
     least = hessian.loss(weight, found, matrix)
     assert (least < hessian.loss(weight, nearest, matrix)).any()
     for i, point in itertools.product(range(12), (-1, 0, 1)):

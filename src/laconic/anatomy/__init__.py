@@ -14,14 +14,29 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from laconic import layers
-from laconic.anatomy import blocks, buffers, heads, hidden, macs, neurons, positions, read, shape, sizes, vocabulary
+from laconic.anatomy import (
+    blocks,
+    buffers,
+    feeds,
+    heads,
+    hidden,
+    macs,
+    neurons,
+    positions,
+    read,
+    rotate,
+    shape,
+    sizes,
+    vocabulary,
+)
 from laconic.anatomy.cut import size
 from laconic.anatomy.families import Blocks
+from laconic.anatomy.feeds import Feed
 from laconic.anatomy.parts import Attention, Block, FeedForward, Stack
 from laconic.contracts import WHERE
 from laconic.errors import AnatomyError
 
-__all__ = ["Anatomy", "Attention", "Block", "FeedForward", "Stack"]
+__all__ = ["Anatomy", "Attention", "Block", "Feed", "FeedForward", "Stack"]
 
 
 class Anatomy:
@@ -129,6 +144,13 @@ class Anatomy:
                 raise AnatomyError(f"layers of these sizes can't share weights: {sizes}; cut the same from every block")
         return rows
 
+    def feeds(self, where: str) -> tuple[list[Feed], dict[str, str]]:
+        """What feeds linears in one of contracts.WHERE and no others, and why the rest has none: {path: reason}."""
+        chosen = {path for path, _ in self.linears(where)}
+        found, reasons = feeds.feeds(self.model, self.family, self.stacks)
+        inside = [feed for feed in found if set(feed.readers) <= chosen]
+        return inside, {path: reason for path, reason in reasons.items() if path in chosen}
+
     def remove_heads(self, part: Block | Stack, heads_gone: Sequence[int], *, cross: bool = False) -> None:
         """Remove query heads of a block, or the same ones of every block in a stack; with `cross`, of cross-attention.
 
@@ -185,6 +207,17 @@ class Anatomy:
         """Give the token type table that many rows; new ones copy row 0, so the function stays."""
         found = read.present(self.model, self.base, [self.entry.types])
         positions.widen_types(self.model, found[0] if found else None, rows)
+
+    def rotate(self, stream: torch.Tensor, values: torch.Tensor | None) -> None:
+        """Turn the residual stream, and every head's values, by orthogonal matrices; the model's function stays.
+
+        Norms' gains move into linears, and a tied head is untied. AnatomyError unless all norms are pre-norm RMS norms.
+        """
+        rotate.check(self)
+        rotate.fold_gains(self)
+        rotate.turn_stream(self, stream)
+        if values is not None:
+            rotate.turn_values(self, values)
 
     def shape(self) -> dict[str, Any]:
         """Every dimension that surgery can change, as JSON."""

@@ -145,6 +145,7 @@ def _tensors(model: nn.Module) -> dict[str, torch.Tensor]:
 def _compare(model: nn.Module, index: store.Index, where: Path) -> None:
     """Refuse weights whose names, shapes or types are not the model's, before anything is decoded."""
     entries = {entry.name: entry for entry in index.entries}
+    entries |= {name: entries[stored] for name, stored in index.copies.items()}
     entries |= {name: entries[stored] for name, stored in index.same.items()}
     tensors = _tensors(model)
     if wrong := sorted(set(entries) ^ set(tensors)):

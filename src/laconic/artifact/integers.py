@@ -67,7 +67,7 @@ def encode(plane: Plane) -> tuple[list[Any], bytes]:
         for start in range(0, len(plane), step)
     ]
     head = [found.row_bits, found.column_bits, step, low, span, [len(w) for w in words]]
-    names = _packed(found.rows, found.row_bits) + _packed(found.columns, found.column_bits)
+    names = packed(found.rows, found.row_bits) + packed(found.columns, found.column_bits)
     return head, tables.tobytes() + names + b"".join(w.astype("<u4").tobytes() for w in words)
 
 
@@ -76,11 +76,13 @@ def decode(head: list[Any], payload: bytes, shape: tuple[int, int]) -> Plane:
     row_bits, column_bits, step, low, span, lengths = _parsed(head)
     whole = shape if row_bits + column_bits else (shape[0] * shape[1], 1)
     sizes = (span << (row_bits + column_bits), (whole[0] * row_bits + 7) // 8, (whole[1] * column_bits + 7) // 8)
+    if step > 1 and step * whole[1] > CHUNK_SYMBOLS:
+        raise DamageError(f"a chunk of {step} rows is larger than any chunk is")
     if len(lengths) != -(-whole[0] // step) or sum(sizes) + 4 * sum(lengths) != len(payload):
         raise DamageError(f"{len(payload)} bytes in {len(lengths)} chunks are not what the header adds up to")
     tables = np.frombuffer(payload, np.uint8, sizes[0]).reshape(-1, span)
-    rows = _unpacked(payload[sizes[0] : sizes[0] + sizes[1]], row_bits, whole[0])
-    columns = _unpacked(payload[sizes[0] + sizes[1] : sum(sizes)], column_bits, whole[1])
+    rows = unpacked(payload[sizes[0] : sizes[0] + sizes[1]], row_bits, whole[0])
+    columns = unpacked(payload[sizes[0] + sizes[1] : sum(sizes)], column_bits, whole[1])
     found = Classes(row_bits, column_bits, rows, columns)
     words = np.frombuffer(payload, "<u4", sum(lengths), sum(sizes))
     plane = np.empty(whole, np.uint8)
@@ -160,15 +162,19 @@ def _block(context: int, found: Classes, row_ends: Ends, column_ends: Ends) -> t
     )
 
 
-def _packed(ids: Ids, bits: int) -> bytes:
-    """Class names, `bits` bits each, low bit first."""
+def packed(ids: Ids, bits: int) -> bytes:
+    """Small numbers, `bits` bits each, low bit first."""
     planes = (ids[:, None] >> np.arange(bits, dtype=np.uint8)) & 1  # (count, bits)
     return np.packbits(planes.astype(bool), bitorder="little").tobytes()
 
 
-def _unpacked(payload: bytes, bits: int, count: int) -> Ids:
+def unpacked(payload: bytes, bits: int, count: int) -> Ids:
+    """The numbers that `packed` was given."""
     planes = np.unpackbits(np.frombuffer(payload, np.uint8), count=count * bits, bitorder="little").reshape(count, bits)
-    return np.asarray((planes << np.arange(bits, dtype=np.uint8)).sum(axis=1, dtype=np.uint8))
+    out = np.zeros(count, np.uint8)
+    for place in range(bits):
+        out |= planes[:, place] << np.uint8(place)
+    return out
 
 
 def _one(plane: Plane) -> Classes:

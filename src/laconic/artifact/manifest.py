@@ -16,7 +16,7 @@ from typing import Any
 from laconic.artifact.damage import AGAIN
 from laconic.errors import ArtifactError
 
-SCHEMA = 1
+SCHEMA = 2
 MANIFEST, CONFIG, WEIGHTS, TOKENIZER = "manifest.json", "config.json", "weights.safetensors", "tokenizer.json.xz"
 REPORTS = ("report.json", "report.html")  # what measuring writes beside them; replaced with the artifact
 OPENING = b'{"laconic":'  # how a manifest begins: what makes a folder ours

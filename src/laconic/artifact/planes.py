@@ -2,7 +2,8 @@
 
 No paper: a choice by measured length.
 
-A coded plane is a JSON header [way, ...] and a payload. Ways: `raw`; `ans` (integers); `bits` and `runs` (masks),
+A coded plane is a JSON header [way, ...] and a payload. Ways: `raw`; `ans` (integers); `predicted`, of tall planes
+whose columns tell of one another; `bits` and `runs` (masks),
 which hold another coded plane; `holes`, a mask of the commonest symbol and the symbols that are left, which pays where
 the places of zeros have a pattern (N:M sparsity under quantization).
 """
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from laconic.artifact import integers, masks
+from laconic.artifact import integers, masks, predicted
 from laconic.artifact.damage import DamageError
 from laconic.artifact.integers import Plane
 
@@ -22,6 +23,7 @@ Header = list[Any]
 DEEPEST = 2  # a plane in a plane in a plane: symbols of runs of holes
 Counts = NDArray[Any]  # (symbols,)
 SMALL_GAIN = 0.99  # a plane that shrinks by less than a hundredth stays raw: it decodes for nothing
+WORTH = 0.985  # of the shortest other way: prediction takes several times longer to decode
 
 
 def encode(plane: Plane, *, whole: bool = True) -> tuple[Header, bytes]:
@@ -37,7 +39,12 @@ def encode(plane: Plane, *, whole: bool = True) -> tuple[Header, bytes]:
         ways += _mask_ways(plane)
     elif whole and _patterned(plane, counts):
         ways.append(_holes(plane, int(counts.argmax())))
-    return min([*ways, best], key=lambda way: len(way[1]) + len(str(way[0])))
+    best = min([*ways, best], key=_length)
+    if whole and predicted.suits((plane.shape[0], plane.shape[1])):
+        head, payload = predicted.encode(plane)
+        if len(payload) < WORTH * _length(best):
+            return ["predicted", head], payload
+    return best
 
 
 def decode(header: Header, payload: bytes, shape: tuple[int, int], depth: int = 0) -> Plane:
@@ -49,6 +56,8 @@ def decode(header: Header, payload: bytes, shape: tuple[int, int], depth: int = 
             return np.frombuffer(payload, np.uint8).reshape(shape)
         case ["ans", [_, _, _, _, _, _] as head]:
             return integers.decode(head, payload, shape)
+        case ["predicted", [_, _, _, _, _] as head]:
+            return predicted.decode(head, payload, shape)
         case ["bits", inner]:
             return masks.unpack(decode(inner, payload, masks.packed_shape(*shape), depth + 1), shape)
         case ["runs", int(steps), inner] if 0 < steps <= shape[0] * shape[1] + 1:
@@ -58,6 +67,10 @@ def decode(header: Header, payload: bytes, shape: tuple[int, int], depth: int = 
             symbols = decode(rest, payload[size:], (1, int((mask == 0).sum())), depth + 1)
             return _unholes(symbol, mask, symbols)
     raise DamageError(f"its header is no coding of shape {shape} known here")
+
+
+def _length(way: tuple[Header, bytes]) -> int:
+    return len(way[1]) + len(str(way[0]))
 
 
 def _entropy(counts: Counts) -> float:

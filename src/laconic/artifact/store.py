@@ -5,7 +5,7 @@ No paper: a container. The coders are in `planes`; safetensors is huggingface.co
 The container holds uint8 payloads and one called `#index`: compressed JSON that says how every tensor is coded, with
 the sha256 of each payload, closed by its own sha256. Large tensors have a payload of their own name; small ones of the
 same storage type and last name (all norms' weights, all biases) share a payload, and so their tables. A tensor of
-several names is stored once.
+several names is stored once and comes back as one; tensors that are merely equal are stored once and come back apart.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from laconic.errors import ArtifactError
 
 INDEX = "#index"
 SMALL = 1 << 14  # elements; a tensor below it shares a payload
+FEWEST_COPIED = 256  # elements; naming an equal tensor costs as much as a smaller one
 LARGEST_INDEX = 1 << 28  # bytes of JSON; a model of a million tensors needs a tenth of it
 LARGEST_TENSOR = 1 << 40  # bytes decoded
 DIGEST = 32  # bytes of a sha256
@@ -65,10 +66,11 @@ class Stream:
 
 @dataclass(frozen=True)
 class Index:
-    """What a container holds; `same` maps further names of a tensor to the stored one."""
+    """What a container holds; `same` maps further names of a tensor to the stored one, `copies` those of equal ones."""
 
     entries: list[Entry]
     same: dict[str, str]
+    copies: dict[str, str]
     streams: list[Stream]
 
 
@@ -76,9 +78,10 @@ def encode(tensors: Mapping[str, torch.Tensor]) -> bytes:
     """The container; equal tensors in equal order give equal bytes."""
     entries: list[Entry] = []
     same: dict[str, str] = {}
+    copies: dict[str, str] = {}
     streams: list[Stream] = []
     payloads: dict[str, Bytes] = {}
-    for (storage, name), group in _groups(tensors, same).items():
+    for (storage, name), group in _groups(tensors, same, copies).items():
         shape = floats.rows_and_width(tuple(group[0][1].shape)) if len(group) == 1 else None
         joined = [np.concatenate(pieces) for pieces in zip(*(pieces for _, _, pieces in group), strict=True)]
         coded = [planes.encode(plane.reshape(shape or (1, -1))) for plane in joined]
@@ -87,7 +90,7 @@ def encode(tensors: Mapping[str, torch.Tensor]) -> bytes:
         sizes = [(header, len(part)) for header, part in coded]
         streams.append(Stream(name, storage, sizes, hashlib.sha256(payload).hexdigest()))
         payloads[name] = np.frombuffer(payload, np.uint8)
-    index = zlib.compress(_written(Index(entries, same, streams)), 9)
+    index = zlib.compress(_written(Index(entries, same, copies, streams)), 9)
     payloads[INDEX] = np.frombuffer(index + hashlib.sha256(index).digest(), np.uint8)
     return serialize(payloads)
 
@@ -105,6 +108,7 @@ def decode(container: bytes, where: str | Path = "weights") -> dict[str, torch.T
         pieces = [plane[start : start + entry.count] for plane in streams[entry.stream]]
         flat = floats.widen(pieces, index.streams[entry.stream].storage, entry.dtype)
         out[entry.name] = flat.reshape(entry.shape)
+    out |= {name: out[stored].clone() for name, stored in index.copies.items()}
     return out | {name: out[stored] for name, stored in index.same.items()}
 
 
@@ -132,8 +136,10 @@ def weigh(index: Index) -> list[tuple[str, int, int]]:
 Group = list[tuple[str, torch.Tensor, list[Bytes]]]
 
 
-def _groups(tensors: Mapping[str, torch.Tensor], same: dict[str, str]) -> dict[tuple[str, str], Group]:
-    """Tensors that share a payload, by (storage type, payload name); fills `same` with further names."""
+def _groups(
+    tensors: Mapping[str, torch.Tensor], same: dict[str, str], copies: dict[str, str]
+) -> dict[tuple[str, str], Group]:
+    """Tensors that share a payload, by (storage type, payload name); fills `same` and `copies` with further names."""
     groups: dict[tuple[str, str], Group] = {}
     seen: dict[tuple[Any, ...], str] = {}
     for name, tensor in tensors.items():
@@ -149,6 +155,15 @@ def _groups(tensors: Mapping[str, torch.Tensor], same: dict[str, str]) -> dict[t
             same[name] = seen[key]
             continue
         storage, pieces = floats.narrow(tensor)
+        content = (
+            tensor.dtype,
+            tuple(tensor.shape),
+            storage,
+            hashlib.sha256(b"".join(p.tobytes() for p in pieces)).digest(),
+        )
+        if tensor.numel() >= FEWEST_COPIED and seen.setdefault(content, name) != name:
+            copies[name] = seen[content]
+            continue
         payload = name if tensor.numel() >= SMALL else f"#{storage}.{name.rsplit('.', 1)[-1]}"
         groups.setdefault((storage, payload), []).append((name, tensor, pieces))
     return groups
@@ -195,6 +210,7 @@ def _written(index: Index) -> bytes:
     text = {
         "tensors": [[e.name, e.dtype, list(e.shape), e.stream] for e in index.entries],
         "same": index.same,
+        "copies": index.copies,
         "streams": [[s.name, s.storage, s.planes, s.sha256] for s in index.streams],
     }
     return json.dumps(text, separators=(",", ":")).encode()
@@ -218,9 +234,13 @@ def _read(text: dict[str, Any]) -> Index:
     names = {e.name for e in entries}
     if len(names) != len(entries) or {e.stream for e in entries} != set(range(len(streams))):
         raise ValueError("a tensor is stored twice or a payload holds none")
-    if not set(text["same"].values()) <= names or names & set(text["same"]):
+    same, copies = dict(text["same"]), dict(text["copies"])
+    if not set(copies.values()) <= names or names & set(copies):
+        raise ValueError("a copy is of no tensor")
+    names |= set(copies)
+    if not set(same.values()) <= names or names & set(same):
         raise ValueError("a further name is of no tensor")
-    return Index(entries, dict(text["same"]), streams)
+    return Index(entries, same, copies, streams)
 
 
 def _whole(value: object) -> bool:

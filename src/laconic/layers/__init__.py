@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from laconic.contracts import LayerKind
 
 ROLES = ("linear", "embedding")
+RESCALED = ("dense", "sparse")  # kinds whose numbers may take any value
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,39 @@ def compute_rows(layer: Any, x: torch.Tensor) -> torch.Tensor:
         return compute(take(layer), x)
     found: torch.Tensor = layer.rows(x.reshape(-1)).reshape(*x.shape, layer.shape[1])  # (..., width)
     return found if layer.multiplier == 1.0 else found * layer.multiplier
+
+
+def is_linear(module: nn.Module) -> bool:
+    """Whether a module is a linear, stock or ours."""
+    return isinstance(module, nn.Linear | Conv1D) or (
+        isinstance(module, kinds()) and cast(Any, module).role == "linear"
+    )
+
+
+def can_rescale(module: nn.Module) -> bool:
+    """Whether the numbers of a linear can be multiplied where they stand: stock ones, dense and sparse layers."""
+    return is_linear(module) and (not isinstance(module, kinds()) or cast(Any, module).kind in RESCALED)
+
+
+@torch.no_grad()
+def rescale(module: nn.Module, *, rows: torch.Tensor | None = None, columns: torch.Tensor | None = None) -> None:
+    """Multiply a linear's outputs, bias included, by `rows` (out,), or its inputs by `columns` (in,), in place.
+
+    AnatomyError for a layer whose numbers are not free, such as one on a grid.
+    """
+    if not can_rescale(module):
+        held = cast(Any, module).kind if isinstance(module, kinds()) else type(module).__name__
+        raise AnatomyError(f"a layer held as {held} can't be scaled; do it before that step")
+    if isinstance(module, kinds()):
+        cast(Any, module).thaw()
+    weight = getattr(module, "latent", None)
+    weight = take(module).weight if weight is None else weight  # (out, in)
+    if columns is not None:
+        weight.mul_(columns)
+    if rows is not None:
+        weight.mul_(rows[:, None])
+        if take(module).bias is not None:
+            cast(torch.Tensor, take(module).bias).mul_(rows)
 
 
 def distinct(pairs: Iterable[tuple[str, nn.Module]]) -> list[tuple[str, nn.Module]]:

@@ -48,8 +48,9 @@ class Straight(torch.autograd.Function):
         if ctx.needs_input_grad[1]:
             moved = grid.rise(latent, scale, zero, ctx.bits, ctx.group)  # (rows, columns)
             slope = grid.split(gradient * moved, ctx.group).sum(-1)  # (R, G)
-            slope *= (latent.numel() / scale.numel() * (2 ** (ctx.bits - 1) - 1)) ** -0.5
-        free &= latent != 0
+            slope *= (latent.numel() / scale.numel() * max(1, 2 ** (ctx.bits - 1) - 1)) ** -0.5
+        if grid.has_zero(zero, ctx.bits):
+            free &= latent != 0
         free |= gradient * latent > 0
         return torch.where(free, gradient, 0.0), slope, None, None, None
 

@@ -130,11 +130,18 @@ def fit(
     return best_scale, best_zero
 
 
+def has_zero(zero: torch.Tensor | None, bits: int) -> bool:
+    """Whether 0 is a point of the grid, so that what is 0 stays so."""
+    return bits > 1 and (zero is None or not zero.is_floating_point())
+
+
 def rise(weight: torch.Tensor, scale: torch.Tensor, zero: torch.Tensor | None, bits: int, group: Group) -> torch.Tensor:
     """How a weight's grid value grows with its scale, rounding taken for the identity: (rows, columns)."""
     _, _, middle = _limits(zero, bits)
     parts = split(weight, group)  # (R, G, n)
     code = _nearest(parts, scale, zero, bits).sub_(middle)  # (R, G, n)
+    if bits == 1:
+        return join(code, *weight.shape)  # nothing lies between the two ends
     free = split(inside(weight, scale, zero, bits, group), group)
     return join(torch.where(free, code - parts / scale.unsqueeze(-1), code), *weight.shape)
 
@@ -158,6 +165,25 @@ def half(x: torch.Tensor, least: float = -LARGEST) -> torch.Tensor:
     return _Half.apply(x, least)  # type: ignore[no-any-return, no-untyped-call]
 
 
+def ternary(weight: torch.Tensor, group: Group) -> torch.Tensor:
+    """Scales (R, G) of the grid -s, 0, s with the least squared error: the mean of the k largest magnitudes, best k.
+
+    With k weights at s, the error falls by k s^2, so the best k has the largest (sum of k)^2 / k.
+    """
+    sizes = split(weight.float().abs(), group).sort(-1, descending=True).values.cumsum(-1)  # (R, G, n)
+    counts = torch.arange(1, sizes.shape[-1] + 1, device=sizes.device)
+    best = (sizes.square() / counts).argmax(-1, keepdim=True)  # (R, G, 1)
+    mean = (sizes.gather(-1, best) / (best + 1)).squeeze(-1)  # (R, G)
+    return torch.where(mean > 0, half(mean, SMALLEST), 1.0)
+
+
+def binary(weight: torch.Tensor, group: Group) -> torch.Tensor:
+    """Scales (R, G) of the grid -s / 2, s / 2 with the least squared error: twice the mean magnitude."""
+    count = split(torch.ones_like(weight, dtype=torch.float32), group).sum(-1)  # (R, G)
+    mean = split(weight.float().abs(), group).sum(-1) / count
+    return torch.where(mean > 0, half(2 * mean, SMALLEST), 1.0)
+
+
 def is_half(x: torch.Tensor) -> bool:
     """Whether every number of a float tensor is a float16 number, so that 16 bits hold it without loss."""
     return bool((x.to(torch.float16).to(x.dtype) == x).all())
@@ -173,10 +199,10 @@ def _nearest(parts: torch.Tensor, scale: torch.Tensor, zero: torch.Tensor | None
     """Codes as floats, (R, G, n); a whole zero point is added after rounding, so that 0 stays on it, another before."""
     low, high, middle = _limits(zero, bits)
     steps = parts.div(scale.unsqueeze(-1))  # (R, G, n)
-    if bits == 1 or (zero is not None and zero.is_floating_point()):
-        steps.add_(middle).round_()
-    else:
+    if has_zero(zero, bits):
         steps.round_().add_(middle)
+    else:
+        steps.add_(middle).round_()
     return steps.clamp_(low, high)
 
 
@@ -194,12 +220,12 @@ def _range(
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """The grid that spans [low, high], both (R, G), low <= 0 <= high."""
     if symmetric:
-        return _upward(torch.maximum(-low, high) / (2 ** (bits - 1) - 1)), None
-    scale = _upward((high - low) / (2**bits - 1))  # (R, G)
+        return upward(torch.maximum(-low, high) / (2 ** (bits - 1) - 1)), None
+    scale = upward((high - low) / (2**bits - 1))  # (R, G)
     return scale, torch.round(-low / scale).clamp(0, 2**bits - 1).to(torch.uint8)
 
 
-def _upward(scale: torch.Tensor) -> torch.Tensor:
+def upward(scale: torch.Tensor) -> torch.Tensor:
     """The next float16 number at or above; 1 for 0. Rounding up keeps the largest weight on the grid."""
     bounded = scale.clamp(SMALLEST, LARGEST)
     half = bounded.to(torch.float16)

@@ -23,6 +23,8 @@ SWEEPS = 2  # of the improvement; a third gains little
 TRIES = 6  # each raises the damping tenfold
 
 Decide = Callable[[int, torch.Tensor, int], torch.Tensor]
+Pick = Callable[[int, torch.Tensor, float], torch.Tensor]
+"""Grid points for values (out,) of input i, where their squared errors weigh that much."""
 
 
 def check(damp: float) -> None:
@@ -79,19 +81,27 @@ def solve(
     order = torch.arange(len(hessian), device=hessian.device)
     if act_order:
         order = hessian.diagonal().argsort(descending=True, stable=True)
-    wanted = weight.float().t()[order].contiguous()  # (in, out): what is one column's lies together
+    factor = inverse_factor(hessian[order][:, order], damp).float()  # (in, in)
     points = Points.of(scale, zero, bits, group, weight.shape, order)
-    held = wanted == 0  # (in, out)
-
-    def decide(i: int, left: torch.Tensor, _: int) -> torch.Tensor:
-        return points.nearest(i, left[i]).masked_fill(held[i], 0.0)
-
-    ordered = hessian.float()[order][:, order]  # (in, in)
-    found = compensate(wanted, inverse_factor(ordered, damp).float(), decide, BLOCK)
-    found = improve(wanted, found, ordered, points, held, BLOCK)[order.argsort()].t()  # (out, in)
+    found = descend(weight, hessian, factor, order, points.nearest)
     nearest = grid.snap(weight.float(), scale, zero, bits, group)
     worse = loss(weight, found, hessian) > loss(weight, nearest, hessian)  # (out,)
     return torch.where(worse.unsqueeze(1), nearest, found).contiguous()
+
+
+def descend(
+    weight: torch.Tensor, hessian: torch.Tensor, factor: torch.Tensor, order: torch.Tensor, pick: Pick
+) -> torch.Tensor:
+    """Algorithm 1 and its improvement, (out, in), inputs in `order` (that of `factor` too), points as `pick` says."""
+    wanted = weight.float().t()[order].contiguous()  # (in, out): what is one input's lies together
+    held = wanted == 0  # (in, out)
+    weighs = factor.diagonal().pow(-2).tolist()
+
+    def decide(i: int, left: torch.Tensor, _: int) -> torch.Tensor:
+        return pick(i, left[i], weighs[i]).masked_fill(held[i], 0.0)
+
+    found = compensate(wanted, factor, decide)
+    return improve(wanted, found, hessian.float()[order][:, order], pick, held)[order.argsort()].t()
 
 
 def together(
@@ -137,10 +147,13 @@ class Points:
         scales = _columns(scale, shape, group).t()[order].contiguous()
         return cls(scales, None if zero is None else _columns(zero, shape, group).t()[order].contiguous(), bits)
 
-    def nearest(self, i: int, values: torch.Tensor) -> torch.Tensor:
-        """The grid points next to values (out,) of input i."""
-        zero = None if self.zeros is None else self.zeros[i].unsqueeze(1)
-        return grid.snap(values.unsqueeze(1), self.scales[i].unsqueeze(1), zero, self.bits, "channel")[:, 0]
+    def at(self, i: int) -> grid.Fitted:
+        """Scale and zero of input i, (out, 1)."""
+        return self.scales[i].unsqueeze(1), None if self.zeros is None else self.zeros[i].unsqueeze(1)
+
+    def nearest(self, i: int, values: torch.Tensor, _: float = 1.0) -> torch.Tensor:
+        """The grid points next to values (out,) of input i, whatever an error weighs."""
+        return grid.snap(values.unsqueeze(1), *self.at(i), self.bits, "channel")[:, 0]
 
 
 def compensate(weight: torch.Tensor, factor: torch.Tensor, decide: Decide, block: int = BLOCK) -> torch.Tensor:
@@ -166,22 +179,22 @@ def improve(
     weight: torch.Tensor,
     rounded: torch.Tensor,
     hessian: torch.Tensor,
-    points: Points,
+    pick: Pick,
     held: torch.Tensor,
     block: int = BLOCK,
 ) -> torch.Tensor:
-    """Coordinate descent: each input to the grid point that is best while all others stay, so the loss only falls.
+    """Coordinate descent: each input to the point picked for where it is best while all others stay.
 
-    Weights (in, out) that are `held` stay as they are.
+    With the nearest point the loss only falls. Weights (in, out) that are `held` stay as they are.
     """
     found = rounded.clone()
     slope = hessian @ (found - weight)  # (in, out), half the gradient of the loss
-    fires = (hessian.diagonal() > 0).tolist()
+    weighs = hessian.diagonal().tolist()
     for start in [*range(0, len(weight), block)] * SWEEPS:
         end = min(start + block, len(weight))
         before = found[start:end].clone()  # (block, out)
-        for i in filter(fires.__getitem__, range(start, end)):
-            near = points.nearest(i, found[i] - slope[i] / hessian[i, i])  # (out,)
+        for i in filter(weighs.__getitem__, range(start, end)):
+            near = pick(i, found[i] - slope[i] / hessian[i, i], weighs[i])  # (out,)
             near = torch.where(held[i], found[i], near)
             slope[start:end].addr_(hessian[i, start:end], near - found[i])
             found[i] = near

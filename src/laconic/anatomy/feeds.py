@@ -1,0 +1,147 @@
+"""What feeds which linears, where channels can be scaled on one side and scaled back on the other without a trace.
+
+Xiao et al. 2022, arXiv:2211.10438 (a norm's gains carry the scales of the linears it feeds); Lin et al. 2023,
+arXiv:2306.00978 (so do values, which attention only averages, and the ungated half of a feed-forward). A post-norm
+block's norms feed the residual stream too, and an activation other than relu does not commute with scales.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from laconic import layers
+from laconic.anatomy.parts import Attention, Block, Stack
+
+NORMS: dict[str, tuple[tuple[str, str | None, str], ...]] = {  # of each stack: before attention, cross-attention, ffn
+    "gpt2": (("ln_1", None, "ln_2"),),
+    **dict.fromkeys(("llama", "mistral", "qwen2", "qwen3"), (("input_layernorm", None, "post_attention_layernorm"),)),
+    "t5": (
+        ("layer.0.layer_norm", None, "layer.1.layer_norm"),
+        ("layer.0.layer_norm", "layer.1.layer_norm", "layer.2.layer_norm"),
+    ),
+    "blenderbot": (
+        ("self_attn_layer_norm", None, "final_layer_norm"),
+        ("self_attn_layer_norm", "encoder_attn_layer_norm", "final_layer_norm"),
+    ),
+}
+ACTIVATIONS = ("hidden_act", "activation_function", "activation", "dense_act_fn")  # config fields that name one
+RESIDUAL = "their input feeds the residual stream as well"
+NONLINEAR = "their input is behind an activation that scales do not pass"
+ENCODED = "their input is the encoder's output, which other layers read as well"
+SHARED = "they or what feeds them stand at several places, or are held in a form that can't be scaled"
+
+
+@dataclass(frozen=True)
+class Feed:
+    """Output channels of a norm or linear that only these linears read.
+
+    `rows` are the source's channels, and column j of every reader reads rows[columns[j]].
+    """
+
+    source: str
+    readers: tuple[str, ...]
+    rows: tuple[int, ...]
+    columns: tuple[int, ...]
+
+    @torch.no_grad()
+    def fold(self, model: nn.Module, scales: torch.Tensor) -> None:
+        """Divide the source's channels by positive scales (rows,) and multiply the readers' columns; outputs stay."""
+        source = model.get_submodule(self.source)
+        outputs = scales.new_ones(_width(source))  # (out,)
+        outputs[list(self.rows)] = 1 / scales
+        if layers.is_linear(source):
+            layers.rescale(source, rows=outputs)
+        else:
+            for own in source.parameters():
+                own.mul_(outputs)
+        for path in self.readers:
+            layers.rescale(model.get_submodule(path), columns=scales[list(self.columns)])
+
+
+def feeds(model: PreTrainedModel, family: str, stacks: tuple[Stack, ...]) -> tuple[list[Feed], dict[str, str]]:
+    """Every feed of the blocks, norms first in each, and why other linears have none: {path: reason}."""
+    found: list[Feed] = []
+    reasons: dict[str, str] = {}
+    norms = NORMS.get(family)
+    for i, stack in enumerate(stacks):
+        for block in stack.blocks:
+            found += _norms(model, block, norms[i if len(norms) > 1 else 0], reasons) if norms else []
+            if not norms:
+                reasons |= dict.fromkeys(_entrances(block), RESIDUAL)
+                reasons |= dict.fromkeys(_encoded(block), ENCODED)
+            found += _values(model, block)
+            found += _neurons(model, block, reasons)
+    alone = [feed for feed in found if _alone(model, feed)]
+    reasons |= {path: SHARED for feed in found if feed not in alone for path in feed.readers}
+    return alone, reasons
+
+
+def _entrances(block: Block) -> list[str]:
+    a = block.attention
+    return [a.q, a.k, a.v, *([block.cross.q] if block.cross else []), *block.ffn.inputs]
+
+
+def _encoded(block: Block) -> list[str]:
+    return [block.cross.k, block.cross.v] if block.cross else []
+
+
+def _norms(model: nn.Module, block: Block, names: tuple[str, str | None, str], reasons: dict[str, str]) -> list[Feed]:
+    """The norms of a pre-norm block and the linears behind each."""
+    a = block.attention
+    found = [_whole(model, f"{block.path}.{names[0]}", (a.q, a.k, a.v))]
+    if block.cross is not None and names[1] is not None:
+        found.append(_whole(model, f"{block.path}.{names[1]}", (block.cross.q,)))
+        reasons |= dict.fromkeys(_encoded(block), ENCODED)
+    return [*found, _whole(model, f"{block.path}.{names[2]}", block.ffn.inputs)]
+
+
+def _whole(model: nn.Module, source: str, readers: tuple[str, ...]) -> Feed:
+    every = tuple(range(_width(model.get_submodule(source))))
+    return Feed(source, tuple(dict.fromkeys(readers)), every, every)
+
+
+def _values(model: nn.Module, block: Block) -> list[Feed]:
+    """Values and the projection that reads their averages; query heads that share a value share its channels."""
+    return [_attention(a) for a in (block.attention, block.cross) if a is not None]
+
+
+def _attention(a: Attention) -> Feed:
+    rows = tuple(a.rows("v", range(a.kv_heads)))
+    shared = a.heads // a.kv_heads
+    columns = tuple((h // shared) * a.head_size + i for h in range(a.heads) for i in range(a.head_size))
+    return Feed(a.v, (a.o,), rows, columns)
+
+
+def _neurons(model: PreTrainedModel, block: Block, reasons: dict[str, str]) -> list[Feed]:
+    """The ungated half of a gated feed-forward, or one with relu, and the projection that reads it."""
+    names = {str(getattr(model.config, field, None)) for field in ACTIVATIONS} - {"None"}
+    if len(block.ffn.inputs) > 1 or names == {"relu"}:
+        every = tuple(range(block.ffn.size))
+        return [Feed(block.ffn.inputs[0], (block.ffn.output,), every, every)]
+    reasons[block.ffn.output] = NONLINEAR
+    return []
+
+
+def _width(module: nn.Module) -> int:
+    """Output channels of a norm or a linear."""
+    return len(layers.take(module).weight) if layers.is_linear(module) else len(next(module.parameters()))
+
+
+def _alone(model: nn.Module, feed: Feed) -> bool:
+    """Whether each module of a feed stands at one place only and its numbers can be scaled."""
+    paths = Counter(id(module) for _, module in model.named_modules(remove_duplicate=False))
+    sources = {module.source for _, module in layers.held(model) if layers.is_shared(module)}
+    weights = Counter(id(p) for m in model.modules() for p in m._parameters.values() if p is not None)
+    members = [(path, model.get_submodule(path)) for path in (feed.source, *feed.readers)]
+    return all(
+        paths[id(module)] == 1
+        and path not in sources
+        and all(weights[id(p)] == 1 for p in module.parameters(recurse=False))
+        and (not layers.is_linear(module) or layers.can_rescale(module))
+        for path, module in members
+    )

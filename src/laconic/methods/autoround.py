@@ -1,0 +1,174 @@
+"""Learn which way each weight is rounded, and how far ranges are clipped, so that a block's outputs stay.
+
+Cheng et al. 2023, arXiv:2309.05516 (SignRound, AutoRound): an offset in [-1/2, 1/2] for each weight and a factor for
+the ends of each range, by signed gradient descent whose steps fall linearly, block by block.
+Differs from the paper: ranges begin with the least squared error and not with the whole; a block keeps what it learned
+only if it lessens the error over all examples, so that no block is worse than rounded to nearest.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from laconic import effects, flow, layers, options, scoring
+from laconic.calibration import tokens
+from laconic.contracts import Sketch, Work
+from laconic.flow import Seen
+from laconic.layers.dense import Dense
+from laconic.layers.quantized import Quantized
+from laconic.maths import grid
+
+PLACES = ("linears", "attention", "ffn")
+FACTORS = (0.5, 1.5)  # of the ends of a range
+
+Told = tuple[Seen, torch.Tensor]  # a call of a block, and the mask of its tokens
+
+
+@dataclass(frozen=True)
+class AutoRound:
+    """`steps` of descent a block, on `batch` examples each; the first step is 1 / `steps` long, as in the paper."""
+
+    bits: int = 4
+    group: grid.Group = 128
+    symmetric: bool = True
+    where: str = "linears"
+    steps: int = 200
+    batch: int = 8
+    samples: int = 128
+
+    needs: ClassVar[frozenset[str]] = frozenset({"calibration"})
+    makes: ClassVar[frozenset[str]] = frozenset({"low_bit"})
+    keeps: ClassVar[frozenset[str]] = frozenset(
+        {"sparse", "narrow", "shallow", "tied", "small_vocabulary", "low_bit", "low_rank", "grouped"}
+    )
+
+    def check(self) -> None:
+        """Raise RecipeError for an option that cannot work."""
+        options.choice("where", self.where, PLACES)
+        for name in ("steps", "batch", "samples"):
+            options.whole(name, getattr(self, name))
+        grid.check(self.bits, self.group)
+
+    def forecast(self, sketch: Sketch) -> Sketch:
+        """Fewer bits a weight, scales included."""
+        cost = grid.cost(self.bits, self.group, self.symmetric, sketch.hidden)
+        return effects.lowered(sketch, self.where, cost)
+
+    def apply(self, work: Work) -> None:
+        """Each block on what the blocks before it, rounded, give it."""
+        generator = torch.Generator().manual_seed(work.seed)
+        chosen = layers.distinct(work.anatomy.linears(self.where))
+        for block in (block for stack in work.anatomy.stacks for block in stack.blocks):
+            paths = [path for path, _ in chosen if path.startswith(f"{block.path}.")]
+            for path in paths:  # a dense layer's weight is a parameter, for which another can stand
+                layers.swap(work.model, path, Dense.of(work.model.get_submodule(path)))
+            found = {path: Rounding(work.model.get_submodule(path), self) for path in paths}
+            inside = {path.removeprefix(f"{block.path}."): rounding for path, rounding in found.items()}
+            calls = scoring.calls(work, block.path, self.samples, self.batch)
+            if inside and calls:
+                with flow.quiet(work.model):
+                    self._learn(work.model, inside, calls, generator)
+            for path, rounding in found.items():
+                layers.swap(work.model, path, rounding.layer(work.model.get_submodule(path)))
+
+    def _learn(
+        self, model: nn.Module, inside: Mapping[str, "Rounding"], calls: Sequence[Told], generator: torch.Generator
+    ) -> None:
+        """Signed descent on the squared error of the block's outputs, from rounding to nearest."""
+        learned = [parameter for rounding in inside.values() for parameter in rounding.learned]
+        start = _loss(model, inside, calls)
+        for step in range(self.steps):
+            i = int(torch.randint(len(calls), (), generator=generator))
+            with torch.enable_grad():
+                slopes = torch.autograd.grad(functional.mse_loss(*_outputs(model, inside, *calls[i])), learned)
+            with torch.no_grad():
+                for parameter, slope in zip(learned, slopes, strict=True):
+                    parameter -= slope.sign() * (1 - step / self.steps) / self.steps
+            for rounding in inside.values():
+                rounding.bound()
+        if _loss(model, inside, calls) >= start:
+            for rounding in inside.values():
+                rounding.reset()
+
+
+class Rounding:
+    """One weight (out, in), the offset of each of its numbers, and factors (R, G) of the ends of its ranges."""
+
+    def __init__(self, module: nn.Module, options: AutoRound) -> None:
+        self.bits, self.group, self.symmetric = options.bits, options.group, options.symmetric
+        self.weight = layers.take(module).weight.detach().float()
+        self.scale, self.zero = grid.fit(self.weight, self.bits, self.group, self.symmetric)
+        self.free = self.weight != 0  # what is zero stays so
+        self.reset()
+
+    def reset(self) -> None:
+        """Rounding to nearest."""
+        self.offset = torch.zeros_like(self.weight, requires_grad=True)
+        self.high = torch.ones_like(self.scale, requires_grad=True)
+        self.low = torch.ones_like(self.scale, requires_grad=not self.symmetric)
+
+    @property
+    def learned(self) -> list[torch.Tensor]:
+        """What descent moves; a symmetric range has one end."""
+        return [self.offset, self.high, *([] if self.symmetric else [self.low])]
+
+    @torch.no_grad()
+    def bound(self) -> None:
+        """Put what descent moved back into its range."""
+        self.offset.clamp_(-0.5, 0.5)
+        self.high.clamp_(*FACTORS)
+        self.low.clamp_(*FACTORS)
+
+    def soft(self) -> torch.Tensor:
+        """The rounded weight, with gradients that pass through rounding."""
+        scale, zero = self._grid()
+        lowest = scale.new_full(scale.shape, 1 - 2 ** (self.bits - 1)) if self.symmetric else -zero  # (R, G)
+        highest = lowest + 2**self.bits - (2 if self.symmetric else 1)
+        offset = grid.split(self.offset * self.free, self.group)
+        steps = _straight(grid.split(self.weight, self.group) / scale.unsqueeze(-1) + offset)  # (R, G, n)
+        bounded = torch.clamp(steps, lowest.unsqueeze(-1), highest.unsqueeze(-1))
+        return grid.join(bounded * scale.unsqueeze(-1), *self.weight.shape)
+
+    def layer(self, module: nn.Module) -> Quantized:
+        """The layer on its grid, in place of the module."""
+        with torch.no_grad():
+            scale, zero = self._grid()
+            solved = self.soft()
+            whole = None if self.symmetric else zero.round().to(torch.uint8)
+            solved = grid.snap(solved, scale, whole, self.bits, self.group)
+        return Quantized.of(
+            module, bits=self.bits, group=self.group, symmetric=self.symmetric, latent=solved, scale=scale, zero=whole
+        )
+
+    def _grid(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Scale and zero point, (R, G) both; the zero point of a symmetric range says nothing."""
+        if self.zero is None:
+            return grid.half(self.scale * self.high, grid.SMALLEST), torch.zeros_like(self.scale)
+        most = 2**self.bits - 1
+        low, high = self.zero * self.scale * self.low, (most - self.zero.float()) * self.scale * self.high
+        scale = grid.half((high + low) / most, grid.SMALLEST)
+        return scale, _straight(low / scale).clamp(0, most)
+
+
+def _straight(x: torch.Tensor) -> torch.Tensor:
+    """The nearest whole number, with the gradient of x."""
+    return x.detach().round() + (x - x.detach())
+
+
+def _outputs(
+    model: nn.Module, inside: Mapping[str, Rounding], seen: Seen, mask: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """What the block gives with its weights rounded, and what it gave, without padding: (tokens, hidden) both."""
+    weights = {f"{name}.weight": rounding.soft() for name, rounding in inside.items()}
+    return tokens(seen.call.again(model, seen.given, weights), mask), tokens(seen.gave, mask)
+
+
+@torch.no_grad()
+def _loss(model: nn.Module, inside: Mapping[str, Rounding], calls: Sequence[Told]) -> float:
+    """Squared error of the block's outputs over all examples."""
+    found = (_outputs(model, inside, *call) for call in calls)
+    return sum(float((rounded - wanted).square().sum()) for rounded, wanted in found)

@@ -1,0 +1,113 @@
+"""AutoRound: blocks nearer than rounded to nearest, one step at most from it, zeros kept, nothing left behind."""
+
+import copy
+
+import pytest
+import torch
+
+from laconic import effects, flow, layers, scoring
+from laconic.calibration import tokens
+from laconic.contracts import Work
+from laconic.errors import RecipeError
+from laconic.layers.dense import Dense
+from laconic.maths import grid
+from laconic.methods import autoround
+from laconic.methods.autoround import AutoRound, Rounding
+from laconic.methods.magnitude import Magnitude
+from laconic.methods.rtn import RTN
+from tests import workshop
+from tests.methods import small
+
+
+def block_error(work: Work, original, path: str) -> float:
+    """Squared error of a block on what the original gives it."""
+    calls = scoring.calls(Work(**{**vars(work), "model": original}), path, 64, 16)
+    with torch.no_grad(), flow.quiet(work.model):
+        outs = [(s.call.again(work.model, s.given), s.gave, mask) for s, mask in calls]
+    return sum(float((tokens(now, mask) - tokens(was, mask)).square().sum()) for now, was, mask in outs)
+
+
+@pytest.mark.parametrize("options", [{}, {"symmetric": False}, {"group": "tensor"}])
+@pytest.mark.parametrize("family", ["bert", "llama", "t5"])
+def test_the_first_block_is_nearer_than_rounded_to_nearest(family, options):
+    grids = {"group": 8, **options}
+    errors = {}
+    for method in (AutoRound(3, steps=60, samples=12, batch=4, **grids), RTN(3, where="linears", **grids)):
+        work = workshop.work(family)
+        original = copy.deepcopy(work.model)
+        method.apply(work)
+        errors[type(method)] = block_error(work, original, work.anatomy.stacks[0].blocks[0].path)
+    assert errors[AutoRound] < 0.9 * errors[RTN]
+
+
+@pytest.mark.parametrize("symmetric", [True, False])
+def test_it_begins_as_rounding_to_nearest_and_ends_on_the_grid(symmetric):
+    module = torch.nn.Linear(20, 6)
+    rounding = Rounding(module, AutoRound(3, 8, symmetric))
+    scale, zero = grid.fit(module.weight.detach(), 3, 8, symmetric)
+    assert torch.allclose(rounding.soft(), grid.snap(module.weight.detach(), scale, zero, 3, 8), atol=1e-6)
+    with torch.no_grad():
+        rounding.offset.uniform_(-0.9, 0.9)
+        rounding.high.uniform_(0.2, 1.1)
+        rounding.low.uniform_(0.7, 1.1)
+    rounding.bound()
+    assert float(rounding.offset.detach().abs().max()) <= 0.5
+    layer = rounding.layer(module)
+    assert torch.allclose(layer.weight, rounding.soft(), atol=1e-5)
+    layer.freeze()
+    assert len(layer.codes.unique()) <= 8
+    assert grid.is_half(layer.scale)
+
+
+def test_slopes_pass_through_rounding():
+    module = torch.nn.Linear(3, 1, bias=False)
+    module.weight.data = torch.tensor([[0.4, 0.0, 1.0]])
+    rounding = Rounding(module, AutoRound(2, "channel"))
+    step = float(rounding.scale)
+    rounding.soft().sum().backward()
+    assert rounding.offset.grad.tolist() == [[pytest.approx(step), 0.0, pytest.approx(step)]]
+
+
+def test_a_block_that_learned_nothing_good_stays_rounded_to_nearest(monkeypatch, tmp_path):
+    work, other = small.work(tmp_path), small.work(tmp_path)
+    losses = iter([1.0, 2.0] * 9)
+    monkeypatch.setattr(autoround, "_loss", lambda *_: next(losses))
+    AutoRound(3, steps=2, samples=8).apply(work)
+    RTN(3, 128, where="linears").apply(other)
+    assert torch.equal(small.logits(work), small.logits(other))
+
+
+def test_pruned_weights_stay_pruned_and_freezing_changes_nothing(tmp_path):
+    work = small.work(tmp_path)
+    Magnitude(0.5).apply(work)
+    work.model.train()
+    before, pruned = effects.measure(work.model), {p: layer.weight == 0 for p, layer in layers.held(work.model)}
+    AutoRound(3, symmetric=False, steps=10, samples=8).apply(work)
+    assert all(module.training for module in work.model.modules())
+    assert not any(isinstance(layer, Dense) for _, layer in layers.held(work.model))
+    said = small.logits(work)
+    layers.freeze(work.model)
+    assert torch.equal(small.logits(work), said)
+    assert all(not work.model.get_submodule(path).weight[mask].any() for path, mask in pruned.items())
+    assert effects.measure(work.model)["sparse"] >= before["sparse"]
+
+
+@pytest.mark.parametrize("family", ["bert", "gpt2", "llama", "t5", "albert"])
+def test_a_call_can_be_made_again(family):
+    work = workshop.work(family)
+    path = work.anatomy.stacks[-1].blocks[-1].path
+    calls = scoring.calls(work, path, 12, 4)
+    assert len(calls) > 1
+    for seen, _ in [*calls, *calls]:  # twice: nothing is remembered
+        with torch.no_grad(), flow.quiet(work.model):
+            assert torch.allclose(seen.call.again(work.model, seen.given), seen.gave, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [({"steps": 0}, "steps is 0"), ({"where": "head"}, "where is 'head'"), ({"bits": 1}, "bits is 1")],
+)
+def test_refusals(wrong, says):
+    AutoRound().check()
+    with pytest.raises(RecipeError, match=says):
+        AutoRound(**wrong).check()
