@@ -7,7 +7,7 @@ which says what the model is for and which data it saw.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from laconic.methods.distill import Distill
 from laconic.teacher import Ensemble
 from laconic.trained import RUN_FILE, read
 
+SHORT = 80  # characters of a value in an error message
 LENGTH = 512  # tokens read where neither tokenizer nor model sets a limit
 
 
@@ -33,7 +34,7 @@ def train(
     out: str | Path,
     *,
     options: training.Training | None = None,
-    teachers: Sequence[str | Path] = (),
+    teachers: str | Path | Sequence[str | Path] = (),
     unlabelled: str | Path | None = None,
     seed: int = 0,
     progress: bool = True,
@@ -42,26 +43,18 @@ def train(
 ) -> Path:
     """Fine-tune `model` (folder or hub id) and write the run folder `out`; a killed run goes on where it was.
 
-    With `teachers`, run folders of the same data, the model learns their mean answer in place of the labels, also to
-    the texts of `unlabelled`. For ner, `casing` is switched on by itself where the tokenizer lower-cases and the model
-    has token types.
+    With `teachers`, run folders of the same data (or one), the model learns their mean answer in place of the labels,
+    also to the texts of `unlabelled`. For ner, `casing` is switched on by itself where the tokenizer lower-cases and
+    the model has token types.
     """
     checks.seed(seed)
     options = options or training.Training()
     options.check()
     tasks.kind(task)
-    if unlabelled is not None and not teachers:
-        raise RecipeError("texts without labels need someone to answer them; give a teacher as well")
+    teachers = [teachers] if isinstance(teachers, str | Path) else list(teachers)
+    _check_teachers(teachers, unlabelled, task_options)
+    given = dict(task_options)
     splits = data.read_splits(data_source, task, seed=seed)
-    out = Path(out)
-    record = {
-        "model": str(model), "data": _place(data_source), "digest": splits.digest, "seed": seed,
-        "training": asdict(options), "options": dict(task_options), "teachers": [_place(t) for t in teachers],
-        "unlabelled": None if unlabelled is None else _place(unlabelled),
-    }  # fmt: skip
-    if workspace.is_done(out, record, RUN_FILE):
-        log(f"{out} is already trained with these options")
-        return out
     tokenizer = checkpoint.tokenizer(model, words=task == "ner")
     if task == "ner" and "casing" not in task_options:
         task_options["casing"] = _lower_cases(tokenizer) and _has_token_types(model)
@@ -70,6 +63,17 @@ def train(
     if unlabelled is not None:
         splits = data.with_texts(splits, unlabelled, built)
     teacher = _teacher(teachers, built) if teachers else None
+    out = Path(out)
+    record = {
+        "model": str(model), "data": _place(data_source), "digest": splits.digest, "seed": seed,
+        "training": asdict(options), "options": given, "teachers": [_place(t) for t in teachers],
+        "unlabelled": None if unlabelled is None else _place(unlabelled),
+    }  # fmt: skip
+    if teacher:
+        record["taught_by"] = checkpoint.digest(teacher.model, teacher.tokenizer)
+    if workspace.is_done(out, record, RUN_FILE):
+        log(f"{out} is already trained with these options")
+        return out
     set_seed(seed)
     network = load_model(model, built)
     tokenizer.model_max_length = _limit(network, tokenizer, task_options.get("context") or LENGTH)
@@ -82,6 +86,19 @@ def train(
     return out
 
 
+def _check_teachers(
+    teachers: Sequence[str | Path], unlabelled: str | Path | None, task_options: Mapping[str, Any]
+) -> None:
+    """Raise RecipeError for texts that nobody answers, and for a loss against labels that are not learnt."""
+    if unlabelled is not None and not teachers:
+        raise RecipeError("texts without labels need someone to answer them; give a teacher as well")
+    if teachers and task_options.get("loss_name") is not None:
+        raise RecipeError(
+            f"loss_name is {task_options['loss_name']!r}, but with teachers their answers are learnt, not the labels; "
+            "leave out the loss or the teachers"
+        )
+
+
 def _place(source: str | Path) -> str:
     """A path that means the same in every folder; a hub id as it is."""
     return str(Path(source).resolve()) if Path(source).exists() else str(source)
@@ -90,15 +107,27 @@ def _place(source: str | Path) -> str:
 def _teacher(folders: Sequence[str | Path], task: Task) -> Teacher:
     """Run folders as one teacher; raises RecipeError for one of another task or with another tokenizer."""
     sources = [read(folder) for folder in folders]
+    wanted = tasks.describe(task)
     for folder, source in zip(folders, sources, strict=True):
-        if {**tasks.describe(source.task), "loss_name": None} != {**tasks.describe(task), "loss_name": None}:
-            raise RecipeError(f"the teacher {folder} was trained for another task, other labels or other casing")
+        found = tasks.describe(source.task)
+        other = [key for key in sorted({*wanted, *found} - {"loss_name"}) if found.get(key) != wanted.get(key)]
+        if other:
+            raise RecipeError(
+                f"the teacher {folder} has another {other[0]}: {_short(found.get(other[0]))}, where this run has "
+                f"{_short(wanted.get(other[0]))}; train it on this data with the same options"
+            )
         if source.tokenizer.get_vocab() != sources[0].tokenizer.get_vocab():
             raise RecipeError(
                 f"the teachers {folders[0]} and {folder} have different tokenizers; give those of one kind"
             )
     ensemble = Ensemble([source.model for source in sources], several=task.multiple)
     return Teacher(ensemble, sources[0].tokenizer)
+
+
+def _short(value: Any) -> str:
+    """A value in an error message."""
+    text = str(value)
+    return text if len(text) <= SHORT else f"{text[:SHORT]} ..."
 
 
 def load_model(source: str | Path, task: Task) -> PreTrainedModel:

@@ -87,7 +87,7 @@ class Ensemble(nn.Module):
 
 
 class Live:
-    """Asks the teacher again for every batch."""
+    """Asks the teacher again for every batch; in its own precision, whatever the student trains in."""
 
     def __init__(
         self, teacher: Teacher, features: Sequence[Feature], blocks: Sequence[int], hidden: bool, attention: bool
@@ -99,12 +99,13 @@ class Live:
     def __call__(self, chosen: Sequence[int]) -> Said:
         """The teacher's answers to the examples `chosen`."""
         batch = pad([self.features[i] for i in chosen], self.teacher.tokenizer.pad_token_id or 0)
-        said = run(self.teacher.model, batch, self.blocks, hidden=self.hidden, attention=self.attention)
+        with torch.autocast(self.teacher.model.device.type, enabled=False):
+            said = run(self.teacher.model, batch, self.blocks, hidden=self.hidden, attention=self.attention)
         return Said(slot_logits(said.logits, batch), said.hidden, said.attention)
 
 
 class Recorded:
-    """Answers written down once, half precision, in files that are mapped and not read whole."""
+    """Answers written down once: logits in memory, float32; hidden states in a mapped file, half precision."""
 
     def __init__(
         self, teacher: Teacher, features: Sequence[Feature], blocks: Sequence[int], hidden: bool, folder: Path

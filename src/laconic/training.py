@@ -162,6 +162,11 @@ class _Learner(Trainer):
         return self.optimizer
 
 
+def device() -> torch.device:
+    """Where training runs: a GPU where there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
 def in_bfloat16(precision: str, device: str) -> bool:
     """Whether matrix products run in bfloat16; weights, gradients and what is measured stay float32."""
     if precision == "auto":
@@ -234,7 +239,10 @@ def fit(
     Checkpoints go below `work.folder`; a run killed there goes on from the last whole one, bit for bit.
     """
     options.check()
-    features = features or work.task.encode(work.data.train, work.tokenizer, answers=True)
+    if features is None:
+        features = work.task.encode(work.data.train, work.tokenizer, answers=True)
+    if not features:
+        raise RecipeError("there is no training text to learn from: none is left once read; give texts that fit")
     data = _Batches(features, options, work.tokenizer.pad_token_id or 0, work.seed)
     pieces = int(np.ceil(data.per_epoch / CHECK_STEPS))
     lesson = Lesson(
@@ -258,7 +266,7 @@ def learn(
     learner = _Learner(model=lesson.model, eval_dataset=[], args=_arguments(lesson, options, total))
     learner.remove_callback(PrinterCallback)  # the bar and `log` say what there is to say
     learner.lesson, learner.options = lesson, options
-    for callback in (_Watch(total // options.accumulate, on_step), *callbacks):
+    for callback in (_Watch(-(-total // options.accumulate), on_step), *callbacks):
         learner.add_callback(callback)
     if options.patience is not None:
         learner.add_callback(EarlyStoppingCallback(options.patience))
@@ -293,7 +301,7 @@ def _arguments(lesson: Lesson, options: Training, batches_in_all: int) -> Traini
         report_to="none",
         disable_tqdm=not lesson.progress,
         seed=lesson.seed,
-        use_cpu=not torch.cuda.is_available(),
+        use_cpu=device().type == "cpu",
         dataloader_pin_memory=False,
         remove_unused_columns=False,
         use_cache=getattr(lesson.model.config, "use_cache", False),

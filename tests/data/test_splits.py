@@ -232,7 +232,13 @@ def test_texts_without_answers_stand_beside_the_splits(tmp_path):
     """Words for a task of words, whatever the file holds; validation texts and empty ones are left out."""
     folder = write(tmp_path / "d", "train.jsonl", [{"tokens": ["a", "b"], "tags": ["O", "B-X"]}] * 3)
     write(folder, "validation.jsonl", [{"tokens": ["Held", "out"], "tags": ["O", "O"]}])
-    more = [{"text": "One, two"}, {"text": "Held out"}, {"text": " "}, {"words": ["c"], "tags": ["B-Q"]}]
+    more = [
+        {"text": "One, two"},
+        {"text": "Held out"},
+        {"text": " Heldout"},
+        {"text": " "},
+        {"words": ["c"], "tags": ["B-Q"]},
+    ]
     write(tmp_path, "texts.jsonl", more)
     task = NER(("O", "B-X"))
     plain = data.read_splits(folder, task)
@@ -242,7 +248,15 @@ def test_texts_without_answers_stand_beside_the_splits(tmp_path):
     assert both.digest != plain.digest
     classify = Classify(("a", "b"))
     flat = data.with_texts(Splits([], [], "0"), tmp_path / "texts.jsonl", classify)
-    assert [e["text"] for e in flat.unlabelled] == ["One, two", "Held out", "c"]
+    assert [e["text"] for e in flat.unlabelled] == ["One, two", "Held out", " Heldout", "c"]
+
+
+def test_a_file_of_plain_text_holds_a_text_a_line(tmp_path):
+    (tmp_path / "texts.txt").write_text("Peter Blackburn flew.\n\nEU rejects German call\n")
+    words = data.with_texts(Splits([], [], "0"), tmp_path / "texts.txt", NER(("O",))).unlabelled
+    assert words == [{"tokens": ["Peter", "Blackburn", "flew", "."]}, {"tokens": ["EU", "rejects", "German", "call"]}]
+    lines = data.with_texts(Splits([], [], "0"), tmp_path / "texts.txt", Classify(("a", "b"))).unlabelled
+    assert [e["text"] for e in lines] == ["Peter Blackburn flew.", "EU rejects German call"]
 
 
 @pytest.mark.parametrize(

@@ -55,8 +55,9 @@ def command(
     given |= {"context": context, "overlap": overlap}
     options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     training = Training(
-        epochs, learning_rate, batch, optimizer, weight_decay, warmup, clip, patience, accumulate, precision
-    )
+        epochs=epochs, learning_rate=learning_rate, batch=batch, optimizer=optimizer, weight_decay=weight_decay,
+        warmup=warmup, clip=clip, patience=patience, accumulate=accumulate, precision=precision,
+    )  # fmt: skip
     options |= {"teachers": teacher or [], "unlabelled": unlabelled}
     train(model, task, data, out, options=training, seed=seed, progress=not quiet, log=say, **options)
     scores = json.loads((out / RUN_FILE).read_text(encoding="utf-8"))["validation"]
