@@ -1,0 +1,142 @@
+"""A data set of each task: original and the recipe `balanced`, test read once.
+
+No paper: measurement. `python -m benchmarks.tasks --dataset NAME` runs one and replaces its rows alone; a killed run
+goes on where it was. `--untimed` only trains and compresses and leaves the rows as they are, so that time can be taken
+later on a quiet machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import laconic
+from benchmarks import record
+from benchmarks.conll2003 import in_bfloat16, judge
+from laconic import data, prove, trained
+from laconic.measures import quality, size
+from laconic.recipe import Recipe
+
+ENCODER, RECIPE = "all-minilm-l6-v2", "balanced"
+SMALLER = 8  # times smaller than the original that `balanced` has to be
+WITHIN = 0.010  # of the original's score, or a share of it where the figure is no share of 1
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How a data set is run; `source` makes the folder that is read of the data set's own, where they differ."""
+
+    task: str
+    training: laconic.Training
+    bar: float | None = None  # that the original has to reach
+    model: str = ENCODER
+    options: dict[str, Any] = field(default_factory=dict)  # of the task
+    changes: tuple[str, ...] = ()  # to the recipe, as `laconic compress --set` takes them
+    source: Callable[[Path, Path], Path] = lambda folder, _: folder  # of (data set's folder, the run's own)
+    unlabelled: str | None = None  # data set whose training texts stand by without their answers
+
+
+def _training(epochs: float, learning_rate: float, batch: int = 32) -> laconic.Training:
+    return laconic.Training(epochs=epochs, learning_rate=learning_rate, batch=batch, precision="bfloat16")
+
+
+SETTINGS: dict[str, Setting] = {
+    "trec": Setting("classify", _training(8, 2e-4), bar=0.95),
+    "ag_news": Setting("classify", _training(3, 1e-4), bar=0.91),
+    "wnut17": Setting("ner", _training(5, 2e-4)),
+}
+
+
+def main() -> None:
+    """Train, compress, judge on test, time, and write the page with what other runs left of other data sets."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--dataset", action="append", choices=list(SETTINGS), help="only these; by default every one")
+    parser.add_argument("--untimed", action="store_true", help="only train and compress")
+    given = parser.parse_args()
+    for name in given.dataset or SETTINGS:
+        folders = made(name)
+        if not given.untimed:
+            publish(name, measured(name, folders))
+
+
+def made(name: str) -> dict[str, Path]:
+    """Run folder and artifact of one data set."""
+    setting, base = SETTINGS[name], record.runs() / name
+    source = setting.source(record.folder("LACONIC_DATA", name), base)
+    original = laconic.train(
+        record.folder("LACONIC_MODELS", setting.model), setting.task, source, base / "original",
+        options=setting.training, **setting.options,
+    )  # fmt: skip
+    texts = record.folder("LACONIC_DATA", setting.unlabelled) / "train.jsonl" if setting.unlabelled else None
+    recipe = in_bfloat16(Recipe.read(RECIPE).override(list(setting.changes)))
+    laconic.compress(original, recipe, base / RECIPE, unlabelled=texts)
+    return {"original": original, RECIPE: base / RECIPE}
+
+
+def measured(name: str, folders: dict[str, Path]) -> list[dict[str, Any]]:
+    """A row for each model, by its answers to the test split and its time."""
+    setting, origin = SETTINGS[name], trained.read(folders["original"])
+    examples = data.read_split(origin.data(None), origin.task, "test", seed=origin.seed)
+    judged = judge(folders, examples)
+    times = prove.speeds(list(judged.values()))
+    first, rows = judged["original"], []
+    whole = size.folder_bytes(first.folder)
+    for model, one in judged.items():
+        found = quality.take(first.task, examples, first.predictions, one.predictions)
+        held = size.folder_bytes(one.folder)
+        row = {"dataset": name, "task": setting.task, "name": model, "model": setting.model, "engine": one.engine}
+        row |= {"metric": found.main, "score": found.after[found.main], "bytes": held, "times_smaller": whole / held}
+        row |= {"difference": found.difference.value, "low": found.difference.low, "high": found.difference.high}
+        row |= {"flips": found.flips, "engine_agreement": prove.agreement(one, examples)}
+        row |= {"speedup_batch1": times[model].single_speedup.median}
+        row |= {"speedup_batch32": times[model].batch_speedup.median, "examples": len(examples), "bar": setting.bar}
+        row |= {key: value for key, value in found.after.items() if isinstance(value, float)}
+        rows.append(row | record.origin())
+    return rows
+
+
+def publish(name: str, rows: list[dict[str, Any]]) -> None:
+    """Put the rows of one data set in the place of those that stand in the file, and make the page of all."""
+    held = record.RESULTS / "tasks.json"
+    before = json.loads(held.read_text(encoding="utf-8"))["rows"] if held.is_file() else []
+    kept = [row for row in before if row["dataset"] != name] + rows
+    order = list(SETTINGS)
+    kept.sort(key=lambda row: order.index(row["dataset"]) if row["dataset"] in order else len(order))
+    record.write("tasks", kept, [("Models", REMARK, table(kept))])
+
+
+REMARK = (
+    f"Test is read once, after all choices; the recipe is `{RECIPE}`. Differences are to the original, with their "
+    "paired bootstrap interval of 95 %. The last column says whether the original reaches the bar that was set for it, "
+    f"and `{RECIPE}` is {SMALLER} times smaller and at most {100 * WITHIN:g} points worse. Each row has its commit "
+    "and date; the line above is that of the last one."
+)
+
+
+def table(rows: list[dict[str, Any]]) -> list[list[str]]:
+    """The page's table, its header first."""
+    header = ["data", "task", "model", "metric", "score", "difference (95%)", "bytes", "times smaller"]
+    lines = [[*header, "x PyTorch, 1", "x PyTorch, 32", "commit", "as asked"]]
+    for row in rows:
+        change = f"{row['difference']:+.4f} [{row['low']:+.4f}, {row['high']:+.4f}]"
+        line = [row["dataset"], row["task"], row["name"], row["metric"], f"{row['score']:.4f}", change]
+        line += [f"{row['bytes']:,}", f"{row['times_smaller']:.1f}"]
+        line += [f"{row['speedup_batch1']:.1f}", f"{row['speedup_batch32']:.1f}", row["commit"][:8], verdict(row)]
+        lines.append(line)
+    return lines
+
+
+def verdict(row: dict[str, Any]) -> str:
+    """Whether a row is what was asked of it."""
+    if row["name"] == "original":
+        return "" if row["bar"] is None else ("yes" if row["score"] >= row["bar"] else f"no: {row['bar']:g}")
+    held = row["times_smaller"] >= SMALLER and row["difference"] >= -WITHIN
+    return "yes" if held else "no"
+
+
+if __name__ == "__main__":
+    main()
