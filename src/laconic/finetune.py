@@ -12,11 +12,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from transformers import PreTrainedModel, PreTrainedTokenizerFast, set_seed
+from transformers import AddedToken, PreTrainedModel, PreTrainedTokenizerFast, set_seed
 
 from laconic import answers, checkpoint, data, tasks, training, workspace
 from laconic import options as checks
 from laconic.anatomy import Anatomy
+from laconic.anatomy.cut import size
 from laconic.contracts import Task, Teacher, Work
 from laconic.errors import ArtifactError, RecipeError
 from laconic.methods.distill import Distill
@@ -72,6 +73,9 @@ def train(
     teacher = _teacher(teachers, built) if teachers else None
     set_seed(seed)
     network = load_model(model, built)
+    _add_tokens(getattr(built, "tokens", ()), tokenizer, network)
+    if built.labels:
+        _pad(tokenizer, network)
     tokenizer.model_max_length = _limit(network, tokenizer, task_options.get("context") or LENGTH)
     kept = workspace.begin(out, record)  # now that nothing is left to refuse
     work = Work(network, tokenizer, built, splits, teacher, seed, kept / "checkpoints", progress, log)
@@ -122,6 +126,24 @@ def load_model(source: str | Path, task: Task) -> PreTrainedModel:
     if rows > 1:
         anatomy.widen_token_types(rows)
     return model  # type: ignore[no-any-return]
+
+
+def _add_tokens(tokens: Sequence[str], tokenizer: PreTrainedTokenizerFast, model: PreTrainedModel) -> None:
+    """Pieces for the tokens of a task; those that are there already stay as they are."""
+    made = [AddedToken(token, lstrip=True, normalized=False, special=True) for token in tokens]
+    tokenizer.add_tokens(made, special_tokens=True)
+    if len(tokenizer) > size(model.get_input_embeddings())[0]:
+        model.resize_token_embeddings(len(tokenizer))
+
+
+def _pad(tokenizer: PreTrainedTokenizerFast, model: PreTrainedModel) -> None:
+    """Let tokenizer and model agree on padding; a tokenizer without (GPT-2's) pads with the token that ends texts.
+
+    A decoder's head reads the last token that is no padding, so the model must know.
+    """
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
+    model.config.pad_token_id = tokenizer.pad_token_id
 
 
 def _limit(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, length: int) -> int:

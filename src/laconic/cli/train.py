@@ -13,7 +13,7 @@ from laconic.cli.console import give, say
 
 def command(
     model: Annotated[str, typer.Argument(help="A model folder (safetensors and tokenizer) or a hub id.")],
-    task: Annotated[str, typer.Option(help="ner, classify or lm.")],
+    task: Annotated[str, typer.Option(help="ner, classify, relation, qa or lm.")],
     data: Annotated[str, typer.Option(help="A folder, file, saved datasets folder or hub id; see laconic prepare.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The run folder to write.")],
     epochs: Annotated[float, typer.Option(help="Passes over the training split.")] = 3,

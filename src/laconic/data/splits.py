@@ -55,7 +55,7 @@ def with_texts(splits: Splits, source: str | Path, task: Task, progress: bool = 
     if "train" not in found:
         raise DataError(f"{source}: no texts; give a file of them, or a folder with train.jsonl or the like")
     rows = follow(found["train"](), "reading texts", progress)
-    asked = (_as_task(records.question(raw, where), task) for where, raw in rows)
+    asked = (_as_task(records.question(raw, where, task.name), task) for where, raw in rows)
     held = {records.key(example, task.name) for example in splits.validation}
     texts = [e for e in asked if records.text(e, task.name).strip() and records.key(e, task.name) not in held]
     if not texts:
@@ -66,6 +66,8 @@ def with_texts(splits: Splits, source: str | Path, task: Task, progress: bool = 
 
 def _as_task(question: Example, task: Task) -> Example:
     """Words or text as the task reads them."""
+    if task.name in records.ASKED:
+        return question
     if task.name == "ner":
         return question if "tokens" in question else task.parse(question["text"])
     return task.parse(" ".join(question["tokens"])) if "tokens" in question else question
@@ -162,7 +164,7 @@ def _groups(rows: Sequence[Row], kind: str) -> list[list[int]]:
     """Indices of records with the same text, in order of first appearance."""
     same: dict[tuple[str, ...], list[int]] = defaultdict(list)
     for i, (_, example) in enumerate(rows):
-        same[records.key(example, kind)].append(i)
+        same[records.origin(example, kind)].append(i)
     return list(same.values())
 
 
