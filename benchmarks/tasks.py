@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,17 +38,47 @@ class Setting:
     options: dict[str, Any] = field(default_factory=dict)  # of the task
     changes: tuple[str, ...] = ()  # to the recipe, as `laconic compress --set` takes them
     source: Callable[[Path, Path], Path] = lambda folder, _: folder  # of (data set's folder, the run's own)
-    unlabelled: str | None = None  # data set whose training texts stand by without their answers
+    unlabelled: Callable[[Path], Path] | None = None  # makes or names the texts that stand by without their answers
 
 
 def _training(epochs: float, learning_rate: float, batch: int = 32) -> laconic.Training:
     return laconic.Training(epochs=epochs, learning_rate=learning_rate, batch=batch, precision="bfloat16")
 
 
+LONGER = ("1.min_count=1", "7.epochs=8", "7.variants=2")  # for small data: they are heard more often
+
+
+def squad(folder: Path, base: Path) -> Path:
+    """The small training file, of which validation is drawn; the official development set is the test."""
+    made = base / "data"
+    made.mkdir(parents=True, exist_ok=True)
+    for split, name in (("train", "train"), ("test", "validation")):
+        shutil.copyfile(folder / f"{name}.jsonl", made / f"{split}.jsonl")
+    return made
+
+
+def questions(base: Path) -> Path:
+    """The questions of SQuAD's small training file as texts."""
+    made = base / "questions.jsonl"
+    rows = (record.folder("LACONIC_DATA", "squad_v1") / "train.jsonl").read_text(encoding="utf-8").splitlines()
+    base.mkdir(parents=True, exist_ok=True)
+    made.write_text("".join(json.dumps({"text": json.loads(row)["question"]}) + "\n" for row in rows), encoding="utf-8")
+    return made
+
+
+def training_texts(name: str) -> Callable[[Path], Path]:
+    """The training texts of another data set, whose labels are not read."""
+    return lambda _: record.folder("LACONIC_DATA", name) / "train.jsonl"
+
+
 SETTINGS: dict[str, Setting] = {
-    "trec": Setting("classify", _training(8, 2e-4), bar=0.95),
-    "ag_news": Setting("classify", _training(3, 1e-4), bar=0.91),
-    "wnut17": Setting("ner", _training(5, 2e-4)),
+    "trec": Setting("classify", _training(8, 2e-4), 0.95, changes=LONGER, unlabelled=questions),
+    "ag_news": Setting("classify", _training(3, 1e-4), 0.91),
+    "clinc150": Setting("classify", _training(8, 2e-4)),
+    "financial_phrasebank": Setting("classify", _training(6, 2e-4), changes=LONGER),
+    "wnut17": Setting("ner", _training(5, 2e-4), changes=LONGER),
+    "semeval2010_task8": Setting("relation", _training(8, 2e-4), 0.80, changes=LONGER),
+    "squad_v1": Setting("qa", _training(6, 2e-4), 0.65, options={"context": 384}, source=squad, changes=LONGER),
 }
 
 
@@ -71,7 +102,7 @@ def made(name: str) -> dict[str, Path]:
         record.folder("LACONIC_MODELS", setting.model), setting.task, source, base / "original",
         options=setting.training, **setting.options,
     )  # fmt: skip
-    texts = record.folder("LACONIC_DATA", setting.unlabelled) / "train.jsonl" if setting.unlabelled else None
+    texts = setting.unlabelled(base) if setting.unlabelled else None
     recipe = in_bfloat16(Recipe.read(RECIPE).override(list(setting.changes)))
     laconic.compress(original, recipe, base / RECIPE, unlabelled=texts)
     return {"original": original, RECIPE: base / RECIPE}
