@@ -141,8 +141,10 @@ def _fitting(task: str, splits: Splits, tokenizer: PreTrainedTokenizerFast, mode
     if task == "qa":
         answers_given = " ".join(text for example in splits.train for text in example["answers"]["text"])
         return {"segments": types > 1, "characters": words.chinese(answers_given)}
-    scope = [label for label in data.labels(splits.train, task) if label.lower() in OUT_OF_SCOPE]
-    return {"out_of_scope": scope[0]} if task == "classify" and scope else {}
+    if task == "classify" and isinstance(splits.train[0]["label"], str):
+        scope = [label for label in data.labels(splits.train, task) if label.lower() in OUT_OF_SCOPE]
+        return {"out_of_scope": scope[0]} if scope else {}
+    return {}
 
 
 def _add_tokens(tokens: Sequence[str], tokenizer: PreTrainedTokenizerFast, model: PreTrainedModel) -> None:
