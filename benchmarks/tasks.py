@@ -20,6 +20,7 @@ from benchmarks import record
 from benchmarks.conll2003 import in_bfloat16, judge
 from laconic import data, prove, trained
 from laconic.measures import quality, size
+from laconic.pretrain import config, pretrain
 from laconic.recipe import Recipe
 
 ENCODER, RECIPE = "all-minilm-l6-v2", "balanced"
@@ -34,7 +35,7 @@ class Setting:
     task: str
     training: laconic.Training
     bar: float | None = None  # that the original has to reach
-    model: str = ENCODER
+    model: str | Callable[[], Path] = ENCODER  # its folder's name, or what makes it
     options: dict[str, Any] = field(default_factory=dict)  # of the task
     changes: tuple[str, ...] = ()  # to the recipe, as `laconic compress --set` takes them
     source: Callable[[Path, Path], Path] = lambda folder, _: folder  # of (data set's folder, the run's own)
@@ -45,6 +46,14 @@ def _training(epochs: float, learning_rate: float, batch: int = 32) -> laconic.T
     return laconic.Training(epochs=epochs, learning_rate=learning_rate, batch=batch, precision="bfloat16")
 
 
+CHINESE: dict[str, Any] = {
+    "model": {
+        "model_type": "bert", "hidden_size": 256, "intermediate_size": 1024, "num_hidden_layers": 4,
+        "num_attention_heads": 4, "max_position_embeddings": 256,
+    },
+    "tokenizer": {"kind": "wordpiece", "vocabulary": 5000},
+    "training": {"block": 128, "batch": 32, "steps": 1500, "learning_rate": 1e-3, "precision": "bfloat16"},
+}  # fmt: skip
 LONGER = ("1.min_count=1", "7.epochs=8", "7.variants=2")  # for small data: they are heard more often
 
 
@@ -66,6 +75,18 @@ def questions(base: Path) -> Path:
     return made
 
 
+def chinese() -> Path:
+    """A small BERT of Chinese, pretrained on the training texts of both Chinese data sets, for want of a larger one."""
+    base = record.runs() / "chinese-bert"
+    base.mkdir(parents=True, exist_ok=True)
+    texts = []
+    for name, kind in (("waimai_10k_zh", "classify"), ("resume_ner_zh", "ner")):
+        read = data.read_splits(record.folder("LACONIC_DATA", name), kind, progress=False).train
+        texts += ["".join(e["tokens"]) if kind == "ner" else " ".join(e["text"].split()) for e in read]
+    (base / "text.txt").write_text("\n\n".join(texts), encoding="utf-8")
+    return pretrain("mlm", config.parse(CHINESE, "benchmarks.tasks", scratch=True), base / "text.txt", base / "model")
+
+
 def training_texts(name: str) -> Callable[[Path], Path]:
     """The training texts of another data set, whose labels are not read."""
     return lambda _: record.folder("LACONIC_DATA", name) / "train.jsonl"
@@ -74,6 +95,8 @@ def training_texts(name: str) -> Callable[[Path], Path]:
 SETTINGS: dict[str, Setting] = {
     "trec": Setting("classify", _training(8, 2e-4), 0.95, changes=LONGER, unlabelled=questions),
     "ag_news": Setting("classify", _training(3, 1e-4), 0.91),
+    "waimai_10k_zh": Setting("classify", _training(4, 3e-4, 16), model=chinese, changes=("7.epochs=6",)),
+    "resume_ner_zh": Setting("ner", _training(6, 3e-4, 16), model=chinese, changes=("7.epochs=6",)),
     "clinc150": Setting("classify", _training(8, 2e-4)),
     "financial_phrasebank": Setting("classify", _training(6, 2e-4), changes=LONGER),
     "wnut17": Setting("ner", _training(5, 2e-4), changes=LONGER),
@@ -98,8 +121,9 @@ def made(name: str) -> dict[str, Path]:
     """Run folder and artifact of one data set."""
     setting, base = SETTINGS[name], record.runs() / name
     source = setting.source(record.folder("LACONIC_DATA", name), base)
+    model = record.folder("LACONIC_MODELS", setting.model) if isinstance(setting.model, str) else setting.model()
     original = laconic.train(
-        record.folder("LACONIC_MODELS", setting.model), setting.task, source, base / "original",
+        model, setting.task, source, base / "original",
         options=setting.training, **setting.options,
     )  # fmt: skip
     texts = setting.unlabelled(base) if setting.unlabelled else None
@@ -119,7 +143,8 @@ def measured(name: str, folders: dict[str, Path]) -> list[dict[str, Any]]:
     for model, one in judged.items():
         found = quality.take(first.task, examples, first.predictions, one.predictions)
         held = size.folder_bytes(one.folder)
-        row = {"dataset": name, "task": setting.task, "name": model, "model": setting.model, "engine": one.engine}
+        row = {"dataset": name, "task": setting.task, "name": model, "engine": one.engine}
+        row |= {"model": setting.model if isinstance(setting.model, str) else setting.model.__name__}
         row |= {"metric": found.main, "score": found.after[found.main], "bytes": held, "times_smaller": whole / held}
         row |= {"difference": found.difference.value, "low": found.difference.low, "high": found.difference.high}
         row |= {"flips": found.flips, "engine_agreement": prove.agreement(one, examples)}
