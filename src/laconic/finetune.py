@@ -12,18 +12,21 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from transformers import PreTrainedModel, PreTrainedTokenizerFast, set_seed
+from transformers import AddedToken, PreTrainedModel, PreTrainedTokenizerFast, set_seed
 
 from laconic import answers, checkpoint, data, tasks, training, workspace
 from laconic import options as checks
 from laconic.anatomy import Anatomy
-from laconic.contracts import Task, Teacher, Work
+from laconic.anatomy.cut import size
+from laconic.contracts import Splits, Task, Teacher, Work
+from laconic.data import words
 from laconic.errors import ArtifactError, RecipeError
 from laconic.methods.distill import Distill
 from laconic.teacher import Ensemble
 from laconic.trained import RUN_FILE, read
 
 SHORT = 80  # characters of a value in an error message
+OUT_OF_SCOPE = ("oos", "out_of_scope", "out-of-scope")  # labels that mean by their name that no other one fits
 LENGTH = 512  # tokens read where neither tokenizer nor model sets a limit
 
 
@@ -44,8 +47,7 @@ def train(
     """Fine-tune `model` (folder or hub id) and write the run folder `out`; a killed run goes on where it was.
 
     With `teachers`, run folders of the same data (or one), the model learns their mean answer in place of the labels,
-    also to the texts of `unlabelled`. For ner, `casing` is switched on by itself where the tokenizer lower-cases and
-    the model has token types.
+    also to the texts of `unlabelled`. Options of ner and qa that are not given follow from model and data.
     """
     checks.seed(seed)
     options = options or training.Training()
@@ -56,8 +58,7 @@ def train(
     given = dict(task_options)
     splits = data.read_splits(data_source, task, seed=seed)
     tokenizer = checkpoint.tokenizer(model, words=task == "ner")
-    if task == "ner" and "casing" not in task_options:
-        task_options["casing"] = _lower_cases(tokenizer) and _has_token_types(model)
+    task_options = {**_fitting(task, splits, tokenizer, model), **task_options}
     built = tasks.build(task, labels=data.labels(splits.train, task), **task_options)
     splits = data.read_splits(data_source, built, seed=seed, progress=False)  # the task knows how many labels fit
     if unlabelled is not None:
@@ -76,6 +77,9 @@ def train(
         return out
     set_seed(seed)
     network = load_model(model, built)
+    _add_tokens(getattr(built, "tokens", ()), tokenizer, network)
+    if built.labels:
+        _pad(tokenizer, network)
     tokenizer.model_max_length = _limit(network, tokenizer, task_options.get("context") or LENGTH)
     kept = workspace.begin(out, record)  # now that nothing is left to refuse
     work = Work(network, tokenizer, built, splits, teacher, seed, kept / "checkpoints", progress, log)
@@ -153,14 +157,47 @@ def load_model(source: str | Path, task: Task) -> PreTrainedModel:
     return model  # type: ignore[no-any-return]
 
 
+def _fitting(task: str, splits: Splits, tokenizer: PreTrainedTokenizerFast, model: str | Path) -> dict[str, Any]:
+    """Options that follow from model and data: token types where the model has them, characters where words are such.
+
+    `casing` is of use where the tokenizer lower-cases; a text's words are characters where all that were tagged are,
+    or most of the answers' are Chinese; a label that says by its name that no other fits is out of scope.
+    """
+    types = getattr(checkpoint.config(model), "type_vocab_size", 0)
+    if task == "ner":
+        tagged = all(len(token) == 1 for example in splits.train for token in example["tokens"])
+        return {"casing": _lower_cases(tokenizer) and types > 0, "characters": tagged}
+    if task == "qa":
+        answers_given = " ".join(text for example in splits.train for text in example["answers"]["text"])
+        return {"segments": types > 1, "characters": words.chinese(answers_given)}
+    if task == "classify" and isinstance(splits.train[0]["label"], str):
+        scope = [label for label in data.labels(splits.train, task) if label.lower() in OUT_OF_SCOPE]
+        return {"out_of_scope": scope[0]} if scope else {}
+    return {}
+
+
+def _add_tokens(tokens: Sequence[str], tokenizer: PreTrainedTokenizerFast, model: PreTrainedModel) -> None:
+    """Pieces for the tokens of a task; those that are there already stay as they are."""
+    made = [AddedToken(token, lstrip=True, normalized=False, special=True) for token in tokens]
+    tokenizer.add_tokens(made, special_tokens=True)
+    if len(tokenizer) > size(model.get_input_embeddings())[0]:
+        model.resize_token_embeddings(len(tokenizer))
+
+
+def _pad(tokenizer: PreTrainedTokenizerFast, model: PreTrainedModel) -> None:
+    """Let tokenizer and model agree on padding; a tokenizer without (GPT-2's) pads with the token that ends texts.
+
+    A decoder's head reads the last token that is no padding, so the model must know.
+    """
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
+    model.config.pad_token_id = tokenizer.pad_token_id
+
+
 def _limit(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, length: int) -> int:
     """Tokens of the longest text: what tokenizer and model allow, and `length` where positions are not learned."""
     promised = getattr(model.config, "max_position_embeddings", None) or length
     return min(tokenizer.model_max_length, Anatomy(model).positions or min(promised, length))
-
-
-def _has_token_types(source: str | Path) -> bool:
-    return getattr(checkpoint.config(source), "type_vocab_size", 0) > 0
 
 
 def _lower_cases(tokenizer: PreTrainedTokenizerFast) -> bool:

@@ -6,7 +6,7 @@ No paper: a command.
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -47,11 +47,7 @@ def command(
     texts: str | Literal[False] | None = False if no_unlabelled else unlabelled
     chosen = Recipe.read(recipe).override(settings or [])
     if dry_run:
-        plan = run.plan(source, chosen, data, texts)
-        if as_json:
-            give(plan)
-        rows = [[f"{i} {r['step']}", _options(r["options"]), f"{r['bytes'] / 1e6:.2f} MB"] for i, r in enumerate(plan)]
-        table(f"{chosen.name}: the plan", ["step", "options", "weights, about"], rows)
+        _show(run.plan(source, chosen, data, texts), chosen.name, as_json)
         return
     result = run.compress(
         source, chosen, out, data_source=data, unlabelled=texts, steps=steps, progress=not quiet, log=say
@@ -61,6 +57,15 @@ def command(
         called = shlex.join(["laconic", *sys.argv[1:]])
         measured = prove.evidence(out, source, data, command=called, steps=result.steps)
         present(measured, out / prove.PAGE_FILE, as_json)
+
+
+def _show(plan: list[dict[str, Any]], name: str, as_json: bool) -> None:
+    """The plan on the terminal, or as JSON."""
+    if as_json:
+        give(plan)
+        return
+    rows = [[f"{i} {r['step']}", _options(r["options"]), f"{r['bytes'] / 1e6:.2f} MB"] for i, r in enumerate(plan)]
+    table(f"{name}: the plan", ["step", "options", "weights, about"], rows)
 
 
 def _options(options: dict[str, object]) -> str:

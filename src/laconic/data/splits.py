@@ -54,9 +54,9 @@ def with_texts(splits: Splits, source: str | Path, task: Task, progress: bool = 
     ones, and those of the validation split, spaces aside, are left out.
     """
     rows = follow(_questions(source, task), "reading texts", progress)
-    asked = (_as_task(records.question(raw, where), task) for where, raw in rows)
+    asked = (_as_task(records.question(raw, where, task.name), task) for where, raw in rows)
     held = {_letters(example, task) for example in splits.validation}
-    texts = [e for e in asked if _letters(e, task) and _letters(e, task) not in held]
+    texts = [e for e in asked if records.text(e, task.name).strip() and _letters(e, task) not in held]
     if not texts:
         raise DataError(f"{source}: every text is empty or one of the validation split; give other texts")
     digest = records.digest([{"labelled": splits.digest, "texts": records.digest(texts)}])
@@ -77,12 +77,14 @@ def _questions(source: str | Path, task: Task) -> Iterator[tuple[str, records.Ra
 
 
 def _letters(example: Example, task: Task) -> str:
-    """The text without any white space, by which it is known again however it is cut into words."""
-    return "".join(records.text(example, task.name).split())
+    """What is asked without any white space, by which it is known again however it is cut into words."""
+    return "".join("".join(records.key(example, task.name)).split())
 
 
 def _as_task(question: Example, task: Task) -> Example:
     """Words or text as the task reads them."""
+    if task.name in records.ASKED:
+        return question
     if task.name == "ner":
         return question if "tokens" in question else task.parse(question["text"])
     return task.parse(" ".join(question["tokens"])) if "tokens" in question else question
@@ -179,7 +181,7 @@ def _groups(rows: Sequence[Row], kind: str) -> list[list[int]]:
     """Indices of records with the same text, in order of first appearance."""
     same: dict[tuple[str, ...], list[int]] = defaultdict(list)
     for i, (_, example) in enumerate(rows):
-        same[records.key(example, kind)].append(i)
+        same[records.origin(example, kind)].append(i)
     return list(same.values())
 
 

@@ -22,7 +22,7 @@ from transformers import PreTrainedModel
 
 from laconic import layers, training
 from laconic.anatomy import Anatomy
-from laconic.answers import Batch, Objective, slot_labels, slot_logits
+from laconic.answers import Batch, Objective, slot_labels, slot_logits, spots
 from laconic.contracts import PROPERTIES, Example, Feature, Sketch, Teacher, Work
 from laconic.data.batching import by_example
 from laconic.data.variants import variants
@@ -149,7 +149,8 @@ class Places:
     def __init__(self, own: Sequence[Feature], other: Sequence[Feature]) -> None:
         self.lengths = [[len(f["input_ids"]) for f in features] for features in (own, other)]
         self.same = [a == b for a, b in zip(*self.lengths, strict=True)]
-        self.slots = [[f.get("slots", FIRST) for f in features] for features in (own, other)]
+        held = [[spots(f) for f in features] for features in (own, other)]
+        self.slots = [[FIRST if where is None else where for where in places] for places in held]
 
     def alike(self, chosen: Sequence[int]) -> bool:
         """Whether every example has as many tokens in both."""
