@@ -34,6 +34,7 @@ bench: setup  ## every benchmark; needs LACONIC_DATA and LACONIC_MODELS
 	$(INSTALL) -e '.[bench]'
 	$(BIN)/python -m benchmarks.conll2003
 	$(BIN)/python -m benchmarks.classification
+	$(BIN)/python -m benchmarks.methods
 	$(BIN)/python -m benchmarks.kill
 	$(BIN)/python -m benchmarks.coding
 

@@ -40,6 +40,8 @@ class Pruning(training.Training):
         options.whole("every", self.every)
         if ":" in self.scope:
             raise RecipeError(f"scope is {self.scope!r}, which cannot grow; use magnitude and heal after it")
+        if self.epochs < 0:
+            raise RecipeError(f"epochs is {self.epochs}; give a finite number, 0 or above")
         training.Training.check(self if self.epochs else replace(self, epochs=1))
 
     def forecast(self, sketch: Sketch) -> Sketch:

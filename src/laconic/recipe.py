@@ -189,4 +189,6 @@ def _say(hint: Any) -> str:
     if typing.get_origin(hint) is typing.Literal:
         return "one of " + ", ".join(map(str, typing.get_args(hint)))
     parts = typing.get_args(hint)
+    if typing.get_origin(hint) is list:
+        return f"a list ({_say(parts[0])} each)"
     return " or ".join(_say(part) for part in parts) if parts else str(hint)

@@ -62,8 +62,9 @@ class Training:
         """Raise RecipeError for a value that cannot work."""
         options.choice("optimizer", self.optimizer, tuple(optimizers.OPTIMIZERS))
         options.choice("precision", self.precision, PRECISIONS)
-        for name in ("epochs", "learning_rate", "batch", "clip"):
+        for name in ("epochs", "learning_rate", "clip"):
             options.positive(name, getattr(self, name))
+        options.whole("batch", self.batch)
         if not 0 <= self.weight_decay <= sys.float_info.max:
             raise RecipeError(f"weight_decay is {self.weight_decay}; give a finite number of at least 0")
         options.whole("accumulate", self.accumulate)

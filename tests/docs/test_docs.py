@@ -15,6 +15,8 @@ import typer
 import yaml
 
 import laconic
+from benchmarks import pages
+from benchmarks.pages import rows
 from laconic import engines, errors, methods, recipe, tasks, testing
 from laconic.anatomy.families import FAMILIES
 from laconic.artifact import folder as artifact_folder
@@ -57,19 +59,7 @@ def blocks(page: str, language: str) -> list[str]:
 
 def section(page: str, heading: str) -> str:
     """What stands below a heading, up to the next of its level or above."""
-    level = heading.split(" ")[0]
-    body = text(page).split(f"\n{heading}\n", 1)[1]
-    return re.split(rf"^#{{1,{len(level)}}} ", body, maxsplit=1, flags=re.MULTILINE)[0]
-
-
-def rows(body: str) -> dict[str, list[str]]:
-    """Cells of every table row by the first word in its first cell's backticks."""
-    found = {}
-    for line in body.splitlines():
-        cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
-        if cells and (name := re.search(r"`([^`]+)`", cells[0])):
-            found[name[1]] = cells[1:]
-    return found
+    return pages.section(text(page), heading)
 
 
 def command_lines(page: str) -> list[str]:
