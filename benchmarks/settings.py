@@ -61,7 +61,9 @@ def said(steps: list[dict[str, Any]], model: str) -> str:
 def remark(model: str) -> str:
     """What the figures of a model are, and how it is trained where a recipe trains it."""
     held = SETTINGS["models"][model]
-    return f"{held['about']} A step that trains has {spoken(held['training'])} where the recipe has no others."
+    learns = f"A step that trains has {spoken(held['training'])} where the recipe has no others."
+    columns = "Bytes are of the artifact, and of the matrices in its blocks; seconds, on one core, are rough."
+    return f"{held['about']} {learns} {columns}"
 
 
 def spoken(options: dict[str, Any]) -> str:
