@@ -1,0 +1,153 @@
+"""Run every tool at every setting, evaluate what each leaves, write the page: `python -m benchmarks.peers`.
+
+No paper: measurement. A figure that is there already for the same code, tool and inputs is not taken again; `--only`
+takes some families of settings or some of their names, and the page keeps the rows of the others.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from benchmarks import record
+from benchmarks.peers import environments, frame, inputs, page
+from benchmarks.peers.evaluate import Judge
+from benchmarks.peers.settings import FAMILIES, SETTINGS, Setting
+
+NAME = "peers"
+HERE = Path(__file__).parent
+LIMIT = 3600  # seconds that a tool may take
+Row = dict[str, Any]
+
+
+def main() -> None:
+    """The chosen settings anew, the others as the page has them."""
+    given = arguments()
+    chosen = [s for s in SETTINGS if not given.only or any(o in (s.family, s.name) for o in given.only)]
+    if not chosen:
+        names = ", ".join([*FAMILIES, *(s.name for s in SETTINGS)])
+        raise SystemExit(f"no setting is called {' or '.join(given.only)}; there are: {names}")
+    rows = {id_of(row): row for row in earlier()}
+    for setting in chosen:
+        for model in setting.models:
+            if given.models and model not in given.models:
+                continue
+            for row in measured(setting, model, given):
+                rows[id_of(row)] = row
+    order = [(m, s.name, t, n) for s in SETTINGS for m in s.models for t, names in s.tools.items() for n in names]
+    found = [rows[key] for key in order if key in rows]
+    record.write(NAME, found, page.sections(found))
+
+
+def arguments() -> argparse.Namespace:
+    """What the command line says."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.peers")
+    parser.add_argument("--only", nargs="+", default=[], metavar="SETTING", help=f"{', '.join(FAMILIES)}, or names")
+    parser.add_argument("--models", nargs="+", default=[], help="some of a setting's models")
+    parser.add_argument("--tools", nargs="+", default=[], help="laconic, or some of the peers")
+    parser.add_argument("--methods", nargs="+", default=[], help="some of the tools' methods")
+    return parser.parse_args()
+
+
+def measured(setting: Setting, model: str, given: argparse.Namespace) -> Iterator[Row]:
+    """A row for each tool and method of a setting."""
+    place = record.runs() / NAME
+    place.mkdir(parents=True, exist_ok=True)
+    folder = inputs.model(model, place / "models")
+    tokens = inputs.tokens(setting, folder, place)
+    for tool, names in setting.tools.items():
+        for method in names:
+            if (given.tools and tool not in given.tools) or (given.methods and method not in given.methods):
+                continue
+            slug = setting.name.replace(" ", "-").replace(",", "").replace("%", "").replace(":", "of")
+            out = place / model / slug / f"{tool}-{method}"
+            row = {"model": model, "setting": setting.name, "family": setting.family, "tool": tool, "method": method}
+            row |= one(tool, setting, {**setting.options, "method": method}, folder, tokens, out)
+            print(json.dumps(row), flush=True)
+            yield row
+
+
+def one(
+    tool: str, setting: Setting, options: dict[str, Any], folder: Path, tokens: Path, out: Path
+) -> dict[str, float | str | None]:
+    """The figures of one run, or why there are none."""
+    key = json.dumps([options, setting.samples, digest(tool)])
+    kept = out / "figures.json"
+    if kept.is_file() and (found := json.loads(kept.read_text()))["key"] == key:
+        return dict(found["figures"])
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True)
+    figures = run(tool, options, folder, tokens, out)
+    if "failure" not in figures and setting.inputs == "text":
+        judge = judged(folder)
+        figures |= judge.score(out / frame.DENSE, options.get("activations"))
+        figures["loss_increase"] = figures["nats_per_token"] - judge.float["nats_per_token"]
+    kept.write_text(json.dumps({"key": key, "figures": figures}))
+    for big in (out / frame.DENSE, out / frame.OWN):
+        shutil.rmtree(big, ignore_errors=True)
+        big.unlink(missing_ok=True)
+    return figures
+
+
+def run(tool: str, options: dict[str, Any], folder: Path, tokens: Path, out: Path) -> dict[str, Any]:
+    """Run a tool's script in a process of its own; ours in our environment."""
+    nothing = {name: None for name in ("loss_increase", "bytes", "seconds", "peak_bytes")}
+    try:
+        python = Path(sys.executable)
+        if tool != "laconic":
+            python = environments.python(tool, record.runs().resolve() / NAME / "environments")
+    except environments.NotInstalledError as error:
+        return {**nothing, "failure": f"does not install: {error}"}
+    command = [str(python), "-m", f"benchmarks.peers.{tool}"]
+    command += [str(folder.resolve()), str(tokens.resolve()), json.dumps(options), str(out.resolve())]
+    path = os.pathsep.join([str(record.ROOT / "src"), str(record.ROOT)]) if tool == "laconic" else str(record.ROOT)
+    quiet = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": path}
+    try:
+        done = subprocess.run(
+            command, cwd=record.ROOT, env=os.environ | quiet, capture_output=True, text=True, check=False, timeout=LIMIT
+        )
+    except subprocess.TimeoutExpired:
+        return {**nothing, "failure": f"took more than {LIMIT} seconds"}
+    (out / "log.txt").write_text(done.stdout + done.stderr)
+    if done.returncode:
+        return {**nothing, "failure": environments.last(done.stderr)}
+    return {"loss_increase": None, **json.loads((out / frame.RESULT).read_text())}
+
+
+def digest(tool: str) -> str:
+    """Of all that a tool's figures hang on beside the options: its script, and its packages or our source."""
+    files = [HERE / f"{tool}.py", HERE / "frame.py", HERE / "evaluate.py"]
+    files += sorted((record.ROOT / "src").rglob("*.py")) if tool == "laconic" else []
+    found = hashlib.sha256(b"".join(path.read_bytes() for path in files))
+    found.update(json.dumps(environments.PACKAGES.get(tool)).encode())
+    return found.hexdigest()
+
+
+@cache
+def judged(folder: Path) -> Judge:
+    """One judge for each model."""
+    return Judge(folder)
+
+
+def earlier() -> list[Row]:
+    """Rows of the page as it is."""
+    path = record.RESULTS / f"{NAME}.json"
+    return list(json.loads(path.read_text())["rows"]) if path.is_file() else []
+
+
+def id_of(row: Row) -> tuple[str, str, str, str]:
+    """What a row is of."""
+    return row["model"], row["setting"], row["tool"], row["method"]
+
+
+if __name__ == "__main__":
+    main()
