@@ -13,7 +13,7 @@ from laconic.cli.console import give, say
 
 def command(
     model: Annotated[str, typer.Argument(help="A model folder (safetensors and tokenizer) or a hub id.")],
-    task: Annotated[str, typer.Option(help="ner, classify or lm.")],
+    task: Annotated[str, typer.Option(help="ner, classify, relation, qa or lm.")],
     data: Annotated[str, typer.Option(help="A folder, file, saved datasets folder or hub id; see laconic prepare.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The run folder to write.")],
     epochs: Annotated[float, typer.Option(help="Passes over the training split.")] = 3,
@@ -33,8 +33,12 @@ def command(
     patience: Annotated[int | None, typer.Option(help="Stop after so many checks without a better score.")] = None,
     multiple: Annotated[bool, typer.Option(help="classify: an example can have several labels.")] = False,
     casing: Annotated[bool | None, typer.Option(help="ner: how words are written as an input; else by model.")] = None,
-    context: Annotated[int | None, typer.Option(help="lm: tokens a window holds; by default what fits.")] = None,
-    overlap: Annotated[float | None, typer.Option(help="lm: share of a window that leads to the rest.")] = None,
+    context: Annotated[int | None, typer.Option(help="lm, qa: tokens a window holds; by default what fits.")] = None,
+    overlap: Annotated[float | None, typer.Option(help="lm, qa: share that windows share.")] = None,
+    other: Annotated[str | None, typer.Option(help="relation: the label of entities without one; Other.")] = None,
+    out_of_scope: Annotated[
+        str | None, typer.Option(help="classify: the label of texts that no other fits; by default one called oos.")
+    ] = None,
     teacher: Annotated[
         list[Path] | None,
         typer.Option(help="A run folder whose answers to learn in place of the labels; again for the mean of several."),
@@ -52,11 +56,12 @@ def command(
     from laconic.training import Training
 
     given: dict[str, Any] = {"loss_name": loss, "multiple": multiple or None, "casing": casing}
-    given |= {"context": context, "overlap": overlap}
+    given |= {"context": context, "overlap": overlap, "other": other, "out_of_scope": out_of_scope}
     options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     training = Training(
-        epochs, learning_rate, batch, optimizer, weight_decay, warmup, clip, patience, accumulate, precision
-    )
+        epochs=epochs, learning_rate=learning_rate, batch=batch, optimizer=optimizer, weight_decay=weight_decay,
+        warmup=warmup, clip=clip, patience=patience, accumulate=accumulate, precision=precision,
+    )  # fmt: skip
     options |= {"teachers": teacher or [], "unlabelled": unlabelled}
     train(model, task, data, out, options=training, seed=seed, progress=not quiet, log=say, **options)
     scores = json.loads((out / RUN_FILE).read_text(encoding="utf-8"))["validation"]

@@ -11,7 +11,7 @@ import torch
 from laconic.contracts import Feature
 
 MODEL_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
-PADDING = {"labels": -100, "slots": -1}  # everything else pads with 0, input_ids with the tokenizer's own
+PADDING = {"labels": -100, "slots": -1, "places": -1}  # everything else pads with 0, input_ids with the tokenizer's own
 POOL = 50  # batches sorted by length together: long enough to pad little, short enough to stay random
 
 

@@ -1,7 +1,8 @@
 """What a record is: the fields of each task, under which names they are read, and what can be wrong with one.
 
 No paper: a record is a dict, {"tokens": [...], "tags": [...]} for `ner`, {"text": "...", "label": "..."} for
-`classify`, where `label` is a list when a text may have several labels, and {"text": "..."} for `lm`.
+`classify`, where `label` is a list when a text may have several labels, and {"text": "..."} for `lm`. A `relation` is
+{"text", "e1", "e2", "label"}, and a `qa` record is {"context", "question", "answers"}, with places as in `places`.
 """
 
 import hashlib
@@ -11,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from laconic.contracts import Example
-from laconic.data import iob
+from laconic.data import iob, places
 from laconic.errors import DataError
 
 Raw = dict[str, Any]  # a record as a file holds it, under the file's own field names
@@ -20,8 +21,15 @@ FIELDS: dict[str, dict[str, tuple[str, ...]]] = {
     "ner": {"tokens": ("tokens", "words"), "tags": ("tags", "ner_tags")},
     "classify": {"text": ("text", "sentence"), "label": ("label", "labels", "intent")},
     "lm": {"text": ("text", "sentence")},
+    "relation": {"text": ("text", "sentence"), "e1": ("e1",), "e2": ("e2",), "label": ("label", "relation")},
+    "qa": {"context": ("context",), "question": ("question",), "answers": ("answers",)},
 }
 """For each task its fields, and the names under which a field is looked for, the first found being taken."""
+
+NAMED = {"qa": "id"}  # a field that records of a task may have beside, and keep
+LABELLED = ("ner", "classify", "relation")  # tasks whose answers are of a known set
+ASKED = {"relation": ("text", "e1", "e2"), "qa": ("context", "question")}  # fields that ask, where they are several
+ENDS = ("start", "end")  # what a model says of each place in a context
 
 LONE = re.compile("[\ud800-\udfff]")  # half a character: JSON can spell it, UTF-8 and tokenizers cannot
 
@@ -43,8 +51,9 @@ def fields(kind: str) -> dict[str, tuple[str, ...]]:
 
 
 def labelled(kind: str) -> bool:
-    """Whether records of the task called `kind` have answers beside their text."""
-    return len(fields(kind)) > 1
+    """Whether the answers of the task called `kind` are of a known set, of which training must have seen each."""
+    fields(kind)
+    return kind in LABELLED
 
 
 def example(raw: Raw, kind: str, where: str) -> Example:
@@ -60,11 +69,20 @@ def example(raw: Raw, kind: str, where: str) -> Example:
             wanted = " or ".join(repr(n) for n in names)
             raise DataError(f"{where}: no field {wanted}; it has: {there}; rename the field that holds the {field}")
         made[field] = CONVERT[field](raw[name], f"{where}: field {name!r}")
-    return made
+    named = NAMED.get(kind)
+    return made if named is None or named not in raw else {named: str(raw[named]), **made}
 
 
-def question(raw: Raw, where: str) -> Example:
-    """The words or the text of a record, without an answer; raises DataError where it has neither."""
+def question(raw: Raw, where: str, kind: str) -> Example:
+    """The words or the text of a record, without an answer; raises DataError where it has neither.
+
+    Of a task that asks with several fields, all of these.
+    """
+    if kind in ASKED:
+        lacking = [field for field in ASKED[kind] if field not in raw]
+        if lacking:
+            raise DataError(f"{where}: no field {lacking[0]!r}; a text for {kind} has: {', '.join(ASKED[kind])}")
+        return {field: CONVERT[field](raw[field], f"{where}: field {field!r}") for field in ASKED[kind]}
     for field, names in (("tokens", FIELDS["ner"]["tokens"]), ("text", FIELDS["classify"]["text"])):
         name = next((n for n in names if n in raw), None)
         if name is not None:
@@ -113,6 +131,11 @@ CONVERT: dict[str, Callable[[Any, str], Any]] = {
     "tags": _strings,
     "text": _string,
     "label": _label,
+    "e1": places.entity,
+    "e2": places.entity,
+    "context": _string,
+    "question": _string,
+    "answers": places.answers,
 }
 
 
@@ -124,6 +147,9 @@ def faults(record: Example, kind: str) -> Iterator[Fault]:
     if kind == "lm":
         if not record["text"]:
             yield Fault("error", "empty text", "text", "the text is empty; remove the record")
+        return
+    if kind in ASKED:
+        yield from (Fault(*wrong) for wrong in (places.question if kind == "qa" else places.relation)(record))
         return
     if not record["text"].strip():
         yield Fault("warning", "empty text", "text", "the text is empty; remove the record or give it a text")
@@ -147,12 +173,19 @@ def _tagging_faults(tokens: list[str], tags: list[str]) -> Iterator[Fault]:
 
 def text(record: Example, kind: str) -> str:
     """The record without its answer, as one line of text."""
-    return " ".join(record["tokens"]) if kind == "ner" else record["text"]
+    return " ".join(record["tokens"]) if kind == "ner" else str(record["context" if kind == "qa" else "text"])
 
 
 def key(record: Example, kind: str) -> tuple[str, ...]:
     """What two records must share to be the same question."""
+    if kind in ASKED:
+        return tuple(str(record[field]) for field in ASKED[kind])
     return tuple(record["tokens"]) if kind == "ner" else (record["text"],)
+
+
+def origin(record: Example, kind: str) -> tuple[str, ...]:
+    """What no two splits should share: the text, whatever is asked of it."""
+    return (text(record, kind),) if kind in ASKED else key(record, kind)
 
 
 def answers(record: Example, kind: str) -> list[str]:
@@ -166,6 +199,8 @@ def answers(record: Example, kind: str) -> list[str]:
 def labels(examples: Iterable[Example], kind: str) -> tuple[str, ...]:
     """Every label, sorted. O, the tag of what is no entity, is always there and first; of a type, B-X precedes I-X."""
     fields(kind)
+    if kind == "qa":
+        return ENDS
     seen = {answer for record in examples for answer in answers(record, kind)}
     if kind == "ner":
         return ("O", *sorted(seen - {"O"}, key=lambda tag: (tag[2:], tag)))

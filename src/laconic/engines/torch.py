@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
+from laconic.answers import logits_of
+
 
 class Torch:
     """The model itself, in evaluation mode. `threads` bounds PyTorch's own while a batch runs."""
@@ -28,7 +30,7 @@ class Torch:
         torch.set_num_threads(self.threads or before)
         try:
             with torch.inference_mode():
-                logits = self.model(**inputs).logits
+                logits = logits_of(self.model(**inputs))
         finally:
             torch.set_num_threads(before)
         answer: np.ndarray = logits.float().cpu().numpy()
