@@ -1,7 +1,7 @@
 """Run every tool at every setting, evaluate what each leaves, write the page: `python -m benchmarks.peers`.
 
-No paper: measurement. A figure that is there already for the same code, tool and inputs is not taken again; `--only`
-takes some families of settings or some of their names, and the page keeps the rows of the others.
+No paper: measurement. A figure that is there already for the same code, tool and inputs is not taken again; `--only`,
+`--model`, `--setting` and `--method` take some, and the page keeps the rows of the others.
 """
 
 from __future__ import annotations
@@ -32,17 +32,12 @@ Row = dict[str, Any]
 def main() -> None:
     """The chosen settings anew, the others as the page has them."""
     given = arguments()
-    chosen = [s for s in SETTINGS if not given.only or any(o in (s.family, s.name) for o in given.only)]
-    if not chosen:
-        names = ", ".join([*FAMILIES, *(s.name for s in SETTINGS)])
-        raise SystemExit(f"no setting is called {' or '.join(given.only)}; there are: {names}")
     rows = {id_of(row): row for row in earlier()}
-    for setting in chosen:
-        for model in setting.models:
-            if given.models and model not in given.models:
-                continue
-            for row in measured(setting, model, given):
-                rows[id_of(row)] = row
+    for setting in SETTINGS:
+        if not given.setting or setting.family in given.setting or setting.name in given.setting:
+            for model in setting.models:
+                if not given.model or model in given.model:
+                    rows |= {id_of(row): row for row in measured(setting, model, given)}
     order = [(m, s.name, t, n) for s in SETTINGS for m in s.models for t, names in s.tools.items() for n in names]
     found = [rows[key] for key in order if key in rows]
     record.write(NAME, found, page.sections(found))
@@ -50,11 +45,17 @@ def main() -> None:
 
 def arguments() -> argparse.Namespace:
     """What the command line says."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.peers")
-    parser.add_argument("--only", nargs="+", default=[], metavar="SETTING", help=f"{', '.join(FAMILIES)}, or names")
-    parser.add_argument("--models", nargs="+", default=[], help="some of a setting's models")
-    parser.add_argument("--tools", nargs="+", default=[], help="laconic, or some of the peers")
-    parser.add_argument("--methods", nargs="+", default=[], help="some of the tools' methods")
+    tools = sorted({tool for setting in SETTINGS for tool in setting.tools})
+    models = sorted({model for setting in SETTINGS for model in setting.models})
+    methods = sorted({name for setting in SETTINGS for names in setting.tools.values() for name in names})
+    settings = [*FAMILIES, *(setting.name for setting in SETTINGS)]
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.peers", description="All, or some of:")
+    parser.add_argument("--only", nargs="+", choices=tools, metavar="TOOL", help=", ".join(tools))
+    parser.add_argument("--model", nargs="+", choices=models, metavar="NAME", help=", ".join(models))
+    parser.add_argument(
+        "--setting", nargs="+", choices=settings, metavar="NAME", help="; ".join(settings).replace("%", "%%")
+    )
+    parser.add_argument("--method", nargs="+", choices=methods, metavar="NAME", help=", ".join(methods))
     return parser.parse_args()
 
 
@@ -66,7 +67,7 @@ def measured(setting: Setting, model: str, given: argparse.Namespace) -> Iterato
     tokens = inputs.tokens(setting, folder, place)
     for tool, names in setting.tools.items():
         for method in names:
-            if (given.tools and tool not in given.tools) or (given.methods and method not in given.methods):
+            if (given.only and tool not in given.only) or (given.method and method not in given.method):
                 continue
             slug = setting.name.replace(" ", "-").replace(",", "").replace("%", "").replace(":", "of")
             out = place / model / slug / f"{tool}-{method}"
@@ -100,7 +101,7 @@ def one(
 
 def run(tool: str, options: dict[str, Any], folder: Path, tokens: Path, out: Path) -> dict[str, Any]:
     """Run a tool's script in a process of its own; ours in our environment."""
-    nothing = {name: None for name in ("loss_increase", "bytes", "seconds", "peak_bytes")}
+    nothing = dict.fromkeys(("loss_increase", "bytes", "seconds", "peak_bytes"))
     try:
         python = Path(sys.executable)
         if tool != "laconic":
@@ -111,6 +112,7 @@ def run(tool: str, options: dict[str, Any], folder: Path, tokens: Path, out: Pat
     command += [str(folder.resolve()), str(tokens.resolve()), json.dumps(options), str(out.resolve())]
     path = os.pathsep.join([str(record.ROOT / "src"), str(record.ROOT)]) if tool == "laconic" else str(record.ROOT)
     quiet = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": path}
+    quiet |= environments.VARIABLES.get(tool, {})
     try:
         done = subprocess.run(
             command, cwd=record.ROOT, env=os.environ | quiet, capture_output=True, text=True, check=False, timeout=LIMIT

@@ -22,6 +22,8 @@ PACKAGES: dict[str, tuple[str, ...]] = {
     "torchpruning": (TORCH, "torch-pruning==1.6.1", "transformers==5.23.0"),
     "nncodec": ("nncodec==2.1.3",),
 }
+VARIABLES = {"gptqmodel": {"GPTQMODEL_CPU_WORKERS": "2"}}
+"""What a tool's process must find set: this one asks for two workers of a pool that has one for two cores."""
 READY = "ready.json"
 
 

@@ -6,7 +6,6 @@ No paper: bookkeeping. It runs in the peers' environments: PyTorch, transformers
 from __future__ import annotations
 
 import json
-import resource
 import sys
 import time
 from collections.abc import Callable
@@ -76,8 +75,9 @@ def causal(folder: Path) -> Any:
 
 
 def peak() -> int:
-    """Most memory this process has held."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    """Most memory this program has held; `getrusage` would count that of the process that started it."""
+    status = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM:"))
 
 
 @torch.no_grad()

@@ -19,7 +19,7 @@ from laconic.contracts import Example, Feature, Splits, Work
 from laconic.errors import RecipeError
 from laconic.tasks.lm import LM
 
-RENAMED = {"smoothquant": ("smoothquant", "rtn"), "magnitude": ("magnitude",)}
+TOGETHER = {"smoothquant": ("smoothquant", "gptq")}
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Windows(LM):
 def steps(setting: dict[str, Any]) -> list[Any]:
     """The recipe that a setting asks for, each method with those of the setting's options that it has."""
     found = []
-    for name in RENAMED.get(setting["method"], (setting["method"],)):
+    for name in TOGETHER.get(setting["method"], (setting["method"],)):
         kind = units.find(methods, name, RecipeError)
         fields = {field.name for field in dataclasses.fields(kind)}
         given = {"where": "linears", **setting}

@@ -1,6 +1,7 @@
-"""llm-compressor: round to nearest, GPTQ, AWQ, SmoothQuant, SparseGPT, Wanda and magnitude.
+"""llm-compressor: round to nearest, GPTQ, AWQ, SmoothQuant, SparseGPT and Wanda.
 
-No paper: https://github.com/vllm-project/llm-compressor as its documentation uses it, all linears but the head.
+No paper: https://github.com/vllm-project/llm-compressor as its documentation uses it, all linears but the head. Its AWQ
+pins memory, which PyTorch refuses where there is no accelerator; there it does without.
 """
 
 from __future__ import annotations
@@ -12,15 +13,15 @@ from compressed_tensors.quantization import QuantizationArgs, QuantizationScheme
 from compressed_tensors.quantization.lifecycle.forward import fake_quantize
 from datasets import Dataset
 from llmcompressor import oneshot
-from llmcompressor.modifiers.awq import AWQModifier
-from llmcompressor.modifiers.pruning import MagnitudePruningModifier, SparseGPTModifier, WandaPruningModifier
+from llmcompressor.modifiers.pruning import SparseGPTModifier, WandaPruningModifier
 from llmcompressor.modifiers.quantization import GPTQModifier, QuantizationModifier
-from llmcompressor.modifiers.smoothquant import SmoothQuantModifier
+from llmcompressor.modifiers.transform.awq import AWQModifier
+from llmcompressor.modifiers.transform.smoothquant import SmoothQuantModifier
+from llmcompressor.pipelines.cache import IntermediatesCache
 
 from benchmarks.peers import frame
 
 HEAD = ["lm_head"]
-QUANTIZING = {"rtn": QuantizationModifier, "gptq": GPTQModifier, "awq": AWQModifier, "smoothquant": GPTQModifier}
 PRUNING = {"sparsegpt": SparseGPTModifier, "wanda": WandaPruningModifier}
 
 
@@ -38,19 +39,19 @@ def scheme(setting: dict[str, Any]) -> QuantizationScheme:
 def recipe(setting: dict[str, Any]) -> list[Any]:
     """The modifiers of a setting."""
     method = setting["method"]
-    if method in QUANTIZING:
-        made = QUANTIZING[method](ignore=HEAD, config_groups={"group_0": scheme(setting)})
-        return [SmoothQuantModifier(smoothing_strength=0.5, ignore=HEAD), made] if method == "smoothquant" else [made]
-    pattern = setting["scope"] if ":" in setting["scope"] else "0:0"
-    if method == "magnitude":
-        layers = "re:.*layers.*proj.weight"
-        return [MagnitudePruningModifier(init_sparsity=0.0, final_sparsity=setting["sparsity"], start=0, end=1,
-                                         update_frequency=1, targets=[layers])]  # fmt: skip
-    return [PRUNING[method](sparsity=setting["sparsity"], mask_structure=pattern, ignore=["re:.*lm_head"])]
+    if method in PRUNING:
+        pattern = setting.get("scope", "0:0")
+        return [PRUNING[method](sparsity=setting["sparsity"], mask_structure=pattern, ignore=["re:.*lm_head"])]
+    rounding = {"ignore": HEAD, "config_groups": {"group_0": scheme(setting)}}
+    before = {"awq": [AWQModifier()], "smoothquant": [SmoothQuantModifier(smoothing_strength=0.5, ignore=HEAD)]}
+    solver = GPTQModifier if method in ("gptq", "smoothquant") else QuantizationModifier
+    return [*before.get(method, []), solver(**rounding)]
 
 
 def compress(model: Any, job: frame.Job) -> Any:
     """`oneshot` on the calibration tokens."""
+    if not torch.accelerator.is_available():
+        IntermediatesCache.pin_memory = lambda *_, **__: None
     data = Dataset.from_dict({"input_ids": job.tokens, "attention_mask": [[1] * len(ids) for ids in job.tokens]})
     length = max(map(len, job.tokens))
     oneshot(
