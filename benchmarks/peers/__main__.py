@@ -10,6 +10,7 @@ import argparse
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -38,7 +39,9 @@ def main() -> None:
             for model in setting.models:
                 if not given.model or model in given.model:
                     rows |= {id_of(row): row for row in measured(setting, model, given)}
-    order = [(m, s.name, t, n) for s in SETTINGS for m in s.models for t, names in s.tools.items() for n in names]
+    order = [
+        (m, s.name, s.grid, t, n) for s in SETTINGS for m in s.models for t, names in s.tools.items() for n in names
+    ]
     found = [rows[key] for key in order if key in rows]
     record.write(NAME, found, page.sections(found))
 
@@ -48,7 +51,7 @@ def arguments() -> argparse.Namespace:
     tools = sorted({tool for setting in SETTINGS for tool in setting.tools})
     models = sorted({model for setting in SETTINGS for model in setting.models})
     methods = sorted({name for setting in SETTINGS for names in setting.tools.values() for name in names})
-    settings = [*FAMILIES, *(setting.name for setting in SETTINGS)]
+    settings = [*FAMILIES, *dict.fromkeys(setting.name for setting in SETTINGS)]
     parser = argparse.ArgumentParser(prog="python -m benchmarks.peers", description="All, or some of:")
     parser.add_argument("--only", nargs="+", choices=tools, metavar="TOOL", help=", ".join(tools))
     parser.add_argument("--model", nargs="+", choices=models, metavar="NAME", help=", ".join(models))
@@ -69,9 +72,10 @@ def measured(setting: Setting, model: str, given: argparse.Namespace) -> Iterato
         for method in names:
             if (given.only and tool not in given.only) or (given.method and method not in given.method):
                 continue
-            slug = setting.name.replace(" ", "-").replace(",", "").replace("%", "").replace(":", "of")
+            slug = re.sub(r"\W+", "-", f"{setting.name} {setting.grid}".replace(":", "of")).strip("-")
             out = place / model / slug / f"{tool}-{method}"
-            row = {"model": model, "setting": setting.name, "family": setting.family, "tool": tool, "method": method}
+            row = {"model": model, "setting": setting.name, "family": setting.family, "grid": setting.grid}
+            row |= {"tool": tool, "method": method}
             row |= one(tool, setting, {**setting.options, "method": method}, folder, tokens, out)
             print(json.dumps(row), flush=True)
             yield row
@@ -146,9 +150,9 @@ def earlier() -> list[Row]:
     return list(json.loads(path.read_text())["rows"]) if path.is_file() else []
 
 
-def id_of(row: Row) -> tuple[str, str, str, str]:
+def id_of(row: Row) -> tuple[str, ...]:
     """What a row is of."""
-    return row["model"], row["setting"], row["tool"], row["method"]
+    return row["model"], row["setting"], row["grid"], row["tool"], row["method"]
 
 
 if __name__ == "__main__":

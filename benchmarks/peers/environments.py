@@ -20,6 +20,7 @@ PACKAGES: dict[str, tuple[str, ...]] = {
     "nncf": (TORCH, "nncf==3.4.0", "openvino==2026.4.1", "transformers==5.23.0"),
     "gptqmodel": (TORCH, "gptqmodel==7.6.0"),
     "torchpruning": (TORCH, "torch-pruning==1.6.1", "transformers==5.23.0"),
+    "onnxruntime": (TORCH, "onnxruntime==1.32.0", "onnx==1.23.2", "onnxscript==0.7.2", "transformers==5.23.0"),
     "nncodec": ("nncodec==2.1.3",),
 }
 VARIABLES = {"gptqmodel": {"GPTQMODEL_CPU_WORKERS": "2"}}

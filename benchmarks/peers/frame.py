@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 DENSE, RESULT, OWN = "dense.safetensors", "result.json", "own"
 WEIGHTS = (".safetensors", ".bin", ".pt", ".gguf")  # files of a folder that are weights
@@ -61,6 +61,7 @@ def run(opened: Callable[[Path], Any], compress: Compress, leave: Leave) -> None
     }
     said = logits(model, job)
     dense, found["bytes"] = leave(model, job)
+    dense = widened(dense, load_file(job.folder / "model.safetensors"))
     save_file({name: t.detach().float().contiguous().clone() for name, t in dense.items()}, job.out / DENSE)
     if "activations" not in job.setting:
         found["disagreement"] = disagreement(said, dense, opened(job.folder), job)
@@ -90,6 +91,22 @@ def disagreement(said: torch.Tensor, dense: dict[str, torch.Tensor], model: Any,
     """How far the dense weights, in the stock model, are from what the tool's own model said, relative to its size."""
     model.load_state_dict({name: t.float() for name, t in dense.items()}, strict=False)
     return float((logits(model, job) - said).norm() / said.norm())
+
+
+def widened(dense: dict[str, torch.Tensor], before: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Feed-forwards in the width they had, with zeros for the neurons that went: they compute the same.
+
+    A neuron is known by its row of the gate, which no tool here changes.
+    """
+    found = dict(dense)
+    for gate in [name for name in dense if name.endswith("gate_proj.weight")]:
+        if dense[gate].shape != before[gate].shape:
+            rows = (dense[gate].unsqueeze(1) == before[gate]).all(-1).int().argmax(1)  # (kept,)
+            for part in ("gate", "up", "down"):
+                name = gate.replace("gate_proj", f"{part}_proj")
+                place = found[name] = torch.zeros_like(before[name])
+                (place.T if part == "down" else place)[rows] = dense[name].T if part == "down" else dense[name]
+    return found
 
 
 def linears(model: Any) -> list[tuple[str, Any]]:

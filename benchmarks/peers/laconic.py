@@ -19,7 +19,12 @@ from laconic.contracts import Example, Feature, Splits, Work
 from laconic.errors import RecipeError
 from laconic.tasks.lm import LM
 
-TOGETHER = {"smoothquant": ("smoothquant", "gptq")}
+RECIPES: dict[str, list[dict[str, Any]]] = {
+    "smoothquant": [{"method": "smoothquant"}, {"method": "gptq"}],
+    "taylor": [{"method": "neurons", "importance": "taylor"}],
+    "activation": [{"method": "neurons", "importance": "activation"}],
+}
+"""What a setting's method is here, where it is not one of the same name."""
 
 
 @dataclass(frozen=True)
@@ -44,10 +49,10 @@ class Windows(LM):
 def steps(setting: dict[str, Any]) -> list[Any]:
     """The recipe that a setting asks for, each method with those of the setting's options that it has."""
     found = []
-    for name in TOGETHER.get(setting["method"], (setting["method"],)):
-        kind = units.find(methods, name, RecipeError)
+    for step in RECIPES.get(setting["method"], [setting]):
+        kind = units.find(methods, step["method"], RecipeError)
         fields = {field.name for field in dataclasses.fields(kind)}
-        given = {"where": "linears", **setting}
+        given = {"where": "linears", **setting, **step}
         found.append(kind(**{key: value for key, value in given.items() if key in fields}))
         found[-1].check()
     return found

@@ -1,4 +1,4 @@
-"""The rows as tables: ours beside the best peer at every setting, and what every tool's every method has.
+"""The rows as tables: ours beside the best peer at every setting, method by method, and all there is.
 
 No paper: presentation.
 """
@@ -15,14 +15,14 @@ TIMINGS = "timings"
 
 def sections(rows: list[Row]) -> list[Section]:
     """The bars, then a table for every setting, then what could not be run."""
-    found = [beside(rows)]
+    found = [beside(rows), matched(rows)]
     if any(row["family"] == TIMINGS for row in rows):
         found.append(timed(rows))
     found += [full(name, rows) for name in dict.fromkeys(row["setting"] for row in rows)]
     failed = [row for row in rows if "failure" in row]
     if failed:
-        table = [["tool", "method", "model", "setting", "why"]]
-        table += [[row[k] for k in ("tool", "method", "model", "setting")] + [row["failure"]] for row in failed]
+        table = [["tool", "method", "model", "setting", "grid", "why"]]
+        table += [[row[k] for k in ("tool", "method", "model", "setting", "grid", "failure")] for row in failed]
         found.append(("What could not be run", "", [[cell.replace("|", "/") for cell in line] for line in table]))
     return found
 
@@ -44,16 +44,38 @@ def beside(rows: list[Row]) -> Section:
             continue
         a, b = own["loss_increase"], peer["loss_increase"]
         met, smaller = met + within(a, b), smaller + (a < b)
-        cells = [model, setting, own["method"], f"{a:.5f}", f"{peer['tool']} {peer['method']}", f"{b:.5f}"]
+        cells = [model, setting, named(own), f"{a:.5f}", f"{peer['tool']} {named(peer)}", f"{b:.5f}"]
         cells += [f"{a / b:.3f}" if b > 0 else "", f"{own['bytes'] / peer['bytes']:.3f}"]
         table.append([*cells, "met" if within(a, b) else "missed"])
     count = len(table) - 1
     remark = (
-        f"Loss increase over the float32 model in nats a token, on texts that no tool has seen. The bar: at most "
+        f"Loss increase over the float32 model in nats a token, on texts that no tool has seen. Of a setting in bits, "
+        f"symmetric and asymmetric grids of either side count, and bytes say what they cost. The bar: at most "
         f"{SLACK:.0%} above the best peer's, met at {met} of {count}; and below it in at least half of the rows: "
         f"{smaller} of {count}, {'met' if 2 * smaller >= count else 'missed'}."
     )
     return "Ours beside the best peer", remark, table
+
+
+def matched(rows: list[Row]) -> Section:
+    """The same method at the same setting and grid, ours and each peer's."""
+    table = [["method", "setting", "grid", "model", "ours, + nats", "peer", "+ nats", "ours / peer"]]
+    found = {(r["method"], r["model"], r["setting"], r["grid"]): r for r in rows if r["tool"] == "laconic"}
+    less = 0
+    for row in rows:
+        own = found.get((row["method"], row["model"], row["setting"], row["grid"]))
+        if row["tool"] == "laconic" or own is None or None in (own["loss_increase"], row["loss_increase"]):
+            continue
+        a, b = own["loss_increase"], row["loss_increase"]
+        less += a < b
+        cells = [row["method"], row["setting"], row["grid"], row["model"], f"{a:.5f}", row["tool"], f"{b:.5f}"]
+        table.append([*cells, f"{a / b:.3f}" if b > 0 else ""])
+    return "Method by method", f"Ours has the smaller loss in {less} of {len(table) - 1} rows.", table
+
+
+def named(row: Row) -> str:
+    """A method with its grid."""
+    return f"{row['method']} {row['grid']}".strip()
 
 
 def within(ours: float, peer: float) -> bool:
@@ -74,10 +96,10 @@ def timed(rows: list[Row]) -> Section:
 
 def full(setting: str, rows: list[Row]) -> Section:
     """Everything there is at a setting."""
-    table = [["tool", "method", "model", "+ nats a token", "bits a byte", "bytes", "seconds", "peak, MB"]]
+    table = [["tool", "method", "model", "grid", "+ nats a token", "bits a byte", "bytes", "seconds", "peak, MB"]]
     for row in (r for r in rows if r["setting"] == setting and "failure" not in r):
         scored = row["loss_increase"] is not None
-        cells = [row["tool"], row["method"], row["model"]]
+        cells = [row["tool"], row["method"], row["model"], row["grid"]]
         cells += [f"{row['loss_increase']:.5f}", f"{row['bits_per_byte']:.5f}"] if scored else ["", ""]
         cells += [f"{row['bytes']:,}", f"{row['processor_seconds']:.1f}", f"{row['peak_bytes'] / 1e6:.0f}"]
         table.append(cells)

@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-BITS = {128: ("tinystories-656k",), 64: ("tinystories-656k",), "channel": ("tinystories-656k", "stories260k")}
-"""Group of a scale, and the models whose widths it divides, as most peers ask."""
+WIDE, SMALL = "tinystories-656k", "stories260k"
+"""Groups of 64 and 128 divide the widths of the first (128 and 384), as most peers ask, but not of the second (172)."""
 
 
 @dataclass(frozen=True)
@@ -22,24 +22,28 @@ class Setting:
     models: tuple[str, ...]
     tools: dict[str, tuple[str, ...]]
     inputs: str = "text"  # or "random": no text is read, nothing is evaluated
+    grid: str = ""  # "symmetric" or "asymmetric" where numbers are rounded: both count for the same setting
     samples: dict[str, int] = field(default_factory=lambda: {"count": 64, "length": 512})
 
 
 def quantized(bits: int, group: int | str, symmetric: bool) -> Setting:
-    """Weights alone, on a grid."""
+    """Weights alone, on a grid with or without a zero point."""
+    coarse = bits < 8
     tools = {
-        "laconic": ("rtn", "gptq", *(() if bits == 8 else ("awq", "autoround")), *(() if symmetric else ("hqq",))),
-        "llmcompressor": ("rtn", "gptq", *(() if bits == 8 else ("awq",))),
+        "laconic": ("rtn", "gptq", *(("awq", "autoround") if coarse else ()), *(() if symmetric else ("hqq",))),
+        "llmcompressor": ("rtn", "gptq", *(("awq",) if coarse and not symmetric else ())),
         "gptqmodel": ("gptq",),
         "hqq": () if symmetric else ("hqq",),
-        "autoround": () if bits == 8 else ("autoround",),
+        "autoround": ("autoround",) if coarse and symmetric else (),
         "torchao": ("rtn",),
+        "onnxruntime": ("rtn",) if bits == 8 and group == "channel" else (),
         "nncf": {8: ("rtn",), 4: ("rtn", "awq")}.get(bits, ()),
     }
     kind = "symmetric" if symmetric else "asymmetric"
     wide = "per channel" if group == "channel" else f"group {group}"
     options = {"bits": bits, "group": group, "symmetric": symmetric}
-    return Setting(f"{bits} bits, {wide}, {kind}", "bits", options, BITS[group], tools)
+    models = (WIDE,) if isinstance(group, int) else (SMALL,) if coarse else (WIDE, SMALL)
+    return Setting(f"{bits} bits, {wide}", "bits", options, models, tools, grid=kind)
 
 
 def pruned(scope: str | None) -> Setting:
@@ -47,19 +51,27 @@ def pruned(scope: str | None) -> Setting:
     names = ("sparsegpt", "wanda")
     options = {"sparsity": 0.5, **({"scope": scope} if scope else {})}
     tools = {"laconic": names, "llmcompressor": names}
-    return Setting(f"{scope or '50%'} sparse", "sparse", options, ("tinystories-656k", "stories260k"), tools)
+    return Setting(f"{scope or '50%'} sparse", "sparse", options, (WIDE, SMALL), tools)
+
+
+def narrowed(keep: float) -> Setting:
+    """Feed-forward neurons removed."""
+    tools = {"laconic": ("taylor", "activation"), "torchpruning": ("taylor", "magnitude")}
+    return Setting(f"{1 - keep:.0%} of neurons", "structured", {"keep": keep}, (WIDE, SMALL), tools)
 
 
 SETTINGS: tuple[Setting, ...] = (
     *(quantized(4, group, symmetric) for group in (128, 64, "channel") for symmetric in (True, False)),
     pruned(None),
     pruned("2:4"),
+    narrowed(0.8),
+    narrowed(0.6),
     *(quantized(3, group, symmetric) for group in (128, 64, "channel") for symmetric in (True, False)),
     *(quantized(2, group, symmetric) for group in (64, "channel") for symmetric in (True, False)),
     *(quantized(8, "channel", symmetric) for symmetric in (True, False)),
     Setting(
         "W8A8, per channel", "activations", {"bits": 8, "group": "channel", "symmetric": True, "activations": 8},
-        ("tinystories-656k", "stories260k"), {"laconic": ("smoothquant",), "llmcompressor": ("smoothquant",)},
+        (WIDE, SMALL), {"laconic": ("smoothquant",), "llmcompressor": ("smoothquant",)},
     ),
     *(
         Setting(
