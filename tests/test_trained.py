@@ -17,7 +17,7 @@ def folder(base):
     )
 
 
-def with_record(folder, tmp_path, **changes):
+def with_record(folder, **changes):
     """The source, as if its record said otherwise."""
     source = trained.read(folder)
     source.record.update(changes)
@@ -26,25 +26,25 @@ def with_record(folder, tmp_path, **changes):
 
 @pytest.mark.parametrize("key", ["data", "unlabelled"])
 @pytest.mark.parametrize("value", [7, ["a"], {"a": 1}, True])
-def test_a_place_that_is_no_text_is_refused(folder, tmp_path, key, value):
-    source = with_record(folder, tmp_path, **{key: value})
+def test_a_place_that_is_no_text_is_refused(folder, key, value):
+    source = with_record(folder, **{key: value})
     with pytest.raises(ArtifactError, match=f"says {key} .* must be a path"):
         source.data() if key == "data" else source.texts
 
 
 @pytest.mark.parametrize("seed", [-1, 1.5, "0", True, None])
-def test_a_seed_that_is_no_whole_number_is_refused(folder, tmp_path, seed):
+def test_a_seed_that_is_no_whole_number_is_refused(folder, seed):
     with pytest.raises(ArtifactError, match="seed"):
-        with_record(folder, tmp_path, seed=seed).seed  # noqa: B018
+        with_record(folder, seed=seed).seed  # noqa: B018
 
 
 def test_texts_that_are_gone_are_named_with_both_mends(folder, tmp_path):
-    source = with_record(folder, tmp_path, unlabelled=str(tmp_path / "gone.jsonl"))
+    source = with_record(folder, unlabelled=str(tmp_path / "gone.jsonl"))
     with pytest.raises(ArtifactError, match=r"gone\.jsonl.*--unlabelled.*--no-unlabelled"):
         source.texts  # noqa: B018
 
 
-def test_a_run_whose_texts_are_gone_is_planned_without_them(folder, tmp_path, base):
+def test_a_run_whose_texts_are_gone_is_planned_without_them(folder, tmp_path):
     """As if `laconic compress --no-unlabelled` were asked for; the texts of the run are then not looked for."""
     record = json.loads((folder / "laconic.json").read_text())
     copied = tmp_path / "run"
