@@ -27,6 +27,7 @@ from benchmarks.peers.settings import FAMILIES, SETTINGS, Setting
 NAME = "peers"
 HERE = Path(__file__).parent
 LIMIT = 3600  # seconds that a tool may take
+APART = 1e-3  # of the logits of a tool's own model, by which those of the dense weights it left may differ
 Row = dict[str, Any]
 
 
@@ -96,7 +97,8 @@ def one(
         judge = judged(folder)
         figures |= judge.score(out / frame.DENSE, options.get("activations"))
         figures["loss_increase"] = figures["nats_per_token"] - judge.float["nats_per_token"]
-    kept.write_text(json.dumps({"key": key, "figures": figures}))
+    if "failure" not in figures:  # which is tried again another time
+        kept.write_text(json.dumps({"key": key, "figures": figures}))
     for big in (out / frame.DENSE, out / frame.OWN):
         shutil.rmtree(big, ignore_errors=True)
         big.unlink(missing_ok=True)
@@ -126,7 +128,10 @@ def run(tool: str, options: dict[str, Any], folder: Path, tokens: Path, out: Pat
     (out / "log.txt").write_text(done.stdout + done.stderr)
     if done.returncode:
         return {**nothing, "failure": environments.last(done.stderr)}
-    return {"loss_increase": None, **json.loads((out / frame.RESULT).read_text())}
+    found = json.loads((out / frame.RESULT).read_text())
+    if found.get("disagreement", 0.0) > APART:
+        return {**nothing, "failure": f"its dense weights are not its model's: off by {found['disagreement']:.1e}"}
+    return {"loss_increase": None, **found}
 
 
 def digest(tool: str) -> str:

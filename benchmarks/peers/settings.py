@@ -29,12 +29,13 @@ class Setting:
 def quantized(bits: int, group: int | str, symmetric: bool) -> Setting:
     """Weights alone, on a grid with or without a zero point."""
     coarse = bits < 8
+    learned = ("autoround",) if coarse and symmetric else ()
     tools = {
-        "laconic": ("rtn", "gptq", *(("awq", "autoround") if coarse else ()), *(() if symmetric else ("hqq",))),
+        "laconic": ("rtn", "gptq", *(("awq",) if coarse else ()), *learned, *(() if symmetric else ("hqq",))),
         "llmcompressor": ("rtn", "gptq", *(("awq",) if coarse and not symmetric else ())),
         "gptqmodel": ("gptq",),
         "hqq": () if symmetric else ("hqq",),
-        "autoround": ("autoround",) if coarse and symmetric else (),
+        "autoround": learned,
         "torchao": ("rtn",),
         "onnxruntime": ("rtn",) if bits == 8 and group == "channel" else (),
         "nncf": {8: ("rtn",), 4: ("rtn", "awq")}.get(bits, ()),
