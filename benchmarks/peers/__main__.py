@@ -26,6 +26,7 @@ from benchmarks.peers.settings import FAMILIES, SETTINGS, Setting
 
 NAME = "peers"
 HERE = Path(__file__).parent
+FIGURES = "figures.json"
 LIMIT = 3600  # seconds that a tool may take
 APART = 1e-3  # of the logits of a tool's own model, by which those of the dense weights it left may differ
 Row = dict[str, Any]
@@ -60,6 +61,7 @@ def arguments() -> argparse.Namespace:
         "--setting", nargs="+", choices=settings, metavar="NAME", help="; ".join(settings).replace("%", "%%")
     )
     parser.add_argument("--method", nargs="+", choices=methods, metavar="NAME", help=", ".join(methods))
+    parser.add_argument("--kept", action="store_true", help="run nothing: the page of what has been measured")
     return parser.parse_args()
 
 
@@ -77,19 +79,28 @@ def measured(setting: Setting, model: str, given: argparse.Namespace) -> Iterato
             out = place / model / slug / f"{tool}-{method}"
             row = {"model": model, "setting": setting.name, "family": setting.family, "grid": setting.grid}
             row |= {"tool": tool, "method": method}
-            row |= one(tool, setting, {**setting.options, "method": method}, folder, tokens, out)
-            print(json.dumps(row), flush=True)
-            yield row
+            options = {**setting.options, "method": method}
+            key = json.dumps([options, setting.samples, digest(tool)])
+            figures = held(key, out)
+            if figures is None and not given.kept:
+                figures = one(tool, setting, options, folder, tokens, out, key)
+            if figures is not None:
+                print(json.dumps(row | figures), flush=True)
+                yield row | figures
+
+
+def held(key: str, out: Path) -> dict[str, Any] | None:
+    """The figures of an earlier call, if its inputs were the same."""
+    kept = out / FIGURES
+    if kept.is_file() and (found := json.loads(kept.read_text()))["key"] == key:
+        return dict(found["figures"])
+    return None
 
 
 def one(
-    tool: str, setting: Setting, options: dict[str, Any], folder: Path, tokens: Path, out: Path
-) -> dict[str, float | str | None]:
+    tool: str, setting: Setting, options: dict[str, Any], folder: Path, tokens: Path, out: Path, key: str
+) -> dict[str, Any]:
     """The figures of one run, or why there are none."""
-    key = json.dumps([options, setting.samples, digest(tool)])
-    kept = out / "figures.json"
-    if kept.is_file() and (found := json.loads(kept.read_text()))["key"] == key:
-        return dict(found["figures"])
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
     figures = run(tool, options, folder, tokens, out)
@@ -98,7 +109,7 @@ def one(
         figures |= judge.score(out / frame.DENSE, options.get("activations"))
         figures["loss_increase"] = figures["nats_per_token"] - judge.float["nats_per_token"]
     if "failure" not in figures:  # which is tried again another time
-        kept.write_text(json.dumps({"key": key, "figures": figures}))
+        (out / FIGURES).write_text(json.dumps({"key": key, "figures": figures}))
     for big in (out / frame.DENSE, out / frame.OWN):
         shutil.rmtree(big, ignore_errors=True)
         big.unlink(missing_ok=True)

@@ -15,7 +15,7 @@ from benchmarks.peers import frame
 
 
 def compress(_: Any, job: frame.Job) -> Any:
-    """`quantize` of a model that it opens itself."""
+    """`quantize` of a model that it opens itself; saved and opened again, as only then its layers compute rightly."""
     group = -1 if job.setting["group"] == "channel" else job.setting["group"]
     config = QuantizeConfig(
         bits=job.setting["bits"],
@@ -28,8 +28,8 @@ def compress(_: Any, job: frame.Job) -> Any:
     tool = GPTQModel.load(str(job.folder), config, dtype=torch.float32)
     samples = [{"input_ids": ids, "attention_mask": [1] * len(ids)} for ids in job.tokens]
     tool.quantize(samples, batch_size=8, backend=BACKEND.TORCH)
-    job.state["tool"] = tool
-    return tool.model
+    tool.save(str(job.out / frame.OWN))
+    return GPTQModel.load(str(job.out / frame.OWN), backend=BACKEND.TORCH, device="cpu", dtype=torch.float32).model
 
 
 @torch.no_grad()
@@ -39,7 +39,6 @@ def leave(model: Any, job: frame.Job) -> tuple[dict[str, torch.Tensor], int]:
     inside = tuple(f"{path}." for path in held)
     dense = {n: p for n, p in model.named_parameters() if not n.startswith(inside)}
     dense |= {f"{path}.weight": layer.dequantize_weight().t() for path, layer in held.items()}
-    job.state["tool"].save(str(job.out / frame.OWN))
     return dense, frame.weigh(job.out / frame.OWN)
 
 
