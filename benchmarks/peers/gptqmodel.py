@@ -14,7 +14,7 @@ from gptqmodel import BACKEND, GPTQModel, QuantizeConfig
 from benchmarks.peers import frame
 
 
-def compress(_: Any, job: frame.Job) -> Any:
+def compress(model: Any, job: frame.Job) -> Any:
     """`quantize` of a model that it opens itself; saved and opened again, as only then its layers compute rightly."""
     group = -1 if job.setting["group"] == "channel" else job.setting["group"]
     config = QuantizeConfig(
@@ -29,15 +29,16 @@ def compress(_: Any, job: frame.Job) -> Any:
     samples = [{"input_ids": ids, "attention_mask": [1] * len(ids)} for ids in job.tokens]
     tool.quantize(samples, batch_size=8, backend=BACKEND.TORCH)
     tool.save(str(job.out / frame.OWN))
-    return GPTQModel.load(str(job.out / frame.OWN), backend=BACKEND.TORCH, device="cpu", dtype=torch.float32).model
+    made = GPTQModel.load(str(job.out / frame.OWN), backend=BACKEND.TORCH, device="cpu", dtype=torch.float16)
+    job.state["rest"] = model
+    return made.model.float()
 
 
 @torch.no_grad()
 def leave(model: Any, job: frame.Job) -> tuple[dict[str, torch.Tensor], int]:
-    """Weights as its layers compute with them."""
+    """Weights as its layers compute with them; the rest as it was, which it opens in float16."""
     held = {path: m for path, m in model.named_modules() if hasattr(m, "dequantize_weight")}
-    inside = tuple(f"{path}." for path in held)
-    dense = {n: p for n, p in model.named_parameters() if not n.startswith(inside)}
+    dense = dict(job.state["rest"].named_parameters())
     dense |= {f"{path}.weight": layer.dequantize_weight().t() for path, layer in held.items()}
     return dense, frame.weigh(job.out / frame.OWN)
 
