@@ -45,7 +45,7 @@ def main() -> None:
         (m, s.name, s.grid, t, n) for s in SETTINGS for m in s.models for t, names in s.tools.items() for n in names
     ]
     found = [rows[key] for key in order if key in rows]
-    record.write(NAME, found, page.sections(found))
+    record.write(NAME, found, page.sections(found, [key for key in order if key not in rows]))
 
 
 def arguments() -> argparse.Namespace:

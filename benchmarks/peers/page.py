@@ -5,16 +5,20 @@ No paper: presentation.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 Row = dict[str, Any]
 Section = tuple[str, str, list[list[str]]]
 SLACK = 0.02  # of the best peer's loss increase that ours may have more
 TIMINGS = "timings"
+SECONDS = (
+    "Seconds are of the processor, one thread; `seconds` in the data are by the clock, whoever else used the machine."
+)
 
 
-def sections(rows: list[Row]) -> list[Section]:
-    """The bars, then a table for every setting, then what could not be run."""
+def sections(rows: list[Row], missing: list[tuple[str, ...]]) -> list[Section]:
+    """The bars, then a table for every setting, then what could not be run or has not been."""
     found = [beside(rows), matched(rows)]
     if any(row["family"] == TIMINGS for row in rows):
         found.append(timed(rows))
@@ -24,6 +28,11 @@ def sections(rows: list[Row]) -> list[Section]:
         table = [["tool", "method", "model", "setting", "grid", "why"]]
         table += [[row[k] for k in ("tool", "method", "model", "setting", "grid", "failure")] for row in failed]
         found.append(("What could not be run", "", [[cell.replace("|", "/") for cell in line] for line in table]))
+    if missing:
+        table = [["setting", "tool", "runs"]]
+        counts = Counter((setting, tool) for _, setting, _, tool, _ in missing)
+        table += [[setting, tool, str(count)] for (setting, tool), count in counts.items()]
+        found.append(("Not measured yet", "", table))
     return found
 
 
@@ -107,4 +116,4 @@ def full(setting: str, rows: list[Row]) -> Section:
         cells += [f"{row['loss_increase']:.5f}", f"{row['bits_per_byte']:.5f}"] if scored else ["", ""]
         cells += [f"{row['bytes']:,}", f"{row['processor_seconds']:.1f}", f"{row['peak_bytes'] / 1e6:.0f}"]
         table.append(cells)
-    return f"All of: {setting}", "Seconds are of the processor, one thread.", table
+    return f"All of: {setting}", SECONDS, table
