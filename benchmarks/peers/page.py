@@ -59,8 +59,9 @@ def beside(rows: list[Row]) -> Section:
     count = len(table) - 1
     remark = (
         f"Loss increase over the float32 model in nats a token, on texts that no tool has seen. Of a setting in bits, "
-        f"symmetric and asymmetric grids of either side count, and bytes say what they cost: of all weights, embeddings "
-        f"that no tool rounds among them, as each tool saves them (ours codes them without loss). The bar: at most "
+        f"symmetric and asymmetric grids of either side count, and bytes say what they cost: of all weights, "
+        f"embeddings that no tool rounds among them, as each tool saves them (ours codes them without loss). "
+        f"The bar: at most "
         f"{SLACK:.0%} above the best peer's, met at {met} of {count}; and below it in at least half of the rows: "
         f"{smaller} of {count}, {'met' if 2 * smaller >= count else 'missed'}."
     )
