@@ -72,7 +72,7 @@ def train(
     teacher = _teacher(teachers, built) if teachers else None
     set_seed(seed)
     network = load_model(model, built)
-    tokenizer.model_max_length = _limit(network, tokenizer, task_options.get("context") or LENGTH)
+    tokenizer.model_max_length = limit(network, tokenizer, task_options.get("context") or LENGTH)
     kept = workspace.begin(out, record)  # now that nothing is left to refuse
     work = Work(network, tokenizer, built, splits, teacher, seed, kept / "checkpoints", progress, log)
     history = Distill(**asdict(options), hidden=0).learn(work) if teacher else training.fit(work, options)
@@ -124,7 +124,7 @@ def load_model(source: str | Path, task: Task) -> PreTrainedModel:
     return model  # type: ignore[no-any-return]
 
 
-def _limit(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, length: int) -> int:
+def limit(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, length: int) -> int:
     """Tokens of the longest text: what tokenizer and model allow, and `length` where positions are not learned."""
     promised = getattr(model.config, "max_position_embeddings", None) or length
     return min(tokenizer.model_max_length, Anatomy(model).positions or min(promised, length))

@@ -65,7 +65,12 @@ def compress(
     work = Work(
         copy.deepcopy(origin.model), origin.tokenizer, origin.task, splits, teacher, recipe.seed, folder, progress, log
     )
-    base = {"model": _digest(origin), "data": splits.digest, "task": tasks.describe(origin.task), "seed": recipe.seed}
+    base = {
+        "model": trained.digest(origin.model, origin.tokenizer),
+        "data": splits.digest,
+        "task": tasks.describe(origin.task),
+        "seed": recipe.seed,
+    }
     trace = _steps(work, recipe, methods, base)
     layers.freeze(work.model)
     validation = answers.evaluate(work.model, work.tokenizer, work.task, splits.validation)
@@ -185,12 +190,3 @@ def _all_options(method: Method) -> dict[str, Any]:
 
 def _key(record: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()[:24]
-
-
-def _digest(source: trained.Source) -> str:
-    """sha256 of the weights' bits and the tokenizer."""
-    digest = hashlib.sha256(source.tokenizer.backend_tokenizer.to_str().encode())
-    for name, tensor in sorted(source.model.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().contiguous().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()

@@ -5,11 +5,13 @@ No paper: two folder formats, opened alike.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from laconic import artifact, checkpoint, tasks
@@ -67,6 +69,15 @@ def read(path: str | Path) -> Source:
     tokenizer = checkpoint.tokenizer(path)
     model = checkpoint.model(task.auto, path)
     return _fitting(Source(model.eval(), tokenizer, task, record), where)
+
+
+def digest(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> str:
+    """sha256 of the weights' bits and the tokenizer."""
+    found = hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode())
+    for name, tensor in sorted(model.state_dict().items()):
+        found.update(name.encode())
+        found.update(tensor.detach().contiguous().view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()
 
 
 def _task(described: Any, where: Path) -> Task:
