@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from transformers import PreTrainedModel, PreTrainedTokenizerFast, set_seed
+from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast, set_seed
 
 from laconic import answers, checkpoint, data, tasks, training, workspace
 from laconic import options as checks
@@ -20,6 +20,7 @@ from laconic.anatomy import Anatomy
 from laconic.contracts import Task, Teacher, Work
 from laconic.errors import ArtifactError, RecipeError
 from laconic.methods.distill import Distill
+from laconic.pretrain import scratch
 from laconic.teacher import Ensemble
 from laconic.trained import RUN_FILE, read
 
@@ -42,6 +43,7 @@ def train(
 ) -> Path:
     """Fine-tune `model` (folder or hub id) and write the run folder `out`; a killed run goes on where it was.
 
+    A YAML file as `model` describes one that is made anew, its tokenizer trained on the task's texts.
     With `teachers`, run folders of the same data, the model learns their mean answer in place of the labels, also to
     the texts of `unlabelled`. For ner, `casing` is switched on by itself where the tokenizer lower-cases and the model
     has token types.
@@ -50,6 +52,7 @@ def train(
     options = options or training.Training()
     options.check()
     tasks.kind(task)
+    plan = scratch.read(model) if scratch.is_plan(model) else None
     if unlabelled is not None and not teachers:
         raise RecipeError("texts without labels need someone to answer them; give a teacher as well")
     splits = data.read_splits(data_source, task, seed=seed)
@@ -58,20 +61,27 @@ def train(
         "model": str(model), "data": _place(data_source), "digest": splits.digest, "seed": seed,
         "training": asdict(options), "options": dict(task_options), "teachers": [_place(t) for t in teachers],
         "unlabelled": None if unlabelled is None else _place(unlabelled),
+        **({} if plan is None else {"plan": asdict(plan)}),
     }  # fmt: skip
     if workspace.is_done(out, record, RUN_FILE):
         log(f"{out} is already trained with these options")
         return out
-    tokenizer = checkpoint.tokenizer(model, words=task == "ner")
-    if task == "ner" and "casing" not in task_options:
-        task_options["casing"] = _lower_cases(tokenizer) and _has_token_types(model)
+    if plan is None:
+        tokenizer, config = checkpoint.tokenizer(model, words=task == "ner"), checkpoint.config(model)
+    else:
+        tokenizer = scratch.reader(plan, (text for e in splits.train for text in data.records.texts(e, task)))
+        config = scratch.described(plan, tokenizer)
+    task_options = _by_model(task, config, tokenizer) | task_options
     built = tasks.build(task, labels=data.labels(splits.train, task), **task_options)
     splits = data.read_splits(data_source, built, seed=seed, progress=False)  # the task knows how many labels fit
     if unlabelled is not None:
         splits = data.with_texts(splits, unlabelled, built)
     teacher = _teacher(teachers, built) if teachers else None
     set_seed(seed)
-    network = load_model(model, built)
+    if plan is None:
+        network = load_model(model, built)
+    else:
+        network = cast(Any, built.auto).from_config(scratch.described(plan, tokenizer, **_head(built)))
     tokenizer.model_max_length = _limit(network, tokenizer, task_options.get("context") or LENGTH)
     kept = workspace.begin(out, record)  # now that nothing is left to refuse
     work = Work(network, tokenizer, built, splits, teacher, seed, kept / "checkpoints", progress, log)
@@ -103,13 +113,10 @@ def _teacher(folders: Sequence[str | Path], task: Task) -> Teacher:
 
 def load_model(source: str | Path, task: Task) -> PreTrainedModel:
     """The pretrained model with the task's head; ArtifactError where weights behind the head do not fit its config."""
-    head = {
-        "num_labels": len(task.labels),
-        "id2label": dict(enumerate(task.labels)),
-        "label2id": {label: i for i, label in enumerate(task.labels)},
-        "ignore_mismatched_sizes": True,  # of a head for other labels
-    }
-    model, found = checkpoint.model(task.auto, source, output_loading_info=True, **(head if task.labels else {}))
+    head = _head(task)
+    if head:
+        head["ignore_mismatched_sizes"] = True  # of a head for other labels
+    model, found = checkpoint.model(task.auto, source, output_loading_info=True, **head)
     anatomy = Anatomy(model)
     new = [*found["missing_keys"], *(name for name, *_ in found["mismatched_keys"])]
     lost = [n for n in new if n.startswith(f"{model.base_model_prefix}.") and n.rpartition(".")[0] not in anatomy.head]
@@ -130,8 +137,19 @@ def _limit(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, length: i
     return min(tokenizer.model_max_length, Anatomy(model).positions or min(promised, length))
 
 
-def _has_token_types(source: str | Path) -> bool:
-    return getattr(checkpoint.config(source), "type_vocab_size", 0) > 0
+def _head(task: Task) -> dict[str, Any]:
+    """What of a configuration follows from the labels, where there are any."""
+    named = {label: i for i, label in enumerate(task.labels)}
+    return {"num_labels": len(named), "id2label": dict(enumerate(named)), "label2id": named} if named else {}
+
+
+def _by_model(task: str, config: PreTrainedConfig, tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
+    """Options of the task that follow from the model, where they are not given."""
+    if task == "ner":
+        return {"casing": _lower_cases(tokenizer) and getattr(config, "type_vocab_size", 0) > 0}
+    if "start" in [f.name for f in fields(cast(Any, tasks.kind(task)))] and config.is_encoder_decoder:
+        return {"start": tokenizer.convert_ids_to_tokens(config.decoder_start_token_id)}
+    return {}
 
 
 def _lower_cases(tokenizer: PreTrainedTokenizerFast) -> bool:

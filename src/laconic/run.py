@@ -22,6 +22,7 @@ import torch
 from laconic import answers, artifact, data, effects, layers, tasks, trained
 from laconic.anatomy import Anatomy
 from laconic.contracts import Method, Sketch, Splits, Teacher, Work
+from laconic.data.batching import SIDES
 from laconic.errors import EffectError
 from laconic.measures import size
 from laconic.recipe import Recipe
@@ -114,7 +115,7 @@ def sketch(origin: trained.Source, splits: Splits) -> Sketch:
     total = sum(p.numel() for p in origin.model.parameters())
     texts = [*splits.train, *splits.unlabelled]
     features = origin.task.encode(texts, origin.tokenizer, answers=False)
-    used = {token for feature in features for token in feature["input_ids"]}
+    used = {token for feature in features for side in SIDES for token in feature.get(side, ())}
     vocabulary = tables.pop(anatomy.word_embedding)
     held = (vocabulary + sum(tables.values())) * anatomy.hidden + sum(parts.values())
     return Sketch(

@@ -12,8 +12,13 @@ from laconic.cli.console import give, say
 
 
 def command(
-    model: Annotated[str, typer.Argument(help="A model folder (safetensors and tokenizer) or a hub id.")],
-    task: Annotated[str, typer.Option(help="ner, classify or lm.")],
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="A model folder (safetensors and tokenizer), a hub id, or a YAML file to begin from nothing."
+        ),
+    ],
+    task: Annotated[str, typer.Option(help="What the model is for, such as ner; see the reference.")],
     data: Annotated[str, typer.Option(help="A folder, file, saved datasets folder or hub id; see laconic prepare.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The run folder to write.")],
     epochs: Annotated[float, typer.Option(help="Passes over the training split.")] = 3,
@@ -35,6 +40,9 @@ def command(
     casing: Annotated[bool | None, typer.Option(help="ner: how words are written as an input; else by model.")] = None,
     context: Annotated[int | None, typer.Option(help="lm: tokens a window holds; by default what fits.")] = None,
     overlap: Annotated[float | None, typer.Option(help="lm: share of a window that leads to the rest.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="Any option of the task: NAME=VALUE, such as beams=4.")
+    ] = None,
     teacher: Annotated[
         list[Path] | None,
         typer.Option(help="A run folder whose answers to learn in place of the labels; again for the mean of several."),
@@ -48,12 +56,14 @@ def command(
     import json
 
     from laconic.finetune import train
+    from laconic.tasks import named
     from laconic.trained import RUN_FILE
     from laconic.training import Training
 
     given: dict[str, Any] = {"loss_name": loss, "multiple": multiple or None, "casing": casing}
     given |= {"context": context, "overlap": overlap}
     options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    options |= named(settings or [])
     training = Training(
         epochs, learning_rate, batch, optimizer, weight_decay, warmup, clip, patience, accumulate, precision
     )

@@ -1,7 +1,7 @@
 """What a record is: the fields of each task, under which names they are read, and what can be wrong with one.
 
 No paper: a record is a dict, {"tokens": [...], "tags": [...]} for `ner`, {"text": "...", "label": "..."} for
-`classify`, where `label` is a list when a text may have several labels, and {"text": "..."} for `lm`.
+`classify`, where `label` is a list when a text may have several labels, {"text": "..."} for `lm`, and so on: `FIELDS`.
 """
 
 import hashlib
@@ -20,8 +20,22 @@ FIELDS: dict[str, dict[str, tuple[str, ...]]] = {
     "ner": {"tokens": ("tokens", "words"), "tags": ("tags", "ner_tags")},
     "classify": {"text": ("text", "sentence"), "label": ("label", "labels", "intent")},
     "lm": {"text": ("text", "sentence")},
+    "translate": {"source": ("source",), "target": ("target",)},
+    "summarize": {"document": ("document", "article"), "summary": ("summary", "highlights")},
+    "dialogue": {"turns": ("turns",)},
+    "choice": {"question": ("question", "prefix"), "choices": ("choices", "target")},
+    "code": {"prompt": ("prompt",), "solution": ("canonical_solution",), "test": ("test",), "entry": ("entry_point",)},
 }
 """For each task its fields, and the names under which a field is looked for, the first found being taken."""
+
+OPTIONAL: dict[str, dict[str, tuple[str, ...]]] = {
+    "summarize": {"references": ("references",)},
+    "choice": {"label": ("label",)},
+}
+"""For each task the fields that a record may lack."""
+
+CLOSED = frozenset({"ner", "classify"})  # tasks whose answers are labels of a set that training knows
+QUESTIONS = {"choice": "question", "code": "prompt", "summarize": "document", "translate": "source"}  # else "text"
 
 LONE = re.compile("[\ud800-\udfff]")  # half a character: JSON can spell it, UTF-8 and tokenizers cannot
 
@@ -43,8 +57,9 @@ def fields(kind: str) -> dict[str, tuple[str, ...]]:
 
 
 def labelled(kind: str) -> bool:
-    """Whether records of the task called `kind` have answers beside their text."""
-    return len(fields(kind)) > 1
+    """Whether the answers of the task called `kind` are labels, of which training knows all."""
+    fields(kind)
+    return kind in CLOSED
 
 
 def example(raw: Raw, kind: str, where: str) -> Example:
@@ -59,16 +74,25 @@ def example(raw: Raw, kind: str, where: str) -> Example:
             there = ", ".join(repr(str(n)) for n in raw) or "none"
             wanted = " or ".join(repr(n) for n in names)
             raise DataError(f"{where}: no field {wanted}; it has: {there}; rename the field that holds the {field}")
-        made[field] = CONVERT[field](raw[name], f"{where}: field {name!r}")
+        made[field] = _converted(kind, field, raw, name, where)
+    for field, names in OPTIONAL.get(kind, {}).items():
+        name = next((n for n in names if n in raw), None)
+        if name is not None:
+            made[field] = _converted(kind, field, raw, name, where)
     return made
+
+
+def _converted(kind: str, field: str, raw: Raw, name: str, where: str) -> Any:
+    convert = CONVERT.get(f"{kind}.{field}") or CONVERT.get(field, _string)
+    return convert(raw[name], f"{where}: field {name!r}")
 
 
 def question(raw: Raw, where: str) -> Example:
     """The words or the text of a record, without an answer; raises DataError where it has neither."""
-    for field, names in (("tokens", FIELDS["ner"]["tokens"]), ("text", FIELDS["classify"]["text"])):
-        name = next((n for n in names if n in raw), None)
+    for kind, field in (("ner", "tokens"), ("classify", "text")):
+        name = next((n for n in FIELDS[kind][field] if n in raw), None)
         if name is not None:
-            return {field: CONVERT[field](raw[name], f"{where}: field {name!r}")}
+            return {field: _converted(kind, field, raw, name, where)}
     there = ", ".join(repr(str(n)) for n in raw) or "none"
     raise DataError(f"{where}: no field 'text' or 'tokens'; it has: {there}; rename the field that holds the text")
 
@@ -108,12 +132,35 @@ def _short(value: Any) -> str:
     return shown if len(shown) <= 40 else shown[:37] + "..."
 
 
+def _choices(value: Any, where: str) -> list[str]:
+    return [_string(value, where)] if isinstance(value, str) else _strings(value, where)
+
+
+def _index(value: Any, where: str) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise DataError(f"{where} is {_short(value)}, not a place among the choices; count from 0")
+    return value
+
+
+def _turns(value: Any, where: str) -> list[dict[str, str]]:
+    if not isinstance(value, list) or not all(isinstance(t, dict) and {"speaker", "text"} <= set(t) for t in value):
+        raise DataError(f"{where} is {_short(value)}, not turns; give a list of {{'speaker': ..., 'text': ...}}")
+    return [
+        {key: _string(turn[key], f"{where}, turn {i}") for key in ("speaker", "text")}
+        for i, turn in enumerate(value, 1)
+    ]
+
+
 CONVERT: dict[str, Callable[[Any, str], Any]] = {
     "tokens": _strings,
     "tags": _strings,
-    "text": _string,
     "label": _label,
+    "choices": _choices,
+    "references": _strings,
+    "turns": _turns,
+    "choice.label": _index,
 }
+"""How a field is read, where it is not as text; one task's own comes first."""
 
 
 def faults(record: Example, kind: str) -> Iterator[Fault]:
@@ -125,10 +172,29 @@ def faults(record: Example, kind: str) -> Iterator[Fault]:
         if not record["text"]:
             yield Fault("error", "empty text", "text", "the text is empty; remove the record")
         return
+    if kind not in CLOSED:
+        yield from _open_faults(record, kind)
+        return
     if not record["text"].strip():
         yield Fault("warning", "empty text", "text", "the text is empty; remove the record or give it a text")
     if "" in answers(record, kind):
         yield Fault("error", "empty label", "label", "the label is empty; give the record a label or remove it")
+
+
+def _open_faults(record: Example, kind: str) -> Iterator[Fault]:
+    """What is wrong with a record whose answer is a text, or a place among texts."""
+    for field in fields(kind):
+        if isinstance(record[field], str) and not record[field].strip():
+            yield Fault("error", "empty text", field, f"the {field} is empty; remove the record")
+    if kind == "choice" and not all(choice.strip() for choice in record["choices"]):
+        yield Fault("error", "empty text", "choices", "a choice is empty; remove the record")
+    if kind == "choice" and not 0 <= record.get("label", 0 if len(record["choices"]) == 1 else -1) < len(
+        record["choices"]
+    ):
+        message = f"the label is {record.get('label')}; give the place of one of the {len(record['choices'])} choices"
+        yield Fault("error", "no such choice", "label", f"{message}, from 0")
+    if kind == "dialogue" and (len(record["turns"]) < 2 or not all(turn["text"].strip() for turn in record["turns"])):
+        yield Fault("error", "empty text", "turns", "fewer than two turns, or an empty one; mend or remove the record")
 
 
 def _tagging_faults(tokens: list[str], tags: list[str]) -> Iterator[Fault]:
@@ -147,18 +213,36 @@ def _tagging_faults(tokens: list[str], tags: list[str]) -> Iterator[Fault]:
 
 def text(record: Example, kind: str) -> str:
     """The record without its answer, as one line of text."""
-    return " ".join(record["tokens"]) if kind == "ner" else record["text"]
+    if kind == "ner":
+        return " ".join(record["tokens"])
+    if kind == "dialogue":
+        return " ".join(turn["text"] for turn in record["turns"])
+    return str(record[QUESTIONS.get(kind, "text")])
+
+
+def texts(record: Example, kind: str) -> list[str]:
+    """Every text that a model reads or writes of the record, its labels left out."""
+    if kind in CLOSED:
+        return [text(record, kind)]
+    if kind == "dialogue":
+        return [turn["text"] for turn in record["turns"]]
+    held = [record[field] for field in fields(kind) if field not in ("test", "entry")]
+    return [one for value in held for one in ([value] if isinstance(value, str) else value)]
 
 
 def key(record: Example, kind: str) -> tuple[str, ...]:
     """What two records must share to be the same question."""
-    return tuple(record["tokens"]) if kind == "ner" else (record["text"],)
+    if kind == "choice":
+        return (record["question"], *record["choices"])
+    return tuple(record["tokens"]) if kind == "ner" else (text(record, kind),)
 
 
 def answers(record: Example, kind: str) -> list[str]:
-    """The tags or labels of one record."""
+    """The tags or labels of one record; none where answers are not labels."""
     if kind == "ner":
         return list(record["tags"])
+    if kind not in CLOSED:
+        return []
     label = record.get("label", [])
     return list(label) if isinstance(label, list) else [label]
 

@@ -51,6 +51,10 @@ def with_texts(splits: Splits, source: str | Path, task: Task, progress: bool = 
 
     Texts become words where the task reads words. Empty ones, and those of the validation split, are left out.
     """
+    if task.name not in (*records.CLOSED, "lm"):
+        raise DataError(
+            f"{source}: texts without answers are for {', '.join(sorted(records.CLOSED))} and lm; leave out"
+        )
     found = sources.find(source, task.name)
     if "train" not in found:
         raise DataError(f"{source}: no texts; give a file of them, or a folder with train.jsonl or the like")

@@ -9,6 +9,7 @@ from typing import ClassVar
 
 from laconic import options
 from laconic.contracts import Sketch, Work
+from laconic.data.batching import lengths
 
 STEP = 32  # the longest training example is rounded up to a multiple of this, as room for longer ones
 
@@ -37,7 +38,7 @@ class Positions:
     def apply(self, work: Work) -> None:
         """Cut the table; the tokenizer truncates texts to it. Raises AnatomyError without learned positions."""
         features = work.task.encode(work.data.train, work.tokenizer, answers=False)
-        longest = max((len(feature["input_ids"]) for feature in features), default=STEP)
+        longest = max(lengths(features), default=STEP)
         now = work.anatomy.positions
         tokens = self.tokens or min(-(-longest // STEP) * STEP, now or longest)
         work.anatomy.trim_positions(tokens)
