@@ -41,8 +41,7 @@ def write(name: str, rows: list[dict[str, Any]], sections: list[tuple[str, str, 
     found = environment()
     record = {
         "command": f"python -m benchmarks.{name}" + "".join(f" {a}" for a in sys.argv[1:]),
-        "commit": _commit(),
-        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+        **origin(),
         "machine": {key: found[key] for key in MACHINE},
         "versions": {key: value for key, value in found.items() if key not in MACHINE},
         "rows": rows,
@@ -50,6 +49,11 @@ def write(name: str, rows: list[dict[str, Any]], sections: list[tuple[str, str, 
     RESULTS.mkdir(parents=True, exist_ok=True)
     _put(RESULTS / f"{name}.json", json.dumps(record, indent=1, ensure_ascii=False) + "\n")
     _put(RESULTS / f"{name}.md", _page(name, record, sections))
+
+
+def origin() -> dict[str, str]:
+    """When a figure was measured, and by which commit."""
+    return {"commit": _commit(), "date": datetime.now(UTC).strftime("%Y-%m-%d")}
 
 
 def _page(name: str, record: dict[str, Any], sections: list[tuple[str, str, list[list[str]]]]) -> str:

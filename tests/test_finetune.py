@@ -142,13 +142,18 @@ def test_teachers_are_learnt_in_place_of_labels(base, tmp_path):
     assert held["unlabelled"] == str(tmp_path / "texts.jsonl")
     with pytest.raises(DataError, match="another run"):
         train(base, tmp_path / "student", **{**given, "teachers": teachers[:1]})
+    (tmp_path / "texts.jsonl").write_text("".join(json.dumps(text) + "\n" for text in texts[1:]))
+    with pytest.raises(DataError, match="another run"):
+        train(base, tmp_path / "student", **given)  # other texts of the same name
 
 
 def test_teachers_that_can_not_teach_are_refused(base, tmp_path):
     road.dataset(tmp_path / "texts", "sequence")
     other = train(base, tmp_path / "other", "classify", data=tmp_path / "texts", options=laconic.Training(epochs=1))
-    with pytest.raises(RecipeError, match=r"the teacher .*other was trained for another task"):
-        train(base, tmp_path / "run", teachers=[other])
+    with pytest.raises(RecipeError, match=r"the teacher .*other has another casing: .*, where this run has"):
+        train(base, tmp_path / "run", teachers=other)
+    with pytest.raises(RecipeError, match="loss_name is 'focal', but with teachers their answers are learnt"):
+        train(base, tmp_path / "run", teachers=[other], loss_name="focal")
     with pytest.raises(RecipeError, match="give a teacher as well"):
         train(base, tmp_path / "run", unlabelled=tmp_path / "texts")
     with pytest.raises(ArtifactError, match="neither an artifact"):

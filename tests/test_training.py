@@ -69,15 +69,6 @@ def test_every_optimizer_lowers_the_loss(tmp_path, name):
     assert losses[-1] < 0.9 * losses[0]
 
 
-def test_weight_decay_is_for_matrices_only():
-    one = work()
-    decayed, plain = training.optimizer(one.model, Training(weight_decay=0.5)).param_groups
-    assert decayed["weight_decay"] == 0.5
-    assert plain["weight_decay"] == 0.0
-    assert all(p.ndim > 1 for p in decayed["params"])
-    assert all(p.ndim == 1 for p in plain["params"])
-
-
 def test_accumulated_batches_are_one_step_over_all_of_them(tmp_path):
     """Texts have a label each, so the mean of the batches' means is the mean of all."""
     plain = {"epochs": 1, "learning_rate": 0.1, "optimizer": "sgd", "warmup": 0, "clip": 1e6, "weight_decay": 0}

@@ -56,7 +56,7 @@ def examples(head: str, number: int, seed: int = 0) -> list[dict]:
 def task(head: str) -> Task:
     """Tags of each text, its label, the text itself, or another text."""
     found = {"tokens": NER(TAGS), "sequence": Classify(TAGS), "lm": LM()}
-    return found.get(head) or Translate(start="[pad]", tokens=8)
+    return found.get(head) or Translate(start="[pad]", length=8)
 
 
 def work(

@@ -21,6 +21,7 @@ from laconic.data.batching import batches, lengths, model_inputs
 Batch = dict[str, torch.Tensor]
 Objective = Callable[[PreTrainedModel, Batch, Sequence[int]], torch.Tensor]
 
+NEVER = -1e4  # a logit that is never chosen; of two such ones a divergence can still be taken
 ROOM = 256_000_000  # bytes of logits that one batch may hold
 
 
@@ -36,17 +37,46 @@ def room(model: PreTrainedModel, features: Sequence[Feature], batch: int) -> int
     return max(1, min(batch, ROOM // (4 * longest * max(width(model), 1))))
 
 
-def slot_logits(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
-    """Logits where the task answers: (slots of all examples, labels) for (batch, tokens, labels); else as they are."""
-    if "slots" in batch:
-        slots = batch["slots"].to(logits.device)  # (batch, slots), -1 where there is none
-        rows, places = (slots >= 0).nonzero(as_tuple=True)  # (slots of all examples,)
-        logits = logits[rows, slots[rows, places]]
+def logits_of(said: Any) -> torch.Tensor:
+    """Logits of a model's output: (batch, tokens, labels) or (batch, labels); a span's start and end are two labels."""
+    if "start_logits" in said:
+        return torch.stack([said.start_logits, said.end_logits], -1)
+    return cast(torch.Tensor, said.logits)
+
+
+def spots(feature: Feature) -> list[int] | None:
+    """Token positions that answer: `slots`, which each choose a label, or `places`, among which each label chooses."""
+    return feature.get("slots", feature.get("places"))
+
+
+def spot_logits(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
+    """Logits where the task answers: (spots of all examples, labels) for (batch, tokens, labels); else as they are."""
+    where = batch.get("slots", batch.get("places"))
+    if where is not None:
+        where = where.to(logits.device)  # (batch, spots), -1 where there is none
+        rows, places = (where >= 0).nonzero(as_tuple=True)  # (spots of all examples,)
+        logits = logits[rows, where[rows, places]]
     return logits.float()  # losses are taken in full precision
+
+
+def by_label(logits: torch.Tensor, counts: Sequence[int]) -> torch.Tensor:
+    """What each label chooses among: (examples * labels, places), of (places of all examples, labels)."""
+    rows = torch.nn.utils.rnn.pad_sequence(
+        list(torch.split(logits, list(counts))), True, NEVER
+    )  # (examples, places, labels)
+    return rows.transpose(1, 2).flatten(0, 1)
+
+
+def slot_logits(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
+    """Logits in rows of which each chooses one: (slots of all examples, labels), or as `by_label` for `places`."""
+    found = spot_logits(logits, batch)
+    return by_label(found, (batch["places"] >= 0).sum(1).tolist()) if "places" in batch else found
 
 
 def slot_labels(batch: Batch) -> torch.Tensor:
     """Labels beside `slot_logits`: (slots of all examples,), or (batch, ...)."""
+    if "places" in batch:
+        return batch["labels"].flatten()
     return batch["labels"][batch["slots"] >= 0] if "slots" in batch else batch["labels"]
 
 
@@ -54,7 +84,7 @@ def task_objective(task: Task) -> Objective:
     """The task's own loss on its labels."""
 
     def objective(model: PreTrainedModel, batch: Batch, _: Sequence[int]) -> torch.Tensor:
-        logits = model(**model_inputs(batch, model.device)).logits
+        logits = logits_of(model(**model_inputs(batch, model.device)))
         return task.loss(slot_logits(logits, batch), slot_labels(batch).to(logits.device))
 
     return objective
@@ -62,7 +92,8 @@ def task_objective(task: Task) -> Objective:
 
 def kept(logits: np.ndarray, row: int, feature: Feature, task: Task) -> np.ndarray:
     """What the task keeps of one row of a batch's logits, (batch, tokens, labels) or (batch, labels)."""
-    return task.reduce(logits[row, feature["slots"]] if "slots" in feature else logits[row], feature)
+    where = spots(feature)
+    return task.reduce(logits[row] if where is None else logits[row, where], feature)
 
 
 def answered(features: Sequence[Feature], task: Task) -> list[Feature]:
@@ -79,7 +110,7 @@ def outputs(
     model.eval()  # type: ignore[no-untyped-call]
     rows: list[np.ndarray] = [np.empty(0)] * len(features)
     for chosen, padded in batches(answered(features, task), room(model, features, batch), pad_id):
-        logits = model(**model_inputs(padded, model.device)).logits.float().cpu().numpy()
+        logits = logits_of(model(**model_inputs(padded, model.device))).float().cpu().numpy()
         for row, i in enumerate(chosen):
             rows[i] = kept(logits, row, features[i], task)
     model.train(was_training)

@@ -4,6 +4,7 @@ No paper: transformers, with its surprises named. This is the one place that rea
 wrong with one is refused alike by every command.
 """
 
+import hashlib
 import os
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -14,6 +15,7 @@ import torch
 import transformers
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError, safe_open
+from torch import nn
 from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerFast
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
@@ -85,3 +87,12 @@ def model(auto: type, source: str | Path, **options: Any) -> Any:
         return auto.from_pretrained(  # type: ignore[attr-defined]
             str(source), dtype=torch.float32, use_safetensors=True, trust_remote_code=False, **options
         )
+
+
+def digest(model: nn.Module, tokenizer: PreTrainedTokenizerFast) -> str:
+    """sha256 of the weights' bits and the tokenizer."""
+    found = hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode())
+    for name, tensor in sorted(model.state_dict().items()):
+        found.update(name.encode())
+        found.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()

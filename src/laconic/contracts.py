@@ -142,6 +142,7 @@ class Task(Protocol):
     ) -> list[Feature]:
         """Features; `slots` are the token positions that answer (first pieces of words), where a task has them.
 
+        In place of slots, `places` are positions among which each label chooses one, as start and end of a span do.
         One for each example; or several, one after another, each with the index of its `example`, where a text is read
         in windows. Whether `answers` are asked for changes no other key.
         """

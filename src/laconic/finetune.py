@@ -7,23 +7,28 @@ which says what the model is for and which data it saw.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, cast
 
-from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast, set_seed
+from transformers import AddedToken, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast, set_seed
 
 from laconic import answers, checkpoint, data, tasks, training, workspace
 from laconic import options as checks
 from laconic.anatomy import Anatomy
-from laconic.contracts import Task, Teacher, Work
+from laconic.anatomy.cut import size
+from laconic.contracts import Splits, Task, Teacher, Work
+from laconic.data import words
 from laconic.errors import ArtifactError, RecipeError
 from laconic.methods.distill import Distill
 from laconic.pretrain import scratch
+from laconic.pretrain.config import Plan
 from laconic.teacher import Ensemble
 from laconic.trained import RUN_FILE, read
 
+SHORT = 80  # characters of a value in an error message
+OUT_OF_SCOPE = ("oos", "out_of_scope", "out-of-scope")  # labels that mean by their name that no other one fits
 LENGTH = 512  # tokens read where neither tokenizer nor model sets a limit
 
 
@@ -34,7 +39,7 @@ def train(
     out: str | Path,
     *,
     options: training.Training | None = None,
-    teachers: Sequence[str | Path] = (),
+    teachers: str | Path | Sequence[str | Path] = (),
     unlabelled: str | Path | None = None,
     seed: int = 0,
     progress: bool = True,
@@ -44,44 +49,41 @@ def train(
     """Fine-tune `model` (folder or hub id) and write the run folder `out`; a killed run goes on where it was.
 
     A YAML file as `model` describes one that is made anew, its tokenizer trained on the task's texts.
-    With `teachers`, run folders of the same data, the model learns their mean answer in place of the labels, also to
-    the texts of `unlabelled`. For ner, `casing` is switched on by itself where the tokenizer lower-cases and the model
-    has token types.
+    With `teachers`, run folders of the same data (or one), the model learns their mean answer in place of the labels,
+    also to the texts of `unlabelled`. Options of a task that are not given follow from model and data.
     """
     checks.seed(seed)
     options = options or training.Training()
     options.check()
     tasks.kind(task)
-    plan = scratch.read(model) if scratch.is_plan(model) else None
-    if unlabelled is not None and not teachers:
-        raise RecipeError("texts without labels need someone to answer them; give a teacher as well")
+    teachers = [teachers] if isinstance(teachers, str | Path) else list(teachers)
+    _check_teachers(teachers, unlabelled, task_options)
+    given, plan = dict(task_options), scratch.read(model) if scratch.is_plan(model) else None
     splits = data.read_splits(data_source, task, seed=seed)
-    out = Path(out)
-    record = {
-        "model": str(model), "data": _place(data_source), "digest": splits.digest, "seed": seed,
-        "training": asdict(options), "options": dict(task_options), "teachers": [_place(t) for t in teachers],
-        "unlabelled": None if unlabelled is None else _place(unlabelled),
-        **({} if plan is None else {"plan": asdict(plan)}),
-    }  # fmt: skip
-    if workspace.is_done(out, record, RUN_FILE):
-        log(f"{out} is already trained with these options")
-        return out
-    if plan is None:
-        tokenizer, config = checkpoint.tokenizer(model, words=task == "ner"), checkpoint.config(model)
-    else:
-        tokenizer = scratch.reader(plan, (text for e in splits.train for text in data.records.texts(e, task)))
-        config = scratch.described(plan, tokenizer)
-    task_options = _by_model(task, config, tokenizer) | task_options
+    tokenizer, config = _basis(model, plan, task, splits)
+    task_options = {**_fitting(task, splits, tokenizer, config), **task_options}
     built = tasks.build(task, labels=data.labels(splits.train, task), **task_options)
     splits = data.read_splits(data_source, built, seed=seed, progress=False)  # the task knows how many labels fit
     if unlabelled is not None:
         splits = data.with_texts(splits, unlabelled, built)
     teacher = _teacher(teachers, built) if teachers else None
+    out = Path(out)
+    record = {
+        "model": str(model), "data": _place(data_source), "digest": splits.digest, "seed": seed,
+        "training": asdict(options), "options": given, "teachers": [_place(t) for t in teachers],
+        "unlabelled": None if unlabelled is None else _place(unlabelled),
+        **({} if plan is None else {"plan": asdict(plan)}),
+    }  # fmt: skip
+    if teacher:
+        record["taught_by"] = checkpoint.digest(teacher.model, teacher.tokenizer)
+    if workspace.is_done(out, record, RUN_FILE):
+        log(f"{out} is already trained with these options")
+        return out
     set_seed(seed)
-    if plan is None:
-        network = load_model(model, built)
-    else:
-        network = cast(Any, built.auto).from_config(scratch.described(plan, tokenizer, **_head(built)))
+    network = load_model(model, built) if plan is None else _anew(plan, built, tokenizer)
+    _add_tokens(getattr(built, "tokens", ()), tokenizer, network)
+    if built.labels:
+        _pad(tokenizer, network)
     tokenizer.model_max_length = _limit(network, tokenizer, task_options.get("context") or LENGTH)
     kept = workspace.begin(out, record)  # now that nothing is left to refuse
     work = Work(network, tokenizer, built, splits, teacher, seed, kept / "checkpoints", progress, log)
@@ -92,6 +94,19 @@ def train(
     return out
 
 
+def _check_teachers(
+    teachers: Sequence[str | Path], unlabelled: str | Path | None, task_options: Mapping[str, Any]
+) -> None:
+    """Raise RecipeError for texts that nobody answers, and for a loss against labels that are not learnt."""
+    if unlabelled is not None and not teachers:
+        raise RecipeError("texts without labels need someone to answer them; give a teacher as well")
+    if teachers and task_options.get("loss_name") is not None:
+        raise RecipeError(
+            f"loss_name is {task_options['loss_name']!r}, but with teachers their answers are learnt, not the labels; "
+            "leave out the loss or the teachers"
+        )
+
+
 def _place(source: str | Path) -> str:
     """A path that means the same in every folder; a hub id as it is."""
     return str(Path(source).resolve()) if Path(source).exists() else str(source)
@@ -100,15 +115,27 @@ def _place(source: str | Path) -> str:
 def _teacher(folders: Sequence[str | Path], task: Task) -> Teacher:
     """Run folders as one teacher; raises RecipeError for one of another task or with another tokenizer."""
     sources = [read(folder) for folder in folders]
+    wanted = tasks.describe(task)
     for folder, source in zip(folders, sources, strict=True):
-        if {**tasks.describe(source.task), "loss_name": None} != {**tasks.describe(task), "loss_name": None}:
-            raise RecipeError(f"the teacher {folder} was trained for another task, other labels or other casing")
+        found = tasks.describe(source.task)
+        other = [key for key in sorted({*wanted, *found} - {"loss_name"}) if found.get(key) != wanted.get(key)]
+        if other:
+            raise RecipeError(
+                f"the teacher {folder} has another {other[0]}: {_short(found.get(other[0]))}, where this run has "
+                f"{_short(wanted.get(other[0]))}; train it on this data with the same options"
+            )
         if source.tokenizer.get_vocab() != sources[0].tokenizer.get_vocab():
             raise RecipeError(
                 f"the teachers {folders[0]} and {folder} have different tokenizers; give those of one kind"
             )
     ensemble = Ensemble([source.model for source in sources], several=task.multiple)
     return Teacher(ensemble, sources[0].tokenizer)
+
+
+def _short(value: Any) -> str:
+    """A value in an error message."""
+    text = str(value)
+    return text if len(text) <= SHORT else f"{text[:SHORT]} ..."
 
 
 def load_model(source: str | Path, task: Task) -> PreTrainedModel:
@@ -131,25 +158,74 @@ def load_model(source: str | Path, task: Task) -> PreTrainedModel:
     return model  # type: ignore[no-any-return]
 
 
+def _fitting(task: str, splits: Splits, tokenizer: PreTrainedTokenizerFast, config: PreTrainedConfig) -> dict[str, Any]:
+    """Options that follow from model and data: token types where the model has them, characters where words are such.
+
+    `casing` is of use where the tokenizer lower-cases; a text's words are characters where all that were tagged are,
+    or most of the answers' are Chinese; a label that says by its name that no other fits is out of scope. An
+    encoder-decoder begins to write with the token its config names.
+    """
+    types = getattr(config, "type_vocab_size", 0)
+    if task == "ner":
+        tagged = all(len(token) == 1 for example in splits.train for token in example["tokens"])
+        return {"casing": _lower_cases(tokenizer) and types > 0, "characters": tagged}
+    if task == "qa":
+        answers_given = " ".join(text for example in splits.train for text in example["answers"]["text"])
+        return {"segments": types > 1, "characters": words.chinese(answers_given)}
+    if task == "classify" and isinstance(splits.train[0]["label"], str):
+        scope = [label for label in data.labels(splits.train, task) if label.lower() in OUT_OF_SCOPE]
+        return {"out_of_scope": scope[0]} if scope else {}
+    if "start" in [f.name for f in fields(cast(Any, tasks.kind(task)))] and config.is_encoder_decoder:
+        return {"start": tokenizer.convert_ids_to_tokens(config.decoder_start_token_id)}
+    return {}
+
+
+def _add_tokens(tokens: Sequence[str], tokenizer: PreTrainedTokenizerFast, model: PreTrainedModel) -> None:
+    """Pieces for the tokens of a task; those that are there already stay as they are."""
+    made = [AddedToken(token, lstrip=True, normalized=False, special=True) for token in tokens]
+    tokenizer.add_tokens(made, special_tokens=True)
+    if len(tokenizer) > size(model.get_input_embeddings())[0]:
+        model.resize_token_embeddings(len(tokenizer))
+
+
+def _pad(tokenizer: PreTrainedTokenizerFast, model: PreTrainedModel) -> None:
+    """Let tokenizer and model agree on padding; a tokenizer without (GPT-2's) pads with the token that ends texts.
+
+    A decoder's head reads the last token that is no padding, so the model must know.
+    """
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
+    model.config.pad_token_id = tokenizer.pad_token_id
+
+
 def _limit(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, length: int) -> int:
     """Tokens of the longest text: what tokenizer and model allow, and `length` where positions are not learned."""
     promised = getattr(model.config, "max_position_embeddings", None) or length
     return min(tokenizer.model_max_length, Anatomy(model).positions or min(promised, length))
 
 
+def _basis(
+    model: str | Path, plan: Plan | None, task: str, splits: Splits
+) -> tuple[PreTrainedTokenizerFast, PreTrainedConfig]:
+    """Tokenizer and config of a checkpoint, or those of a plan, whose tokenizer is trained on the task's texts."""
+    if plan is None:
+        return checkpoint.tokenizer(model, words=task == "ner"), checkpoint.config(model)
+    tokenizer = scratch.reader(plan, (text for e in splits.train for text in data.records.texts(e, task)))
+    return tokenizer, scratch.described(plan, tokenizer)
+
+
+def _anew(plan: Plan, task: Task, tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel:
+    """A model of the plan that has learned nothing yet, with the task's head."""
+    made: PreTrainedModel = cast(Any, task.auto).from_config(scratch.described(plan, tokenizer, **_head(task)))
+    if task.token_types > 1:  # type: ignore[attr-defined]
+        Anatomy(made).widen_token_types(task.token_types)  # type: ignore[attr-defined]
+    return made
+
+
 def _head(task: Task) -> dict[str, Any]:
     """What of a configuration follows from the labels, where there are any."""
     named = {label: i for i, label in enumerate(task.labels)}
     return {"num_labels": len(named), "id2label": dict(enumerate(named)), "label2id": named} if named else {}
-
-
-def _by_model(task: str, config: PreTrainedConfig, tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
-    """Options of the task that follow from the model, where they are not given."""
-    if task == "ner":
-        return {"casing": _lower_cases(tokenizer) and getattr(config, "type_vocab_size", 0) > 0}
-    if "start" in [f.name for f in fields(cast(Any, tasks.kind(task)))] and config.is_encoder_decoder:
-        return {"start": tokenizer.convert_ids_to_tokens(config.decoder_start_token_id)}
-    return {}
 
 
 def _lower_cases(tokenizer: PreTrainedTokenizerFast) -> bool:

@@ -69,14 +69,23 @@ class Pruning(training.Training):
 
         if self.epochs:
             training.fit(work, self, on_step=on_step, best=False)
-        else:
-            self._mask(held, fixed, judge, self.sparsity)
+        self._finish(held, fixed, judge)
         for layer in held:
             layer.record(False)
 
     def at(self, part: float) -> float:
         """Sparsity after that part of the way, 0 to 1."""
         return self.sparsity * (1 - (1 - part) ** 3)
+
+    def _finish(
+        self, held: Sequence[Sparse], fixed: Sequence[torch.Tensor], judge: Callable[[Sparse], torch.Tensor]
+    ) -> None:
+        """Mask what is still asked for, where training stopped before the schedule's end; nothing where it did not."""
+        before = [layer.mask.clone() for layer in held]
+        self._mask(held, fixed, judge, self.sparsity)
+        if sum(int(mask.sum()) for mask in before) <= sum(int(layer.mask.sum()) for layer in held):
+            for layer, mask in zip(held, before, strict=True):
+                layer.prune(mask)
 
     @torch.no_grad()
     def _mask(

@@ -15,18 +15,19 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
-from laconic import answers, artifact, data, effects, layers, tasks, trained
+from laconic import answers, artifact, checkpoint, data, effects, layers, tasks, trained
 from laconic.anatomy import Anatomy
 from laconic.contracts import Method, Sketch, Splits, Teacher, Work
 from laconic.data.batching import SIDES
-from laconic.errors import EffectError
+from laconic.errors import ArtifactError, EffectError
 from laconic.measures import size
 from laconic.recipe import Recipe
 
+STEP_FILE = "step.json"  # beside the model a step left: what it says of it; written last
 FORMAT = 2  # raise when what a step writes changes meaning: old steps are then not taken up again
 
 
@@ -45,7 +46,7 @@ def compress(
     out: str | Path,
     *,
     data_source: str | Path | None = None,
-    unlabelled: str | Path | None = None,
+    unlabelled: str | Path | Literal[False] | None = None,
     steps: str | Path | None = None,
     progress: bool = True,
     log: Callable[[str], None] = print,
@@ -53,7 +54,7 @@ def compress(
     """Compress the run folder `source` by a recipe into the artifact `out`.
 
     `data_source` and `unlabelled` (texts without answers, for the methods to learn from) are what the run was trained
-    on unless given; `steps` is where finished steps are kept, by default
+    on unless given, no texts if `unlabelled` is False; `steps` is where finished steps are kept, by default
     beside the run folder. The same call after a kill goes on after the last finished step and writes the same bytes.
     """
     recipe = recipe if isinstance(recipe, Recipe) else Recipe.read(recipe)
@@ -66,7 +67,8 @@ def compress(
     work = Work(
         copy.deepcopy(origin.model), origin.tokenizer, origin.task, splits, teacher, recipe.seed, folder, progress, log
     )
-    base = {"model": _digest(origin), "data": splits.digest, "task": tasks.describe(origin.task), "seed": recipe.seed}
+    base: dict[str, Any] = {"model": checkpoint.digest(origin.model, origin.tokenizer), "data": splits.digest}
+    base |= {"task": tasks.describe(origin.task), "seed": recipe.seed}
     trace = _steps(work, recipe, methods, base)
     layers.freeze(work.model)
     validation = answers.evaluate(work.model, work.tokenizer, work.task, splits.validation)
@@ -85,7 +87,10 @@ def compress(
 
 
 def plan(
-    source: str | Path, recipe: Recipe, data_source: str | Path | None = None, unlabelled: str | Path | None = None
+    source: str | Path,
+    recipe: Recipe,
+    data_source: str | Path | None = None,
+    unlabelled: str | Path | Literal[False] | None = None,
 ) -> list[dict[str, Any]]:
     """What each step is expected to leave, in bytes, without running any: a row per step, the original first."""
     origin = trained.read(source)
@@ -97,10 +102,10 @@ def plan(
     return [{"step": n, "options": o, "bytes": s.bytes(), "sketch": asdict(s)} for n, o, s in rows]
 
 
-def _splits(origin: trained.Source, given: str | Path | None, unlabelled: str | Path | None) -> Splits:
+def _splits(origin: trained.Source, given: str | Path | None, unlabelled: str | Path | Literal[False] | None) -> Splits:
     """The data of a run, or those that are given; with them the texts without answers, where there are any."""
     splits = data.read_splits(origin.data(given), origin.task, seed=origin.seed)
-    texts = unlabelled or origin.record.get("unlabelled")
+    texts = origin.texts if unlabelled is None else unlabelled
     return data.with_texts(splits, texts, origin.task) if texts else splits
 
 
@@ -132,17 +137,45 @@ def _steps(work: Work, recipe: Recipe, methods: list[Method], base: dict[str, An
     for step, method in zip(recipe.steps, methods, strict=True):
         key = _key({"before": key, "method": step.method, "options": _all_options(method)})
         keys.append(key)
-    first = next((i for i, k in enumerate(keys) if not (folder / k / "step.json").is_file()), len(keys))
+    done = _finished([folder / k for k in keys], work.log)
+    first = _take_up(work, [folder / k for k in keys[: len(done)]])
     for i in range(first):
-        trace.append(json.loads((folder / keys[i] / "step.json").read_text(encoding="utf-8")))
+        trace.append(done[i])
         work.log(f"step {i + 1} ({recipe.steps[i].method}) was done before: taken up")
-    if first:
-        opened = artifact.load(folder / keys[first - 1] / "model")
-        work.model, work.tokenizer = opened.model, opened.tokenizer
     for i in range(first, len(methods)):
         row = _step(work, folder / keys[i], i + 1, recipe.steps[i].method, methods[i])
         trace.append(row)
     return trace
+
+
+def _finished(folders: list[Path], log: Callable[[str], None]) -> list[dict[str, Any]]:
+    """What the first steps say they left, up to one that is not finished or cannot be read any more."""
+    rows: list[dict[str, Any]] = []
+    for folder in folders:
+        if not (folder / STEP_FILE).is_file():
+            break
+        try:
+            row = json.loads((folder / STEP_FILE).read_text(encoding="utf-8"))
+            if not isinstance(row, dict):
+                raise ValueError("it holds no record")
+        except (OSError, ValueError) as error:
+            log(f"{folder / STEP_FILE} cannot be read ({error}): step {len(rows) + 1} is done again")
+            break
+        rows.append(row)
+    return rows
+
+
+def _take_up(work: Work, done: list[Path]) -> int:
+    """Give `work` what the last of the finished steps left that is still whole; how many steps that are."""
+    for count in range(len(done), 0, -1):
+        try:
+            opened = artifact.load(done[count - 1] / "model")
+        except ArtifactError as error:
+            work.log(f"step {count} was done before, but what it left is damaged ({error}): it is done again")
+            continue
+        work.model, work.tokenizer = opened.model, opened.tokenizer
+        return count
+    return 0
 
 
 def _step(work: Work, folder: Path, number: int, name: str, method: Method) -> dict[str, Any]:
@@ -172,9 +205,12 @@ def _step(work: Work, folder: Path, number: int, name: str, method: Method) -> d
         "step": name, "options": _all_options(method), "score": score, "effects": after,
         "seconds": round(time.monotonic() - started, 1), "bytes": size.folder_bytes(fresh),
     }  # fmt: skip
-    part = folder / "step.json.part"
-    part.write_text(json.dumps(row), encoding="utf-8")
-    os.replace(part, folder / "step.json")
+    part = folder / f"{STEP_FILE}.part"
+    with part.open("w", encoding="utf-8") as file:
+        file.write(json.dumps(row))
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(part, folder / STEP_FILE)
     shutil.rmtree(work.folder)
     work.log(f"step {number} ({name}): validation {work.task.main} {score:.4f}, {row['seconds']:.0f} s")
     return row
@@ -186,12 +222,3 @@ def _all_options(method: Method) -> dict[str, Any]:
 
 def _key(record: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()[:24]
-
-
-def _digest(source: trained.Source) -> str:
-    """sha256 of the weights' bits and the tokenizer."""
-    digest = hashlib.sha256(source.tokenizer.backend_tokenizer.to_str().encode())
-    for name, tensor in sorted(source.model.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().contiguous().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()

@@ -246,10 +246,10 @@ def _runs(
             yield loss, seen, masks(batch, loss.device)
 
 
-def _batches(work: Work, samples: int, size: int = BATCH) -> Iterator[tuple[list[int], dict[str, torch.Tensor]]]:
+def _batches(work: Work, samples: int, size: int | None = None) -> Iterator[tuple[list[int], dict[str, torch.Tensor]]]:
     """Padded batches of the examples drawn, with answers."""
     features = draw(work, samples, answers=True)
-    yield from batches(features, room(work.model, features, size), work.tokenizer.pad_token_id or 0)
+    yield from batches(features, room(work.model, features, size or BATCH), work.tokenizer.pad_token_id or 0)
 
 
 def _rows(x: torch.Tensor) -> torch.Tensor:

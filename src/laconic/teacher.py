@@ -20,7 +20,7 @@ from transformers import PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from laconic.anatomy import Anatomy
-from laconic.answers import room, slot_logits, width
+from laconic.answers import NEVER, by_label, logits_of, room, slot_logits, spot_logits, spots, width
 from laconic.calibration import tokens
 from laconic.contracts import Feature, Teacher
 from laconic.data.batching import batches, counts, masks, model_inputs, pad
@@ -61,7 +61,7 @@ def run(
     states = [x for side in sides for x in said[f"{side}hidden_states"][1:]] if hidden else []
     maps = [x for side in sides for x in said[f"{side}attentions"]] if attention else []
     return Said(
-        said.logits,
+        logits_of(said),
         [tokens(states[b - 1], masks(batch)) for b in blocks] if hidden else [],
         [maps[b - 1].mean(1) for b in blocks] if attention else [],
     )
@@ -88,15 +88,22 @@ class Ensemble(nn.Module):
         return head
 
     def forward(self, **inputs: Any) -> SequenceClassifierOutput:
-        """`logits` that give the mean probabilities under softmax, or under a sigmoid each where labels are several."""
-        given = torch.stack([member(**inputs).logits.float() for member in self.members])  # (members, ..., labels)
+        """`logits` that give the mean probabilities under softmax, or under a sigmoid each where labels are several.
+
+        Of starts and ends of spans, the softmax is over the tokens that are no padding.
+        """
+        said = [member(**inputs) for member in self.members]
+        given = torch.stack([logits_of(one).float() for one in said])  # (members, ..., labels)
+        if "start_logits" in said[0]:
+            given = given.masked_fill(inputs["attention_mask"][None, :, :, None] == 0, NEVER)
+            return SequenceClassifierOutput(logits=given.log_softmax(2).logsumexp(0) - math.log(len(given)))
         if self.several:
             return SequenceClassifierOutput(logits=given.sigmoid().mean(0).logit(eps=SURE))
         return SequenceClassifierOutput(logits=functional.log_softmax(given, -1).logsumexp(0) - math.log(len(given)))
 
 
 class Live:
-    """Asks the teacher again for every batch."""
+    """Asks the teacher again for every batch; in its own precision, whatever the student trains in."""
 
     def __init__(
         self, teacher: Teacher, features: Sequence[Feature], blocks: Sequence[int], hidden: bool, attention: bool
@@ -108,18 +115,20 @@ class Live:
     def __call__(self, chosen: Sequence[int]) -> Said:
         """The teacher's answers to the examples `chosen`."""
         batch = pad([self.features[i] for i in chosen], self.teacher.tokenizer.pad_token_id or 0)
-        said = run(self.teacher.model, batch, self.blocks, hidden=self.hidden, attention=self.attention)
+        with torch.autocast(self.teacher.model.device.type, enabled=False):
+            said = run(self.teacher.model, batch, self.blocks, hidden=self.hidden, attention=self.attention)
         return Said(slot_logits(said.logits, batch), said.hidden, said.attention)
 
 
 class Recorded:
-    """Answers written down once, half precision, in files that are mapped and not read whole."""
+    """Answers written down once: logits in memory, float32; hidden states in a mapped file, half precision."""
 
     def __init__(
         self, teacher: Teacher, features: Sequence[Feature], blocks: Sequence[int], hidden: bool, folder: Path
     ):
         lengths = counts(features, "input_ids")
-        slots = [len(f["slots"]) if "slots" in f else 1 for f in features]
+        slots = [_rows(f) for f in features]
+        self.chosen_among = slots if features and "places" in features[0] else None
         self.token_ends, self.slot_ends = np.cumsum([0, *lengths]), np.cumsum([0, *slots])
         self.blocks = blocks if hidden else []
         folder.mkdir(parents=True, exist_ok=True)
@@ -136,7 +145,7 @@ class Recorded:
             features, room(teacher.model, features, BATCH), teacher.tokenizer.pad_token_id or 0
         ):
             said = run(teacher.model, batch, self.blocks, hidden=bool(self.blocks), attention=False)
-            logits = slot_logits(said.logits, batch).float().cpu().numpy()  # (slots of the batch, labels)
+            logits = spot_logits(said.logits, batch).float().cpu().numpy()  # (slots of the batch, labels)
             token = slot = 0
             for i in chosen:
                 a, b = self.slot_ends[i], self.slot_ends[i + 1]
@@ -155,7 +164,16 @@ class Recorded:
         if self.states is not None:
             spans = [slice(self.token_ends[i], self.token_ends[i + 1]) for i in chosen]
             hidden = [torch.from_numpy(np.concatenate([layer[s] for s in spans])).float() for layer in self.states]
-        return Said(torch.from_numpy(logits), hidden, [])
+        spoken = torch.from_numpy(logits)
+        if self.chosen_among is not None:
+            spoken = by_label(spoken, [self.chosen_among[i] for i in chosen])
+        return Said(spoken, hidden, [])
+
+
+def _rows(feature: Feature) -> int:
+    """How many rows of logits an example has."""
+    where = spots(feature)
+    return 1 if where is None else len(where)
 
 
 def _room(path: Path, shape: tuple[int, ...]) -> np.memmap[Any, np.dtype[np.float16]]:
@@ -171,7 +189,7 @@ def ask(
 ) -> Live | Recorded:
     """A teacher to ask, by index into its own `features`, for what is behind its `blocks`."""
     read = sum(counts(features, "input_ids"))
-    logits = sum(len(f.get("slots", [0])) for f in features) * width(teacher.model) * 4
+    logits = sum(map(_rows, features)) * width(teacher.model) * 4
     held = read * len(blocks) * Anatomy(teacher.model).hidden * 2 if hidden else 0
     sides = hidden and any("decoder_input_ids" in f for f in features)  # states of different numbers of tokens
     if attention or sides or held > RECORD_BYTES or logits > LOGITS_BYTES:

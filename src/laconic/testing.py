@@ -18,6 +18,7 @@ from typing import Any, cast
 import torch
 
 from laconic import artifact, effects, layers, tasks
+from laconic.answers import logits_of
 from laconic.contracts import WHERE, Method, Work
 from laconic.data.batching import batches, model_inputs
 from laconic.errors import RecipeError
@@ -57,7 +58,7 @@ def logits(work: Work) -> torch.Tensor:
     features = work.task.encode(work.data.train, work.tokenizer, answers=False)
     with torch.no_grad():
         runs = batches(features, 8, work.tokenizer.pad_token_id or 0)
-        said = [work.model(**model_inputs(batch, work.model.device)).logits.flatten() for _, batch in runs]
+        said = [logits_of(work.model(**model_inputs(batch, work.model.device))).flatten() for _, batch in runs]
     work.model.train(was_training)
     return torch.cat(said)
 

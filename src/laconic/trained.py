@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
@@ -41,12 +41,30 @@ class Source:
 
     def data(self, given: str | Path | None = None) -> str | Path:
         """The data that are given, else those the model was trained on; ArtifactError where it does not say."""
-        found = given or self.record.get("data")
+        found = given or self._place("data")
         if found is None:
             raise ArtifactError(
                 "an artifact does not say where the data are that it was trained on; give the run folder, or --data"
             )
-        return cast("str | Path", found)
+        return found
+
+    @property
+    def texts(self) -> str | None:
+        """The texts without answers that the model was trained on; ArtifactError where they are gone."""
+        found = self._place("unlabelled")
+        if found is not None and not Path(found).exists():
+            raise ArtifactError(
+                f"the run learnt from the texts in {found}, which are gone; give them with --unlabelled, "
+                "or go on without them by --no-unlabelled"
+            )
+        return found
+
+    def _place(self, key: str) -> str | None:
+        """A path or hub id of the record."""
+        found = self.record.get(key)
+        if found is not None and not isinstance(found, str):
+            raise ArtifactError(f"the model's record says {key} {found!r}; it must be a path as text: make it again")
+        return found
 
 
 def read(path: str | Path) -> Source:

@@ -1,6 +1,6 @@
 """The one way to train: fine-tune, distil, recover, hold masks, on Hugging Face's Trainer.
 
-No paper: AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101), linear decay after a warm-up. The batches of all epochs
+No paper: an optimizer of `optimizers`, linear decay after a warm-up. The batches of all epochs
 are laid out beforehand from the seed, as one long list, so that a killed run goes on with exactly the batch that was
 next.
 """
@@ -18,7 +18,6 @@ from typing import Any, Protocol, cast
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from transformers import (
     EarlyStoppingCallback,
@@ -31,16 +30,13 @@ from transformers import (
 )
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-from laconic import options
+from laconic import optimizers, options
 from laconic.answers import Batch, Objective, evaluate, task_objective
 from laconic.contracts import Feature, Work
 from laconic.data.batching import lengths, order, pad
 from laconic.errors import ArtifactError, RecipeError
 
 PRECISIONS = ("auto", "float32", "bfloat16")
-OPTIMIZERS = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam, "sgd": torch.optim.SGD}
-NO_DECAY = 1  # tensors of at most this many dimensions (biases, norms) are not decayed
-MOMENTUM = 0.9
 CHECK_STEPS = 2000  # an epoch longer than this is checked and saved within
 CAUSE = 120  # characters of a foreign error that are passed on
 DONE = "complete"  # a checkpoint folder holds this file once it is whole
@@ -64,7 +60,7 @@ class Training:
 
     def check(self) -> None:
         """Raise RecipeError for a value that cannot work."""
-        options.choice("optimizer", self.optimizer, tuple(OPTIMIZERS))
+        options.choice("optimizer", self.optimizer, tuple(optimizers.OPTIMIZERS))
         options.choice("precision", self.precision, PRECISIONS)
         for name in ("epochs", "learning_rate", "batch", "clip"):
             options.positive(name, getattr(self, name))
@@ -161,8 +157,14 @@ class _Learner(Trainer):
         """Nothing: what a checkpoint lacks is tied or constant, and Trainer would tie layers that are no longer its."""
 
     def create_optimizer(self, *_: Any, **__: Any) -> torch.optim.Optimizer:
-        self.optimizer = optimizer(self.model, self.options)  # type: ignore[arg-type]
+        one = self.options
+        self.optimizer = optimizers.build(self.lesson.model, one.optimizer, one.learning_rate, one.weight_decay)
         return self.optimizer
+
+
+def device() -> torch.device:
+    """Where training runs: a GPU where there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def in_bfloat16(precision: str, device: str) -> bool:
@@ -184,20 +186,6 @@ class _Watch(TrainerCallback):
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         (Path(args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}" / DONE).touch()
-
-
-def optimizer(model: nn.Module, options: Training) -> torch.optim.Optimizer:
-    """The chosen optimizer; weight decay (decoupled in AdamW) on matrices only."""
-    trained = [p for p in model.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in trained if p.ndim > NO_DECAY], "weight_decay": options.weight_decay},
-        {"params": [p for p in trained if p.ndim <= NO_DECAY], "weight_decay": 0.0},
-    ]
-    extra = {"momentum": MOMENTUM} if options.optimizer == "sgd" else {}
-    made: torch.optim.Optimizer = OPTIMIZERS[options.optimizer](
-        groups, lr=options.learning_rate, fused=True, **extra
-    )  # fused: one pass over memory
-    return made
 
 
 @contextmanager
@@ -237,7 +225,10 @@ def fit(
     Checkpoints go below `work.folder`; a run killed there goes on from the last whole one, bit for bit.
     """
     options.check()
-    features = features or work.task.encode(work.data.train, work.tokenizer, answers=True)
+    if features is None:
+        features = work.task.encode(work.data.train, work.tokenizer, answers=True)
+    if not features:
+        raise RecipeError("there is no training text to learn from: none is left once read; give texts that fit")
     data = _Batches(features, options, work.tokenizer.pad_token_id or 0, work.seed)
     pieces = int(np.ceil(data.per_epoch / CHECK_STEPS))
     lesson = Lesson(
@@ -261,7 +252,7 @@ def learn(
     learner = _Learner(model=lesson.model, eval_dataset=[], args=_arguments(lesson, options, total))
     learner.remove_callback(PrinterCallback)  # the bar and `log` say what there is to say
     learner.lesson, learner.options = lesson, options
-    for callback in (_Watch(total // options.accumulate, on_step), *callbacks):
+    for callback in (_Watch(-(-total // options.accumulate), on_step), *callbacks):
         learner.add_callback(callback)
     if options.patience is not None:
         learner.add_callback(EarlyStoppingCallback(options.patience))
@@ -296,7 +287,7 @@ def _arguments(lesson: Lesson, options: Training, batches_in_all: int) -> Traini
         report_to="none",
         disable_tqdm=not lesson.progress,
         seed=lesson.seed,
-        use_cpu=not torch.cuda.is_available(),
+        use_cpu=device().type == "cpu",
         dataloader_pin_memory=False,
         remove_unused_columns=False,
         use_cache=getattr(lesson.model.config, "use_cache", False),

@@ -223,3 +223,24 @@ def test_a_bad_line_is_named(folder, name, content, words):
         list(readers.read(written(folder, name, content)))
     assert words in str(caught.value)
     assert str(folder / name) in str(caught.value)
+
+
+def test_cells_hold_entities_and_answers_as_json(folder):
+    span = {"text": "a", "start": 0, "end": 1}
+    rows = [
+        ["text", "e1", "e2", "label"],
+        ["a a", json.dumps(span), json.dumps({**span, "start": 2, "end": 3}), "Other"],
+    ]
+    out = io.StringIO()
+    csv.writer(out).writerows(rows)
+    (made,) = read(written(folder, "pairs.csv", out.getvalue()), "relation")
+    assert (made["e1"], made["e2"]["start"]) == (span, 2)
+    with pytest.raises(DataError, match="field 'e1' is 'fire', not an entity"):
+        read(written(folder, "pairs.csv", "text,e1,e2,label\nfire,fire,x,Other\n"), "relation")
+
+
+def test_answers_are_read_from_parquet_with_their_id(folder):
+    given = {"text": ["a"], "answer_start": [0]}
+    row = {"id": "7", "title": "t", "context": "a", "question": "b", "answers": given}
+    pq.write_table(pa.Table.from_pylist([row]), folder / "asked.parquet")
+    assert read(folder / "asked.parquet", "qa") == [{k: row[k] for k in ("id", "context", "question", "answers")}]

@@ -12,6 +12,8 @@ from laconic.data import records, splits
 from laconic.errors import DataError
 from laconic.tasks.classify import Classify
 from laconic.tasks.ner import NER
+from laconic.tasks.qa import QA
+from laconic.tasks.relation import Relation
 
 
 def write(folder, name, examples):
@@ -232,7 +234,13 @@ def test_texts_without_answers_stand_beside_the_splits(tmp_path):
     """Words for a task of words, whatever the file holds; validation texts and empty ones are left out."""
     folder = write(tmp_path / "d", "train.jsonl", [{"tokens": ["a", "b"], "tags": ["O", "B-X"]}] * 3)
     write(folder, "validation.jsonl", [{"tokens": ["Held", "out"], "tags": ["O", "O"]}])
-    more = [{"text": "One, two"}, {"text": "Held out"}, {"text": " "}, {"words": ["c"], "tags": ["B-Q"]}]
+    more = [
+        {"text": "One, two"},
+        {"text": "Held out"},
+        {"text": " Heldout"},
+        {"text": " "},
+        {"words": ["c"], "tags": ["B-Q"]},
+    ]
     write(tmp_path, "texts.jsonl", more)
     task = NER(("O", "B-X"))
     plain = data.read_splits(folder, task)
@@ -242,7 +250,32 @@ def test_texts_without_answers_stand_beside_the_splits(tmp_path):
     assert both.digest != plain.digest
     classify = Classify(("a", "b"))
     flat = data.with_texts(Splits([], [], "0"), tmp_path / "texts.jsonl", classify)
-    assert [e["text"] for e in flat.unlabelled] == ["One, two", "Held out", "c"]
+    assert [e["text"] for e in flat.unlabelled] == ["One, two", "Held out", " Heldout", "c"]
+
+
+def test_a_file_of_plain_text_holds_a_text_a_line(tmp_path):
+    (tmp_path / "texts.txt").write_text("Peter Blackburn flew.\n\nEU rejects German call\n")
+    words = data.with_texts(Splits([], [], "0"), tmp_path / "texts.txt", NER(("O",))).unlabelled
+    assert words == [{"tokens": ["Peter", "Blackburn", "flew", "."]}, {"tokens": ["EU", "rejects", "German", "call"]}]
+    lines = data.with_texts(Splits([], [], "0"), tmp_path / "texts.txt", Classify(("a", "b"))).unlabelled
+    assert [e["text"] for e in lines] == ["Peter Blackburn flew.", "EU rejects German call"]
+
+
+def test_questions_and_entities_without_answers_stand_beside_the_splits(tmp_path):
+    asked = [
+        {"context": "a b", "question": "c"},
+        {"context": "d", "question": "e"},
+        {"context": "a b", "question": "f"},
+    ]
+    write(tmp_path, "asked.jsonl", [{**row, "answers": {"text": [], "answer_start": []}} for row in asked])
+    held = Splits([], [{**asked[0], "answers": {"text": ["a"], "answer_start": [0]}}], "0")
+    assert data.with_texts(held, tmp_path / "asked.jsonl", QA()).unlabelled == asked[1:]
+    spans = {name: {"text": word, "start": i, "end": i + 1} for name, word, i in (("e1", "a", 0), ("e2", "b", 2))}
+    write(tmp_path, "pairs.jsonl", [{"text": "a b", **spans, "label": "unheard"}])
+    found = data.with_texts(Splits([], [], "0"), tmp_path / "pairs.jsonl", Relation(("Other",)))
+    assert found.unlabelled == [{"text": "a b", **spans}]
+    with pytest.raises(DataError, match="no field 'context'; a text for qa has: context, question"):
+        data.with_texts(held, tmp_path / "pairs.jsonl", QA())
 
 
 @pytest.mark.parametrize(

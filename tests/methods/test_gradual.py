@@ -76,3 +76,20 @@ def test_refusals(wrong, says):
     replace(TEN, epochs=0).check()
     with pytest.raises(RecipeError, match=says):
         replace(TEN, **wrong).check()
+
+
+def sparsity(work):
+    held = [layer for _, layer in layers.held(work.model)]
+    return 1 - sum(int(h.mask.sum()) for h in held) / sum(h.mask.numel() for h in held)
+
+
+def test_the_sparsity_is_reached_where_training_stops_early(tmp_path):
+    work = small.work(tmp_path)
+    replace(TEN, epochs=8, patience=1, learning_rate=1e-9, until=1.0).apply(work)  # no score gets better: two epochs
+    assert sparsity(work) == pytest.approx(0.6, abs=1e-3)
+
+
+def test_the_sparsity_is_reached_where_all_batches_are_one_step(tmp_path):
+    work = small.work(tmp_path)
+    replace(TEN, accumulate=1000).apply(work)
+    assert sparsity(work) == pytest.approx(0.6, abs=1e-3)

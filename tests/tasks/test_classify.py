@@ -43,7 +43,27 @@ def test_bits_by_hand():
     assert both.bits([np.zeros(3, dtype=np.float32)], [{}], [{"text": "x", "label": ["buy"]}]) == pytest.approx(3.0)
 
 
+def test_mcc_and_what_is_out_of_scope_by_hand():
+    true = ["ask", "ask", "buy", "cry", "cry", "cry"]
+    said = ["ask", "cry", "buy", "cry", "ask", "cry"]
+    examples = [{"text": "x", "label": label} for label in true]
+    score = Classify(LABELS, out_of_scope="cry").score(said, examples)
+    assert score["in_scope_accuracy"] == pytest.approx(2 / 3)
+    assert score["out_of_scope_precision"] == pytest.approx(2 / 3)
+    assert score["out_of_scope_recall"] == pytest.approx(2 / 3)
+    # Gorodkin's formula: (c s - sum p t) / sqrt((s2 - sum p2)(s2 - sum t2)), c = 4 right of s = 6
+    pt, p2, t2 = 2 * 2 + 1 * 1 + 3 * 3, 4 + 1 + 9, 4 + 1 + 9
+    assert score["mcc"] == pytest.approx((4 * 6 - pt) / ((36 - p2) * (36 - t2)) ** 0.5)
+    assert "in_scope_accuracy" not in Classify(LABELS).score(said, examples)
+    inside = [{"text": "x", "label": "ask"}]
+    assert Classify(LABELS, out_of_scope="ask").score(["ask"], inside)["in_scope_accuracy"] == 0.0
+
+
 def test_refusals():
+    with pytest.raises(RecipeError, match="out_of_scope is 'oos', but no record of training has it"):
+        Classify(LABELS, out_of_scope="oos")
+    with pytest.raises(RecipeError, match="has several labels"):
+        Classify(LABELS, multiple=True, out_of_scope="ask")
     with pytest.raises(RecipeError, match="there is no loss 'hinge'"):
         Classify(LABELS, loss_name="hinge")
     with pytest.raises(RecipeError, match="focal takes one label an example, not several"):
@@ -52,6 +72,15 @@ def test_refusals():
         tasks.build("classify", labels=LABELS, labelz=1)
 
 
-@pytest.mark.parametrize("task", [Classify(LABELS, multiple=True), Classify(LABELS, loss_name="focal")])
+@pytest.mark.parametrize(
+    "task", [Classify(LABELS, multiple=True), Classify(LABELS, loss_name="focal"), Classify(LABELS, out_of_scope="cry")]
+)
 def test_a_task_survives_its_description(task):
     assert tasks.build(**tasks.describe(task)) == task
+
+
+def test_a_rare_option_is_described_where_it_is_used():
+    assert tasks.describe(Classify(LABELS)) == {
+        "name": "classify", "labels": [*LABELS], "multiple": False, "loss_name": "",
+    }  # fmt: skip
+    assert tasks.describe(Classify(LABELS, out_of_scope="cry"))["out_of_scope"] == "cry"

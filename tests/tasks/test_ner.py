@@ -12,7 +12,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from laconic.errors import RecipeError
-from laconic.tasks.ner import NER, best_path, follows, log_softmax, shape
+from laconic.tasks.ner import NER, WORD, best_path, follows, log_softmax, shape
 
 TAGS = ("O", "B-LOC", "I-LOC", "B-PER", "I-PER")
 tag_lists = st.lists(st.sampled_from(TAGS), min_size=1, max_size=6)
@@ -113,3 +113,15 @@ def test_show_spells_entities():
     assert example["tokens"] == ["Flew", "to", "New", "York", "."]
     shown = NER(TAGS).show(["O", "O", "B-LOC", "I-LOC", "O"], example)
     assert shown["entities"] == [{"type": "LOC", "text": "New York", "start": 2, "end": 4}]
+
+
+def test_chinese_is_cut_into_characters():
+    plain, tagged = NER(TAGS), NER(TAGS, characters=True)
+    assert plain.parse("我在IBM上班。")["tokens"] == ["我", "在", "IBM", "上", "班", "。"]
+    assert plain.parse("U.S.-born x")["tokens"] == WORD.findall("U.S.-born x") == ["U.S", ".", "-", "born", "x"]
+    assert tagged.parse("我在 IBM")["tokens"] == ["我", "在", "I", "B", "M"]
+    assert tagged.parse(" ")["tokens"] == [" "]
+    example = {"tokens": ["北", "京", "大"]}
+    said = ["B-LOC", "I-LOC", "O"]
+    assert tagged.show(said, example)["entities"][0]["text"] == "北京"
+    assert plain.show(said, example)["entities"][0]["text"] == "北 京"

@@ -85,7 +85,7 @@ def test_a_summary_is_learned(tmp_path):
     """The first word of a text, which a decoder can learn."""
     rows = [{"document": " ".join(USED[i : i + 5]), "summary": USED[i]} for i in range(24)]
     given = work("llama", tmp_path, head="lm")
-    given.task, given.data.train[:], given.data.validation[:] = Summarize(prompt="{} ad", tokens=4), rows, rows[:8]
+    given.task, given.data.train[:], given.data.validation[:] = Summarize(prompt="{} ad", length=4), rows, rows[:8]
     before = answers.evaluate(given.model, given.tokenizer, given.task, rows[:8])
     training.fit(given, training.Training(epochs=15, learning_rate=5e-3, batch=8))
     after = answers.evaluate(given.model, given.tokenizer, given.task, rows[:8])

@@ -23,13 +23,13 @@ PAIRS = [
     {"source": USED[3], "target": " ".join(USED[20:25])},
     {"source": " ".join(USED[5:11]), "target": USED[8]},
 ]
-DECODER = Translate(prompt="{} ad", tokens=8)
+DECODER = Translate(prompt="{} ad", length=8)
 SAID = ["the cat sat on the mat .", "a dog", "nothing at all is right here today", "Das ist gut."]
 TRUE = ["the cat sat on a mat .", "a dog ran far away", "ein ganz anderer Satz", "Das ist gut."]
 
 
 def task(family):
-    return DECODER if family in ("gpt2", "llama") else Translate(start="[pad]", tokens=8)
+    return DECODER if family in ("gpt2", "llama") else Translate(start="[pad]", length=8)
 
 
 def fresh(family, **more):
@@ -91,7 +91,7 @@ def test_many_beams_find_the_likeliest_of_all_short_answers():
         key=lambda pair: pair[0],
     )  # fmt: skip
     best = max(best, (float(first[3]), [3]), key=lambda pair: pair[0])
-    how = replace(given.task, tokens=2, beams=100).writing
+    how = replace(given.task, length=2, beams=100).writing
     features = given.task.encode([{"source": source}], given.tokenizer, answers=False)
     ((text,),) = writing.texts(writing.Pen(given.model), features, given.tokenizer, how)
     assert text.strip() == given.tokenizer.decode(best[1], skip_special_tokens=True).strip()
@@ -147,7 +147,7 @@ def test_labels_are_what_the_loss_is_of_and_change_nothing_else(family):
 def test_long_texts_are_cut_and_what_is_cut_off_an_answer_is_charged():
     reader = tokenizer()  # reads 32 tokens
     pair = {"source": " ".join(USED[i % 30] for i in range(90)), "target": " ".join(USED[:20])}
-    (one,) = Translate(start="[pad]", tokens=6).encode([pair], reader, answers=False)
+    (one,) = Translate(start="[pad]", length=6).encode([pair], reader, answers=False)
     assert len(one["input_ids"]) <= 32
     assert one["said"] == [*reader(pair["target"])["input_ids"][:5], 3]
     assert one["uncoded"] == [15 * 3]  # words of two letters, each with a space
@@ -191,7 +191,7 @@ def test_it_learns(family, tmp_path):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"labels": ("x",)}, "has none"), ({"prompt": "say"}, "prompt is 'say'"), ({"tokens": 1}, "tokens is 1"),
+        ({"labels": ("x",)}, "has none"), ({"prompt": "say"}, "prompt is 'say'"), ({"length": 1}, "length is 1"),
         ({"beams": 0}, "beams is 0"), ({"tokenize": "14a"}, "tokenize is '14a'"), ({"loss_name": "x"}, "no loss 'x'"),
     ],
 )  # fmt: skip
@@ -238,7 +238,7 @@ def road(tmp_path_factory):
         (folder / "data" / f"{split}.jsonl").write_text(lines, encoding="utf-8")
     (folder / "plan.yaml").write_text(PLAN)
     options = laconic.Training(epochs=6, learning_rate=5e-3, batch=8)
-    more = {"progress": False, "log": str, "tokens": 24, "beams": 2}
+    more = {"progress": False, "log": str, "length": 24, "beams": 2}
     laconic.train(folder / "plan.yaml", "translate", folder / "data", folder / "run", options=options, **more)
     laconic.compress(folder / "run", laconic.Recipe.parse({"steps": STEPS}), folder / "out", progress=False, log=str)
     return folder
@@ -276,7 +276,7 @@ def test_a_model_made_anew_is_the_same_again_and_another_with_another_plan(road,
     def made(name):
         log: list[str] = []
         laconic.train(plan, "translate", road / "data", tmp_path / name, options=options, progress=False,
-                      log=log.append, tokens=8)  # fmt: skip
+                      log=log.append, length=8)  # fmt: skip
         return (tmp_path / name / "model.safetensors").read_bytes(), log
 
     assert made("a")[0] == made("b")[0]
@@ -300,10 +300,7 @@ def test_a_plan_that_cannot_work_is_refused(road, tmp_path, change, words):
     assert not (tmp_path / "run").exists()
 
 
-def test_variants_and_texts_without_answers_are_refused(road, tmp_path):
-    recipe = laconic.Recipe.parse({"steps": [{"distill": {"variants": 1}}]})
-    with pytest.raises(RecipeError, match="variants swap words of texts"):
-        laconic.compress(road / "run", recipe, tmp_path / "o", steps=tmp_path / "s", progress=False, log=str)
+def test_texts_without_answers_are_refused(road, tmp_path):
     with pytest.raises(DataError, match="texts without answers are for"):
         laconic.compress(
             road / "run", laconic.Recipe.parse({"steps": ["half"]}), tmp_path / "o", steps=tmp_path / "s",

@@ -103,6 +103,10 @@ def _head(model: PreTrainedModel, names: Names) -> tuple[tuple[Step, ...], bool]
     kind = type(model).__name__
     if kind.endswith("ForTokenClassification"):
         return (Step("classifier", None),), False
+    if kind.endswith("ForQuestionAnswering"):
+        return (Step("qa_outputs", None),), False
     if kind.endswith("ForSequenceClassification"):
         return names.sequence, True
-    raise AnatomyError(f"{kind} has a head that is not named here; token and sequence classification are")
+    raise AnatomyError(
+        f"{kind} has a head that is not named here; token and sequence classification and question answering are"
+    )

@@ -17,6 +17,7 @@ from laconic.errors import MENDS, LaconicError
 
 INTERRUPTED = 130
 FAILED = 1
+RESUMED = {module.__name__ for module in (pretrain, train, compress)}  # commands that take up what they left
 
 
 def explained(command: Callable[..., None]) -> Callable[..., None]:
@@ -29,7 +30,8 @@ def explained(command: Callable[..., None]) -> Callable[..., None]:
         except LaconicError as error:
             _fail(str(error), FAILED)
         except KeyboardInterrupt:
-            _fail("interrupted; the same command goes on from the last finished step", INTERRUPTED)
+            goes_on = "; the same command goes on from where it was" if command.__module__ in RESUMED else ""
+            _fail(f"interrupted{goes_on}", INTERRUPTED)
         except OSError as error:
             if error.errno not in MENDS:
                 raise

@@ -3,9 +3,10 @@
 No paper: a command.
 """
 
+import shlex
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -20,6 +21,7 @@ def command(
     unlabelled: Annotated[
         str | None, typer.Option(help="Texts without answers to learn from as well; by default those of the run.")
     ] = None,
+    no_unlabelled: Annotated[bool, typer.Option("--no-unlabelled", help="Without the run's texts.")] = False,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", help="Change an option: STEP.OPTION=VALUE, such as 2.bits=3, or seed=1."),
@@ -37,23 +39,33 @@ def command(
     A killed run goes on with the same command and writes the same bytes.
     """
     from laconic import prove, run
+    from laconic.errors import RecipeError
     from laconic.recipe import Recipe
 
+    if no_unlabelled and unlabelled:
+        raise RecipeError(f"--unlabelled {unlabelled} and --no-unlabelled exclude one another; leave one out")
+    texts: str | Literal[False] | None = False if no_unlabelled else unlabelled
     chosen = Recipe.read(recipe).override(settings or [])
     if dry_run:
-        plan = run.plan(source, chosen, data, unlabelled)
-        if as_json:
-            give(plan)
-        rows = [[f"{i} {r['step']}", _options(r["options"]), f"{r['bytes'] / 1e6:.2f} MB"] for i, r in enumerate(plan)]
-        table(f"{chosen.name}: the plan", ["step", "options", "weights, about"], rows)
+        _show(run.plan(source, chosen, data, texts), chosen.name, as_json)
         return
-    given = {"data_source": data, "unlabelled": unlabelled}
-    result = run.compress(source, chosen, out, **given, steps=steps, progress=not quiet, log=say)
+    result = run.compress(
+        source, chosen, out, data_source=data, unlabelled=texts, steps=steps, progress=not quiet, log=say
+    )
     say(f"{out}: written")
     if report:
-        called = " ".join(["laconic", *sys.argv[1:]])
+        called = shlex.join(["laconic", *sys.argv[1:]])
         measured = prove.evidence(out, source, data, command=called, steps=result.steps)
         present(measured, out / prove.PAGE_FILE, as_json)
+
+
+def _show(plan: list[dict[str, Any]], name: str, as_json: bool) -> None:
+    """The plan on the terminal, or as JSON."""
+    if as_json:
+        give(plan)
+        return
+    rows = [[f"{i} {r['step']}", _options(r["options"]), f"{r['bytes'] / 1e6:.2f} MB"] for i, r in enumerate(plan)]
+    table(f"{name}: the plan", ["step", "options", "weights, about"], rows)
 
 
 def _options(options: dict[str, object]) -> str:

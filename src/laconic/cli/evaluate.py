@@ -3,6 +3,7 @@
 No paper: a command.
 """
 
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -24,11 +25,12 @@ def command(
 ) -> None:
     """Score FOLDER on a split; with --against, measure size, speed, memory and bits of both and write the report."""
     from laconic import data as readers
-    from laconic import predict, prove, trained
+    from laconic import options, predict, prove, trained
     from laconic.report.terminal import tag_table
 
+    options.choice("split", split, ("test", "validation"))
     if against is not None:
-        called = " ".join(["laconic", *sys.argv[1:]])
+        called = shlex.join(["laconic", *sys.argv[1:]])
         report = prove.evidence(folder, against, data, split=split, engine=engine, command=called)
         present(report, folder / prove.PAGE_FILE, as_json)
         return

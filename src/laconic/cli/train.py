@@ -12,12 +12,7 @@ from laconic.cli.console import give, say
 
 
 def command(
-    model: Annotated[
-        str,
-        typer.Argument(
-            help="A model folder (safetensors and tokenizer), a hub id, or a YAML file to begin from nothing."
-        ),
-    ],
+    model: Annotated[str, typer.Argument(help="A model folder, a hub id, or a YAML file to begin from nothing.")],
     task: Annotated[str, typer.Option(help="What the model is for, such as ner; see the reference.")],
     data: Annotated[str, typer.Option(help="A folder, file, saved datasets folder or hub id; see laconic prepare.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The run folder to write.")],
@@ -38,11 +33,13 @@ def command(
     patience: Annotated[int | None, typer.Option(help="Stop after so many checks without a better score.")] = None,
     multiple: Annotated[bool, typer.Option(help="classify: an example can have several labels.")] = False,
     casing: Annotated[bool | None, typer.Option(help="ner: how words are written as an input; else by model.")] = None,
-    context: Annotated[int | None, typer.Option(help="lm: tokens a window holds; by default what fits.")] = None,
-    overlap: Annotated[float | None, typer.Option(help="lm: share of a window that leads to the rest.")] = None,
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", help="Any option of the task: NAME=VALUE, such as beams=4.")
+    context: Annotated[int | None, typer.Option(help="lm, qa: tokens a window holds; by default what fits.")] = None,
+    overlap: Annotated[float | None, typer.Option(help="lm, qa: share that windows share.")] = None,
+    other: Annotated[str | None, typer.Option(help="relation: the label of entities without one; Other.")] = None,
+    out_of_scope: Annotated[
+        str | None, typer.Option(help="classify: the label of texts that no other fits; by default one called oos.")
     ] = None,
+    settings: Annotated[list[str] | None, typer.Option("--set", help="Task option: NAME=VALUE, as beams=4.")] = None,
     teacher: Annotated[
         list[Path] | None,
         typer.Option(help="A run folder whose answers to learn in place of the labels; again for the mean of several."),
@@ -61,12 +58,13 @@ def command(
     from laconic.training import Training
 
     given: dict[str, Any] = {"loss_name": loss, "multiple": multiple or None, "casing": casing}
-    given |= {"context": context, "overlap": overlap}
+    given |= {"context": context, "overlap": overlap, "other": other, "out_of_scope": out_of_scope}
     options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     options |= named(settings or [])
     training = Training(
-        epochs, learning_rate, batch, optimizer, weight_decay, warmup, clip, patience, accumulate, precision
-    )
+        epochs=epochs, learning_rate=learning_rate, batch=batch, optimizer=optimizer, weight_decay=weight_decay,
+        warmup=warmup, clip=clip, patience=patience, accumulate=accumulate, precision=precision,
+    )  # fmt: skip
     options |= {"teachers": teacher or [], "unlabelled": unlabelled}
     train(model, task, data, out, options=training, seed=seed, progress=not quiet, log=say, **options)
     scores = json.loads((out / RUN_FILE).read_text(encoding="utf-8"))["validation"]

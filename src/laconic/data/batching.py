@@ -13,7 +13,7 @@ from laconic.contracts import Feature
 READ = ("input_ids", "attention_mask", "token_type_ids")  # what a model reads, as against what it writes
 MODEL_INPUTS = (*READ, "decoder_input_ids")
 SIDES = ("input_ids", "decoder_input_ids")  # tokens that are read, and those that an encoder-decoder writes
-PADDING = {"labels": -100, "slots": -1}  # everything else pads with 0, ids with the tokenizer's own
+PADDING = {"labels": -100, "slots": -1, "places": -1}  # everything else pads with 0, ids with the tokenizer's own
 POOL = 50  # batches sorted by length together: long enough to pad little, short enough to stay random
 
 

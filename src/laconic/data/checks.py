@@ -76,7 +76,8 @@ def _unknown(
 
 def _duplicates(split: str, examples: Sequence[Example], kind: str) -> Iterator[Finding]:
     """Records whose text occurred before in the split: with the same answer, and with another one."""
-    field, *answer = records.fields(kind)
+    field, *others = records.fields(kind)
+    answer = others[-1:]  # those before it, if any, are what is asked, and part of the key
     first: dict[tuple[str, ...], Example] = {}
     same: list[int] = []
     other: list[int] = []
@@ -102,11 +103,11 @@ def _leaks(parts: Mapping[str, Sequence[Example]], kind: str) -> Iterator[Findin
     """Records of a later split whose text is in an earlier one: they measure memory, not skill."""
     field = next(iter(records.fields(kind)))
     names = list(parts)
-    keys = {name: {records.key(e, kind) for e in parts[name]} for name in names}
+    keys = {name: {records.origin(e, kind) for e in parts[name]} for name in names}
     for later in range(1, len(names)):
         for earlier in names[:later]:
             split = names[later]
-            found = [i for i, e in enumerate(parts[split]) if records.key(e, kind) in keys[earlier]]
+            found = [i for i, e in enumerate(parts[split]) if records.origin(e, kind) in keys[earlier]]
             if found:
                 share = len(found) / len(parts[split])
                 message = (

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from laconic import options
 from laconic.contracts import Example
 from laconic.data import checks, records, splits
 from laconic.data.findings import Finding
@@ -35,6 +36,7 @@ def prepare(
     target = Path(out) if out is not None else None
     if target is not None:
         _refuse(target, source)
+    options.seed(seed)
     parts = splits.load(source, kind, ("train", "validation", "test"), seed, progress)
     examples = {name: [example for _, example in rows] for name, rows in parts.items()}
     places = {name: [where for where, _ in rows] for name, rows in parts.items()}

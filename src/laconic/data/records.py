@@ -2,16 +2,17 @@
 
 No paper: a record is a dict, {"tokens": [...], "tags": [...]} for `ner`, {"text": "...", "label": "..."} for
 `classify`, where `label` is a list when a text may have several labels, {"text": "..."} for `lm`, and so on: `FIELDS`.
+A `relation` is {"text", "e1", "e2", "label"}, and a `qa` record is {"context", "question", "answers"}, with places as
+in `places`; how the fields of the others are read is in `values`.
 """
 
 import hashlib
 import json
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from laconic.contracts import Example
-from laconic.data import iob
+from laconic.data import iob, places, values
 from laconic.errors import DataError
 
 Raw = dict[str, Any]  # a record as a file holds it, under the file's own field names
@@ -20,24 +21,23 @@ FIELDS: dict[str, dict[str, tuple[str, ...]]] = {
     "ner": {"tokens": ("tokens", "words"), "tags": ("tags", "ner_tags")},
     "classify": {"text": ("text", "sentence"), "label": ("label", "labels", "intent")},
     "lm": {"text": ("text", "sentence")},
+    "relation": {"text": ("text", "sentence"), "e1": ("e1",), "e2": ("e2",), "label": ("label", "relation")},
+    "qa": {"context": ("context",), "question": ("question",), "answers": ("answers",)},
     "translate": {"source": ("source",), "target": ("target",)},
     "summarize": {"document": ("document", "article"), "summary": ("summary", "highlights")},
-    "dialogue": {"turns": ("turns",)},
-    "choice": {"question": ("question", "prefix"), "choices": ("choices", "target")},
-    "code": {"prompt": ("prompt",), "solution": ("canonical_solution",), "test": ("test",), "entry": ("entry_point",)},
 }
 """For each task its fields, and the names under which a field is looked for, the first found being taken."""
 
-OPTIONAL: dict[str, dict[str, tuple[str, ...]]] = {
-    "summarize": {"references": ("references",)},
-    "choice": {"label": ("label",)},
-}
-"""For each task the fields that a record may lack."""
+NAMED = {"qa": "id", "summarize": "references"}  # a field that records of a task may have beside, and keep
+LABELLED = ("ner", "classify", "relation")  # tasks whose answers are of a known set
+LONE_TEXTS = (*LABELLED, "qa", "lm")  # tasks that can learn from texts without answers
+ASKED = {
+    "relation": ("text", "e1", "e2"), "qa": ("context", "question"), "translate": ("source",),
+    "summarize": ("document",),
+}  # fmt: skip
+"""The fields that ask, where that is not the text or the words alone; the first is a text."""
 
-CLOSED = frozenset({"ner", "classify"})  # tasks whose answers are labels of a set that training knows
-QUESTIONS = {"choice": "question", "code": "prompt", "summarize": "document", "translate": "source"}  # else "text"
-
-LONE = re.compile("[\ud800-\udfff]")  # half a character: JSON can spell it, UTF-8 and tokenizers cannot
+ENDS = ("start", "end")  # what a model says of each place in a context
 
 
 class Fault(NamedTuple):
@@ -57,9 +57,9 @@ def fields(kind: str) -> dict[str, tuple[str, ...]]:
 
 
 def labelled(kind: str) -> bool:
-    """Whether the answers of the task called `kind` are labels, of which training knows all."""
+    """Whether the answers of the task called `kind` are of a known set, of which training must have seen each."""
     fields(kind)
-    return kind in CLOSED
+    return kind in LABELLED
 
 
 def example(raw: Raw, kind: str, where: str) -> Example:
@@ -74,93 +74,47 @@ def example(raw: Raw, kind: str, where: str) -> Example:
             there = ", ".join(repr(str(n)) for n in raw) or "none"
             wanted = " or ".join(repr(n) for n in names)
             raise DataError(f"{where}: no field {wanted}; it has: {there}; rename the field that holds the {field}")
-        made[field] = _converted(kind, field, raw, name, where)
-    for field, names in OPTIONAL.get(kind, {}).items():
-        name = next((n for n in names if n in raw), None)
-        if name is not None:
-            made[field] = _converted(kind, field, raw, name, where)
+        made[field] = _converted(field, raw[name], f"{where}: field {name!r}")
+    named = NAMED.get(kind)
+    if named is not None and named in raw:
+        made = {named: _converted(named, raw[named], f"{where}: field {named!r}"), **made}
     return made
 
 
-def _converted(kind: str, field: str, raw: Raw, name: str, where: str) -> Any:
-    convert = CONVERT.get(f"{kind}.{field}") or CONVERT.get(field, _string)
-    return convert(raw[name], f"{where}: field {name!r}")
+def _converted(field: str, value: Any, where: str) -> Any:
+    convert: Callable[[Any, str], Any] = CONVERT.get(field, values.string)
+    return convert(value, where)
 
 
-def question(raw: Raw, where: str) -> Example:
-    """The words or the text of a record, without an answer; raises DataError where it has neither."""
-    for kind, field in (("ner", "tokens"), ("classify", "text")):
-        name = next((n for n in FIELDS[kind][field] if n in raw), None)
+def question(raw: Raw, where: str, kind: str) -> Example:
+    """The words or the text of a record, without an answer; raises DataError where it has neither.
+
+    Of a task that asks with several fields, all of these.
+    """
+    if kind in ASKED:
+        lacking = [field for field in ASKED[kind] if field not in raw]
+        if lacking:
+            raise DataError(f"{where}: no field {lacking[0]!r}; a text for {kind} has: {', '.join(ASKED[kind])}")
+        return {field: _converted(field, raw[field], f"{where}: field {field!r}") for field in ASKED[kind]}
+    for field, names in (("tokens", FIELDS["ner"]["tokens"]), ("text", FIELDS["classify"]["text"])):
+        name = next((n for n in names if n in raw), None)
         if name is not None:
-            return {field: _converted(kind, field, raw, name, where)}
+            return {field: _converted(field, raw[name], f"{where}: field {name!r}")}
     there = ", ".join(repr(str(n)) for n in raw) or "none"
     raise DataError(f"{where}: no field 'text' or 'tokens'; it has: {there}; rename the field that holds the text")
 
 
-def _string(value: Any, where: str) -> str:
-    if not isinstance(value, str):
-        raise DataError(f"{where} is {_short(value)}, not text; give it in quotes")
-    if not value.isascii() and LONE.search(value):
-        raise DataError(f"{where} holds half a character (a lone surrogate), which no UTF-8 can say; mend the text")
-    return value
-
-
-def _strings(value: Any, where: str) -> list[str]:
-    if not isinstance(value, list):
-        raise DataError(f"{where} is {_short(value)}, not a list; give one text for each word")
-    for i, item in enumerate(value):
-        if not isinstance(item, str):
-            raise DataError(f"{where} holds {_short(item)} as item {i + 1}; every item is text, such as 'B-PER'")
-        _string(item, where)
-    return value
-
-
-def _label(value: Any, where: str) -> str | list[str]:
-    if isinstance(value, list):
-        return [_class(item, where) for item in value]
-    return _class(value, where)
-
-
-def _class(value: Any, where: str) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return str(value) if isinstance(value, int) else _string(value, where)
-
-
-def _short(value: Any) -> str:
-    shown = repr(value)
-    return shown if len(shown) <= 40 else shown[:37] + "..."
-
-
-def _choices(value: Any, where: str) -> list[str]:
-    return [_string(value, where)] if isinstance(value, str) else _strings(value, where)
-
-
-def _index(value: Any, where: str) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise DataError(f"{where} is {_short(value)}, not a place among the choices; count from 0")
-    return value
-
-
-def _turns(value: Any, where: str) -> list[dict[str, str]]:
-    if not isinstance(value, list) or not all(isinstance(t, dict) and {"speaker", "text"} <= set(t) for t in value):
-        raise DataError(f"{where} is {_short(value)}, not turns; give a list of {{'speaker': ..., 'text': ...}}")
-    return [
-        {key: _string(turn[key], f"{where}, turn {i}") for key in ("speaker", "text")}
-        for i, turn in enumerate(value, 1)
-    ]
-
-
 CONVERT: dict[str, Callable[[Any, str], Any]] = {
-    "tokens": _strings,
-    "tags": _strings,
-    "label": _label,
-    "choices": _choices,
-    "references": _strings,
-    "turns": _turns,
-    "choice.label": _index,
+    "tokens": values.strings,
+    "tags": values.strings,
+    "label": values.label,
+    "e1": places.entity,
+    "e2": places.entity,
+    "answers": places.answers,
+    "id": values.name,
+    "references": values.strings,
 }
-"""How a field is read, where it is not as text; one task's own comes first."""
+"""How a field is read, where it is not as text."""
 
 
 def faults(record: Example, kind: str) -> Iterator[Fault]:
@@ -172,29 +126,20 @@ def faults(record: Example, kind: str) -> Iterator[Fault]:
         if not record["text"]:
             yield Fault("error", "empty text", "text", "the text is empty; remove the record")
         return
-    if kind not in CLOSED:
-        yield from _open_faults(record, kind)
+    if kind in ("qa", "relation"):
+        yield from (Fault(*wrong) for wrong in (places.question if kind == "qa" else places.relation)(record))
+        return
+    if kind in ASKED:
+        yield from (
+            Fault("error", "empty text", field, f"the {field} is empty; remove the record")
+            for field in fields(kind)
+            if not record[field].strip()
+        )
         return
     if not record["text"].strip():
         yield Fault("warning", "empty text", "text", "the text is empty; remove the record or give it a text")
     if "" in answers(record, kind):
         yield Fault("error", "empty label", "label", "the label is empty; give the record a label or remove it")
-
-
-def _open_faults(record: Example, kind: str) -> Iterator[Fault]:
-    """What is wrong with a record whose answer is a text, or a place among texts."""
-    for field in fields(kind):
-        if isinstance(record[field], str) and not record[field].strip():
-            yield Fault("error", "empty text", field, f"the {field} is empty; remove the record")
-    if kind == "choice" and not all(choice.strip() for choice in record["choices"]):
-        yield Fault("error", "empty text", "choices", "a choice is empty; remove the record")
-    if kind == "choice" and not 0 <= record.get("label", 0 if len(record["choices"]) == 1 else -1) < len(
-        record["choices"]
-    ):
-        message = f"the label is {record.get('label')}; give the place of one of the {len(record['choices'])} choices"
-        yield Fault("error", "no such choice", "label", f"{message}, from 0")
-    if kind == "dialogue" and (len(record["turns"]) < 2 or not all(turn["text"].strip() for turn in record["turns"])):
-        yield Fault("error", "empty text", "turns", "fewer than two turns, or an empty one; mend or remove the record")
 
 
 def _tagging_faults(tokens: list[str], tags: list[str]) -> Iterator[Fault]:
@@ -213,35 +158,33 @@ def _tagging_faults(tokens: list[str], tags: list[str]) -> Iterator[Fault]:
 
 def text(record: Example, kind: str) -> str:
     """The record without its answer, as one line of text."""
-    if kind == "ner":
-        return " ".join(record["tokens"])
-    if kind == "dialogue":
-        return " ".join(turn["text"] for turn in record["turns"])
-    return str(record[QUESTIONS.get(kind, "text")])
+    return " ".join(record["tokens"]) if kind == "ner" else str(record[ASKED.get(kind, ("text",))[0]])
 
 
 def texts(record: Example, kind: str) -> list[str]:
     """Every text that a model reads or writes of the record, its labels left out."""
-    if kind in CLOSED:
-        return [text(record, kind)]
-    if kind == "dialogue":
-        return [turn["text"] for turn in record["turns"]]
-    held = [record[field] for field in fields(kind) if field not in ("test", "entry")]
-    return [one for value in held for one in ([value] if isinstance(value, str) else value)]
+    if kind in LONE_TEXTS:
+        return [str(record[field]) for field in ("text", "context", "question") if field in record] or record["tokens"]
+    return [record[field] for field in fields(kind)]
 
 
 def key(record: Example, kind: str) -> tuple[str, ...]:
     """What two records must share to be the same question."""
-    if kind == "choice":
-        return (record["question"], *record["choices"])
-    return tuple(record["tokens"]) if kind == "ner" else (text(record, kind),)
+    if kind in ASKED:
+        return tuple(str(record[field]) for field in ASKED[kind])
+    return tuple(record["tokens"]) if kind == "ner" else (record["text"],)
+
+
+def origin(record: Example, kind: str) -> tuple[str, ...]:
+    """What no two splits should share: the text, whatever is asked of it."""
+    return (text(record, kind),) if kind in ASKED else key(record, kind)
 
 
 def answers(record: Example, kind: str) -> list[str]:
     """The tags or labels of one record; none where answers are not labels."""
     if kind == "ner":
         return list(record["tags"])
-    if kind not in CLOSED:
+    if kind not in LABELLED:
         return []
     label = record.get("label", [])
     return list(label) if isinstance(label, list) else [label]
@@ -250,6 +193,8 @@ def answers(record: Example, kind: str) -> list[str]:
 def labels(examples: Iterable[Example], kind: str) -> tuple[str, ...]:
     """Every label, sorted. O, the tag of what is no entity, is always there and first; of a type, B-X precedes I-X."""
     fields(kind)
+    if kind == "qa":
+        return ENDS
     seen = {answer for record in examples for answer in answers(record, kind)}
     if kind == "ner":
         return ("O", *sorted(seen - {"O"}, key=lambda tag: (tag[2:], tag)))

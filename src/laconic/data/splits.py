@@ -8,12 +8,13 @@ split never leaks and never holds a label that training lacks.
 
 import random
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from laconic.contracts import Example, Splits, Task
-from laconic.data import records, sources
+from laconic.data import records, sources, utf8
 from laconic.data.progress import follow
+from laconic.data.readers import plain
 from laconic.errors import DataError
 
 Row = tuple[str, Example]  # where the record was read (file and record), and the record
@@ -49,27 +50,43 @@ def read_splits(source: str | Path, task: Task | str, seed: int = 0, progress: b
 def with_texts(splits: Splits, source: str | Path, task: Task, progress: bool = False) -> Splits:
     """The splits and, beside them, the texts of `source` without their answers: a file, or a folder's training split.
 
-    Texts become words where the task reads words. Empty ones, and those of the validation split, are left out.
+    A file of plain text holds one text a line (for lm, documents). Texts become words where the task reads words. Empty
+    ones, and those of the validation split, spaces aside, are left out.
     """
-    if task.name not in (*records.CLOSED, "lm"):
-        raise DataError(
-            f"{source}: texts without answers are for {', '.join(sorted(records.CLOSED))} and lm; leave out"
-        )
-    found = sources.find(source, task.name)
-    if "train" not in found:
-        raise DataError(f"{source}: no texts; give a file of them, or a folder with train.jsonl or the like")
-    rows = follow(found["train"](), "reading texts", progress)
-    asked = (_as_task(records.question(raw, where), task) for where, raw in rows)
-    held = {records.key(example, task.name) for example in splits.validation}
-    texts = [e for e in asked if records.text(e, task.name).strip() and records.key(e, task.name) not in held]
+    if task.name not in records.LONE_TEXTS:
+        raise DataError(f"{source}: texts without answers are for {', '.join(records.LONE_TEXTS)}; leave them out")
+    rows = follow(_questions(source, task), "reading texts", progress)
+    asked = (_as_task(records.question(raw, where, task.name), task) for where, raw in rows)
+    held = {_letters(example, task) for example in splits.validation}
+    texts = [e for e in asked if records.text(e, task.name).strip() and _letters(e, task) not in held]
     if not texts:
         raise DataError(f"{source}: every text is empty or one of the validation split; give other texts")
     digest = records.digest([{"labelled": splits.digest, "texts": records.digest(texts)}])
     return Splits(splits.train, splits.validation, digest, texts)
 
 
+def _questions(source: str | Path, task: Task) -> Iterator[tuple[str, records.Raw]]:
+    """(where, record) of texts without answers, each read as what the file is."""
+    path = Path(source)
+    if path.is_file() and path.suffix.lower() in plain.SUFFIXES and task.name != "lm":
+        for number, line in enumerate(utf8.stream(path), 1):
+            yield f"{path}, line {number}", {"text": line}
+        return
+    found = sources.find(source, task.name)
+    if "train" not in found:
+        raise DataError(f"{source}: no texts; give a file of them, or a folder with train.jsonl or the like")
+    yield from found["train"]()
+
+
+def _letters(example: Example, task: Task) -> str:
+    """What is asked without any white space, by which it is known again however it is cut into words."""
+    return "".join("".join(records.key(example, task.name)).split())
+
+
 def _as_task(question: Example, task: Task) -> Example:
     """Words or text as the task reads them."""
+    if task.name in records.ASKED:
+        return question
     if task.name == "ner":
         return question if "tokens" in question else task.parse(question["text"])
     return task.parse(" ".join(question["tokens"])) if "tokens" in question else question
@@ -166,7 +183,7 @@ def _groups(rows: Sequence[Row], kind: str) -> list[list[int]]:
     """Indices of records with the same text, in order of first appearance."""
     same: dict[tuple[str, ...], list[int]] = defaultdict(list)
     for i, (_, example) in enumerate(rows):
-        same[records.key(example, kind)].append(i)
+        same[records.origin(example, kind)].append(i)
     return list(same.values())
 
 

@@ -1,7 +1,7 @@
 """How a tokenizer splits the task's text: lengths, unknown pieces, and pieces per word (fertility).
 
 Rust et al. 2021, arXiv:2012.15613: a tokenizer that splits words much is a sign of text unlike its pretraining. Words
-are what stands between white space, or the tokens of the records; pieces are laid to words by their places in the text.
+are those of `words`, or the tokens of the records; pieces are laid to words by their places in the text.
 """
 
 from bisect import bisect_right
@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerFast
 
 from laconic import checkpoint
 from laconic.contracts import Example
-from laconic.data import records
+from laconic.data import records, words
 from laconic.data.findings import Finding, numbers
 from laconic.data.progress import follow
 
@@ -46,17 +46,16 @@ class Counts:
     long: list[int] = field(default_factory=list)  # texts beyond the limit
     longest: int = 0  # tokens, special ones included
 
-    def add(self, index: int, words: Sequence[str], encoding: Any, unknown_id: int | None, most: int | None) -> None:
-        """Count one text, the words with spaces between."""
-        starts = list(accumulate((len(word) + 1 for word in words), initial=0))  # (words + 1,)
-        pieces = [0] * len(words)
+    def add(self, index: int, starts: Sequence[int], encoding: Any, unknown_id: int | None, most: int | None) -> None:
+        """Count one text, whose words begin at `starts`."""
+        pieces = [0] * len(starts)
         for (start, end), special in zip(encoding.offsets, encoding.special_tokens_mask, strict=True):
-            if not special and end > start:
+            if not special and end > start and starts and end > starts[0]:
                 pieces[bisect_right(starts, end - 1) - 1] += 1
         ids = encoding.ids
         self.pieces += sum(pieces)
         self.unknown += ids.count(unknown_id) if unknown_id is not None else 0
-        self.words += len(words)
+        self.words += len(starts)
         self.over_split += sum(count >= MANY_PIECES for count in pieces)
         if 0 in pieces:
             self.dropped.append(index)
@@ -72,12 +71,18 @@ def count(
     counts = Counts()
     for start in follow(range(0, len(examples), BATCH), "tokenizing", progress):
         chosen = examples[start : start + BATCH]
-        rows = [e["tokens"] if kind == "ner" else records.text(e, kind).split() for e in chosen]
-        encoded = tokenizer([" ".join(words) for words in rows], truncation=False, padding=False, verbose=False)
-        encodings = encoded.encodings or []
-        for i, (words, encoding) in enumerate(zip(rows, encodings, strict=True)):
-            counts.add(start + i, words, encoding, tokenizer.unk_token_id, most)
+        texts = [records.text(e, kind) for e in chosen]
+        encoded = tokenizer(texts, truncation=False, padding=False, verbose=False)
+        for i, encoding in enumerate(encoded.encodings or []):
+            counts.add(start + i, _starts(chosen[i], texts[i], kind), encoding, tokenizer.unk_token_id, most)
     return counts
+
+
+def _starts(example: Example, text: str, kind: str) -> list[int]:
+    """Where the words of a record's text begin."""
+    if kind == "ner":
+        return list(accumulate((len(word) + 1 for word in example["tokens"][:-1]), initial=0))
+    return [start for start, _ in words.spans(text)]
 
 
 def check(

@@ -1,16 +1,19 @@
 """Turn one row of a CSV or TSV file into a record.
 
-No paper: a cell is text, so a list is written as JSON (["a", "b"]) or, for tokens and tags, with spaces between.
+No paper: a cell is text, so a list is written as JSON (["a", "b"]) or, for tokens and tags, with spaces between, and an
+object (an entity, answers) as JSON.
 """
 
 import json
 from collections.abc import Sequence
+from typing import Any
 
 from laconic.data.records import FIELDS, Raw
 from laconic.errors import DataError
 
 LISTS = frozenset(FIELDS["ner"]["tokens"] + FIELDS["ner"]["tags"])  # columns whose cells are always lists
 MAYBE_LISTS = frozenset({"labels"})  # columns whose cells are lists when they are written as one
+OBJECTS = frozenset({"e1", "e2", "answers"})  # columns whose cells are objects, as JSON
 
 
 def header(cells: Sequence[str], where: str) -> list[str]:
@@ -32,13 +35,22 @@ def record(names: Sequence[str], cells: Sequence[str], where: str) -> Raw:
     return {name: _value(name, cell) for name, cell in zip(names, cells, strict=True)}
 
 
-def _value(name: str, cell: str) -> str | list[str]:
+def _value(name: str, cell: str) -> Any:
+    if name in OBJECTS:
+        return _object(cell)
     if name not in LISTS and name not in MAYBE_LISTS:
         return cell
     listed = _listed(cell)
     if listed is not None:
         return listed
     return cell.split() if name in LISTS else cell
+
+
+def _object(cell: str) -> Any:
+    try:
+        return json.loads(cell)
+    except (ValueError, RecursionError):
+        return cell  # the record says what stands there in place of an object
 
 
 def _listed(cell: str) -> list[str] | None:

@@ -8,13 +8,16 @@ that it learns from the teacher what they mean when they are spelled out.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import pairwise
 
 import numpy as np
 
 from laconic.contracts import Example
+from laconic.data.words import spans
 
 SHARE = 0.2  # of words swapped
+FIELDS = ("text", "question", "context", "source", "document")  # of running text that is read, not written
 LOST = 0.3  # of swapped words: how many are of those the student has no piece for
 
 Pools = dict[tuple[bool, bool], list[str]]  # words by how they are written
@@ -34,8 +37,11 @@ def _pools(words: Iterable[str]) -> Pools:
     return pools
 
 
-def _words(example: Example) -> list[str]:
-    return list(example["tokens"]) if "tokens" in example else str(example["text"]).split()
+def _words(example: Example) -> Iterator[str]:
+    yield from example.get("tokens", ())
+    for field in FIELDS:
+        text = example.get(field, "")
+        yield from (text[start:end] for start, end in spans(text))
 
 
 def _written(word: str) -> tuple[bool, bool]:
@@ -44,9 +50,37 @@ def _written(word: str) -> tuple[bool, bool]:
 
 
 def _swap(example: Example, used: Pools, rare: Pools, rng: np.random.Generator) -> Example:
-    words = _words(example)
-    for i in np.flatnonzero(rng.random(len(words)) < SHARE):
-        written = _written(words[i])
-        pool = rare[written] if rare[written] and rng.random() < LOST else used[written]
-        words[i] = pool[rng.integers(len(pool))]
-    return {**example, "tokens": words} if "tokens" in example else {**example, "text": " ".join(words)}
+    """The example with some words swapped; entities move along with the text they stand in."""
+
+    def others(words: list[str]) -> list[str]:
+        for i in np.flatnonzero(rng.random(len(words)) < SHARE):
+            written = _written(words[i])
+            pool = rare[written] if rare[written] and rng.random() < LOST else used[written]
+            words[i] = pool[rng.integers(len(pool))]
+        return words
+
+    made = dict(example)
+    if "tokens" in example:
+        made["tokens"] = others(list(example["tokens"]))
+    for field in FIELDS:
+        if field in example:
+            entities = [e for e in ("e1", "e2") if e in example and field == "text"]
+            cuts = [example[e][end] for e in entities for end in ("start", "end")]
+            made[field], moved = _rewritten(example[field], cuts, others)
+            for e in entities:
+                start, end = moved[example[e]["start"]], moved[example[e]["end"]]
+                made[e] = {"text": made[field][start:end], "start": start, "end": end}
+    return made
+
+
+def _rewritten(text: str, cuts: Sequence[int], others: Callable[[list[str]], list[str]]) -> tuple[str, dict[int, int]]:
+    """The text with other words, white space as it was, and where each cut, at which words end, has come to stand."""
+    ends = sorted({0, *cuts, len(text)})
+    made, moved = "", {}
+    for begin, stop in pairwise(ends):
+        moved[begin] = len(made)
+        places = [(begin + start, begin + end) for start, end in spans(text[begin:stop])]
+        for (start, end), word in zip(places, others([text[a:b] for a, b in places]), strict=True):
+            made, begin = made + text[begin:start] + word, end
+        made += text[begin:stop]
+    return made, {**moved, ends[-1]: len(made)}

@@ -15,6 +15,7 @@ import torch
 from transformers import GenerationConfig, PreTrainedModel
 
 from laconic import writing
+from laconic.answers import logits_of
 
 
 class Torch:
@@ -29,7 +30,7 @@ class Torch:
         """Logits of one padded batch as float32: (batch, tokens, labels) or (batch, labels)."""
         inputs = self._inputs(batch)
         with self._threads(), torch.inference_mode():
-            logits = self.model(**inputs).logits
+            logits = logits_of(self.model(**inputs))
         answer: np.ndarray = logits.float().cpu().numpy()
         return answer
 

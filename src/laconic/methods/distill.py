@@ -22,7 +22,7 @@ from transformers import PreTrainedModel
 
 from laconic import layers, training
 from laconic.anatomy import Anatomy
-from laconic.answers import Batch, Objective, slot_labels, slot_logits
+from laconic.answers import Batch, Objective, slot_labels, slot_logits, spots
 from laconic.contracts import PROPERTIES, Example, Feature, Sketch, Teacher, Work
 from laconic.data.batching import SIDES, by_example, counts, mask_of, masks
 from laconic.data.variants import variants
@@ -88,11 +88,10 @@ class Distill(training.Training):
         teacher = work.teacher
         with _attention_maps(self.attention > 0, work.model, teacher.model), _without_dropout(work.model):
             teacher.model.train(False)
-            if self.variants and not {"text", "tokens"} & set(work.data.train[0]):
-                raise RecipeError(f"variants swap words of texts, which {work.task.name} has not; set variants to 0")
+            teacher.model.to(training.device())
             lost = lost_words(teacher.tokenizer, work.tokenizer) if self.variants else []
             unlabelled = [] if self.labels else work.data.unlabelled
-            others = variants(work.data.train, self.variants, work.seed, lost) if self.variants else []
+            others = variants(work.data.train, self.variants, work.seed, lost)
             examples = [*work.data.train, *others, *unlabelled]
             features, heard = _both(work, teacher, examples, answers=self.labels > 0)
             taught, own = self._blocks(work.model, teacher.model)
@@ -163,7 +162,8 @@ class Places:
     def __init__(self, own: Sequence[Feature], other: Sequence[Feature], side: str = "input_ids") -> None:
         self.lengths = [counts(features, side) for features in (own, other)]
         self.same = [a == b for a, b in zip(*self.lengths, strict=True)]
-        self.slots = [[f.get("slots", FIRST) for f in features] for features in (own, other)]
+        held = [[spots(f) for f in features] for features in (own, other)]
+        self.slots = [[FIRST if where is None else where for where in places] for places in held]
 
     def alike(self, chosen: Sequence[int]) -> bool:
         """Whether every example has as many tokens in both."""
@@ -224,9 +224,15 @@ def _both(
     own = by_example(work.task.encode(examples, work.tokenizer, answers=answers))
     other = by_example(work.task.encode(examples, teacher.tokenizer, answers=False))
     known = None if work.task.labels else ids_in(teacher.tokenizer, work.tokenizer)
-    kept = [i for i in own if _alike(own[i], other[i], known)]
+    kept = [i for i in own if i in other and _alike(own[i], other[i], known)]
     if not kept:
-        raise RecipeError("distill: student and teacher split no training text alike; put it before vocabulary")
+        raise RecipeError(
+            f"distill: none of {len(examples):,} texts is left to learn from, because student or teacher cut them off, "
+            "or split them differently; give more positions, or put distill before vocabulary"
+        )
+    if len(kept) < len(examples):
+        out = len(examples) - len(kept)
+        work.log(f"distill: {out:,} of {len(examples):,} texts are left out, cut off or split otherwise")
     return [a for i in kept for a in own[i]], [b for i in kept for b in other[i]]
 
 

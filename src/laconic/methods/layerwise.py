@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from laconic import calibration, layers, options, scoring, training
+from laconic import calibration, layers, optimizers, options, scoring
 from laconic.anatomy import Anatomy, Stack
 from laconic.contracts import PROPERTIES, Sketch, Teacher, Work
 from laconic.errors import RecipeError
@@ -73,7 +73,7 @@ class Layerwise:
         """Train one block in place; its error before and after. One that learned nothing is left as it was."""
         block = model.get_submodule(path)
         start, before = copy.deepcopy(block.state_dict()), _error(model, lessons)
-        made = training.optimizer(block, training.Training(learning_rate=self.learning_rate, weight_decay=0.0))
+        made = optimizers.build(block, "adamw", self.learning_rate)
         rng, done, total = np.random.default_rng(seed), 0, self.epochs * len(lessons)
         for _ in range(self.epochs):
             for i in rng.permutation(len(lessons)):

@@ -52,5 +52,11 @@ def named(settings: Sequence[str]) -> dict[str, Any]:
 
 
 def describe(task: Task) -> dict[str, Any]:
-    """The task as JSON; `build(**describe(task))` is the same task."""
-    return {"name": task.name, **asdict(cast(Any, task)), "labels": list(task.labels)}
+    """The task as JSON; `build(**describe(task))` is the same task.
+
+    An option that few data need, and whose field says so (`rare`), is left out where it has its default.
+    """
+    made = cast(Any, task)
+    usual = {f.name for f in fields(made) if f.metadata.get("rare") and getattr(made, f.name) == f.default}
+    options = {name: value for name, value in asdict(made).items() if name not in usual}
+    return {"name": task.name, **options, "labels": list(task.labels)}

@@ -4,7 +4,7 @@ No paper: softmax over labels; with `multiple`, an independent sigmoid for each 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,15 +14,21 @@ from transformers import AutoModelForSequenceClassification, PreTrainedTokenizer
 
 from laconic import losses
 from laconic.contracts import Example, Feature
+from laconic.errors import RecipeError
 
 
 @dataclass(frozen=True)
 class Classify:
-    """Sequence classification. With `multiple`, an example's label is a list, and a label holds when p >= 0.5."""
+    """Sequence classification. With `multiple`, an example's label is a list, and a label holds when p >= 0.5.
+
+    `out_of_scope` is the label of texts that no other label fits, which figures of their own then tell apart (Larson et
+    al. 2019, arXiv:1909.02027).
+    """
 
     labels: tuple[str, ...]
     multiple: bool = False
     loss_name: str = ""
+    out_of_scope: str = field(default="", metadata={"rare": True})
 
     name: ClassVar[str] = "classify"
     auto: ClassVar[type] = AutoModelForSequenceClassification
@@ -35,6 +41,11 @@ class Classify:
 
     def __post_init__(self) -> None:
         losses.check(self._loss, several=self.multiple)
+        if self.out_of_scope and (self.multiple or self.out_of_scope not in self.labels):
+            why = "an example has several labels" if self.multiple else "no record of training has it"
+            raise RecipeError(
+                f"out_of_scope is {self.out_of_scope!r}, but {why}; leave it out or give one of the labels"
+            )
 
     @property
     def _loss(self) -> str:
@@ -98,7 +109,16 @@ class Classify:
             both = true.argmax(1), said.argmax(1)
             one_label = len(np.unique(np.concatenate(both))) == 1  # no correlation can be told; scikit-learn says 0 too
             figures["mcc"] = 0.0 if one_label else float(matthews_corrcoef(*both))
+        if self.out_of_scope:
+            figures |= self._scope(said, true, table[self.out_of_scope])
         return {**figures, "table": table}
+
+    def _scope(self, said: np.ndarray, true: np.ndarray, row: dict[str, float]) -> dict[str, float]:
+        """Accuracy within the scope, and how well what is out of it is found."""
+        within = true[:, self.labels.index(self.out_of_scope)] == 0  # (examples,)
+        right = (said == true).all(1)[within]
+        found = {f"out_of_scope_{key}": row[key] for key in ("precision", "recall")}
+        return {"in_scope_accuracy": float(right.mean()) if len(right) else 0.0, **found}
 
     def counts(self, predictions: Sequence[Any], examples: Sequence[Example]) -> np.ndarray:
         """Labels right, said and true of each example: (examples, 3)."""

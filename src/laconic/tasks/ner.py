@@ -7,7 +7,7 @@ by Viterbi over the tag scores.
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
@@ -18,8 +18,9 @@ from transformers import AutoModelForTokenClassification, PreTrainedTokenizerFas
 
 from laconic import losses
 from laconic.contracts import Example, Feature
+from laconic.data.words import HAN
 
-WORD = re.compile(r"\w+(?:[-'’.]\w+)*|[^\w\s]")
+WORD = re.compile(rf"[{HAN}]|[^\W{HAN}]+(?:[-'’.][^\W{HAN}]+)*|[^\w\s]")
 SHAPES = 4  # lower, Title, UPPER, mIxed
 
 
@@ -34,11 +35,15 @@ def shape(word: str) -> int:
 
 @dataclass(frozen=True)
 class NER:
-    """Token classification. `casing` feeds how each word is written as token types, for tokenizers that lower-case."""
+    """Token classification. `casing` feeds how each word is written as token types, for tokenizers that lower-case.
+
+    With `characters`, words are single characters, as Chinese is tagged.
+    """
 
     labels: tuple[str, ...]
     casing: bool = False
     loss_name: str = "cross_entropy"
+    characters: bool = field(default=False, metadata={"rare": True})
 
     multiple: ClassVar[bool] = False
     name: ClassVar[str] = "ner"
@@ -54,8 +59,9 @@ class NER:
         losses.check(self.loss_name, several=self.multiple)
 
     def parse(self, text: str) -> Example:
-        """Words and punctuation of a line."""
-        return {"tokens": WORD.findall(text) or [text]}
+        """Words and punctuation of a line, or its characters; a Chinese character is a word either way."""
+        found = list("".join(text.split())) if self.characters else WORD.findall(text)
+        return {"tokens": found or [text]}
 
     def encode(
         self, examples: Sequence[Example], tokenizer: PreTrainedTokenizerFast, *, answers: bool
@@ -154,9 +160,9 @@ class NER:
 
     def show(self, prediction: list[str], example: Example) -> dict[str, Any]:
         """Words, tags and the entities they spell."""
-        tokens = example["tokens"]
+        tokens, joined = example["tokens"], "" if self.characters else " "
         found = [
-            {"type": kind, "text": " ".join(tokens[start : end + 1]), "start": start, "end": end + 1}
+            {"type": kind, "text": joined.join(tokens[start : end + 1]), "start": start, "end": end + 1}
             for kind, start, end in get_entities(prediction)
         ]
         return {"tokens": tokens, "tags": prediction, "entities": found}

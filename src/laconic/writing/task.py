@@ -24,7 +24,7 @@ MARKS = 4  # tokens kept free for those that begin and end a text, and for a cut
 
 @dataclass(frozen=True)
 class Writes:
-    """An answer of at most `tokens`, the likeliest of `beams`, written after a `prompt` in which {} is the question.
+    """An answer of at most `length` tokens, the likeliest of `beams`; the question stands in place of {} in a `prompt`.
 
     `start` is the token that an encoder-decoder begins to write with; a decoder has None.
     """
@@ -32,7 +32,7 @@ class Writes:
     labels: tuple[str, ...] = ()
     prompt: str = encode.PLACE
     start: str | None = None
-    tokens: int = 128
+    length: int = 128
     beams: int = 1
     loss_name: str = "cross_entropy"
 
@@ -49,14 +49,14 @@ class Writes:
     @property
     def writing(self) -> Writing:
         """Greedy, or by beam search."""
-        return Writing(self.tokens, beams=self.beams, start=self.start)
+        return Writing(self.length, beams=self.beams, start=self.start)
 
     def __post_init__(self) -> None:
         if self.labels:
             raise RecipeError(f"labels are {', '.join(self.labels)}; an answer that is written has none")
         if not isinstance(self.prompt, str) or self.prompt.count(encode.PLACE) != 1:
             raise RecipeError(f"prompt is {self.prompt!r}; give a text with one {{}} where the question goes")
-        options.whole("tokens", self.tokens, least=2)
+        options.whole("length", self.length, least=2)
         options.whole("beams", self.beams)
         losses.check(self.loss_name, several=False)
 
@@ -69,13 +69,13 @@ class Writes:
     ) -> list[Feature]:
         """Prompt and answer of each example; of a question that is too long the rest is cut off."""
         frame = len(tokenizer(self.prompt.replace(encode.PLACE, ""), add_special_tokens=False)["input_ids"])
-        behind = 0 if self.start is not None else self.tokens
+        behind = 0 if self.start is not None else self.length
         most = tokenizer.model_max_length - frame - behind - MARKS
         asked = encode.fitted([e[self.question] for e in examples], tokenizer, most)
         prompts = [self.prompt.replace(encode.PLACE, text) for text in asked]
         return encode.features(
             prompts, [e.get(self.answer) for e in examples], tokenizer,
-            start=self.start, tokens=self.tokens, labels=answers,
+            start=self.start, tokens=self.length, labels=answers,
         )  # fmt: skip
 
     def loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

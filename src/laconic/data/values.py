@@ -1,0 +1,55 @@
+"""One value of a record as text, as a list of texts, or as a label; DataError says where another one stands.
+
+No paper: types.
+"""
+
+import re
+from typing import Any
+
+from laconic.errors import DataError
+
+LONE = re.compile("[\ud800-\udfff]")  # half a character: JSON can spell it, UTF-8 and tokenizers cannot
+
+
+def string(value: Any, where: str) -> str:
+    """A text that can be written down; nothing else."""
+    if not isinstance(value, str):
+        raise DataError(f"{where} is {short(value)}, not text; give it in quotes")
+    if not value.isascii() and LONE.search(value):
+        raise DataError(f"{where} holds half a character (a lone surrogate), which no UTF-8 can say; mend the text")
+    return value
+
+
+def strings(value: Any, where: str) -> list[str]:
+    """A list of texts."""
+    if not isinstance(value, list):
+        raise DataError(f"{where} is {short(value)}, not a list; give one text for each word")
+    for i, item in enumerate(value):
+        if not isinstance(item, str):
+            raise DataError(f"{where} holds {short(item)} as item {i + 1}; every item is text, such as 'B-PER'")
+        string(item, where)
+    return value
+
+
+def label(value: Any, where: str) -> str | list[str]:
+    """One label, or a list of those of one text."""
+    if isinstance(value, list):
+        return [_class(item, where) for item in value]
+    return _class(value, where)
+
+
+def _class(value: Any, where: str) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value) if isinstance(value, int) else string(value, where)
+
+
+def short(value: Any) -> str:
+    """A value in an error message."""
+    shown = repr(value)
+    return shown if len(shown) <= 40 else shown[:37] + "..."
+
+
+def name(value: Any, where: str) -> str:
+    """What a record is called: text, or a number as text."""
+    return str(value) if isinstance(value, int) else string(value, where)
