@@ -28,7 +28,8 @@ def main() -> None:
     encoder = Path(package.origin).parent / "model"
     options = laconic.Training(epochs=8, learning_rate=2e-4)
     original = laconic.train(encoder, "classify", DATA, OUT / "original", options=options, log=say)
-    result = laconic.compress(original, HERE / "demo.yaml", OUT / "small", log=say)
+    texts = DATA / "unlabelled.jsonl"
+    result = laconic.compress(original, HERE / "demo.yaml", OUT / "small", unlabelled=texts, log=say)
     report = prove.evidence(result.folder, original, steps=result.steps, command="make demo")
     terminal.show(report, people)
     for record in laconic.load(result.folder).predict(

@@ -5,6 +5,7 @@ import torch
 
 from laconic import calibration, flow, layers, scoring
 from laconic.layers.quantized import Quantized
+from laconic.methods.wanda import Wanda
 from tests import tiny
 from tests.workshop import work
 
@@ -106,3 +107,16 @@ def test_nothing_is_left_on_the_model_when_the_caller_stops_early():
     assert all(m.training for m in w.model.modules())
     assert not any("forward" in vars(m) or m._forward_pre_hooks for m in w.model.modules())
     assert torch.is_grad_enabled()
+
+
+def test_layers_that_no_example_reaches_are_named_and_left(monkeypatch):
+    w, said = work("bert"), []
+    w.log = said.append
+    first, *rest = calibration.inputs(w, "attention", 8)
+    monkeypatch.setattr(calibration, "inputs", lambda *_, **__: iter([calibration.Inputs(first.pairs, None), *rest]))
+    before = {path: layers.take(module).weight.clone() for path, module in first.pairs}
+    assert [pairs for pairs, _ in calibration.reached(w, "attention", 8)] == [found.pairs for found in rest]
+    Wanda(0.5, where="attention").apply(w)
+    assert all(layers.take(w.model.get_submodule(path)).weight.equal(weight) for path, weight in before.items())
+    assert all((w.model.get_submodule(path).weight == 0).any() for found in rest for path, _ in found.pairs)
+    assert said == [f"no training example reaches {', '.join(before)}: left as it is"] * 2

@@ -1,6 +1,7 @@
 """The road from a checkpoint to an artifact: resumable, deterministic, verified."""
 
 import json
+import shutil
 from dataclasses import dataclass
 
 import numpy as np
@@ -84,6 +85,45 @@ def test_recipes_that_begin_alike_share_steps(trained, tmp_path):
     changed = Recipe.read(tmp_path / "road.yaml").override(["4.bits=8"])
     laconic.compress(trained, changed, tmp_path / "b", steps=tmp_path / "steps", progress=False, log=said.append)
     assert sum("taken up" in line for line in said) == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("step.json", b"{"), ("step.json", b"[]"), ("model/weights.safetensors", b""), ("step.json", None)],
+)
+def test_a_step_that_is_damaged_is_done_again(trained, tmp_path, name, content):
+    """The fourth of six: what says of it is damaged or gone, or the model that it left, as the newest one there is."""
+    whole = bytes_of(compress(trained, tmp_path, "whole").folder)
+    folders = sorted((tmp_path / "steps").iterdir(), key=lambda folder: (folder / "step.json").stat().st_mtime_ns)
+    for folder in folders[4:]:
+        shutil.rmtree(folder)
+    if content is None:
+        (folders[3] / name).unlink()
+    else:
+        (folders[3] / name).write_bytes(content)
+    said = []
+    assert bytes_of(compress(trained, tmp_path, "again", log=said.append).folder) == whole
+    assert sum("taken up" in line for line in said) == 3
+    assert sum("is done again" in line for line in said) == (content is not None)
+
+
+def test_texts_without_labels_make_other_steps_and_keep_their_words(trained, tmp_path):
+    """`aj` is no word of the training texts; only with the text is it kept whole."""
+    texts = tmp_path / "texts.txt"
+    texts.write_text("ka aj\n")
+    recipe = Recipe.read(road.recipe(tmp_path / "road.yaml"))
+    assert "aj" not in (trained.parent / "data" / "train.jsonl").read_text()
+    plain, told = [
+        laconic.compress(
+            trained, recipe, tmp_path / name, steps=tmp_path / "steps", progress=False, log=str, unlabelled=given
+        ).folder
+        for name, given in (("plain", None), ("told", texts))
+    ]
+    assert len(list((tmp_path / "steps").iterdir())) == 2 * len(recipe.steps)
+    vocabularies = [laconic.load(folder, engine="torch").tokenizer.get_vocab() for folder in (plain, told)]
+    assert ["aj" in vocabulary for vocabulary in vocabularies] == [False, True]
+    rows = [run.plan(trained, recipe, None, given)[1]["bytes"] for given in (None, texts)]
+    assert rows[0] < rows[1]
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,14 @@ def test_recorded_and_live_say_the_same(tmp_path, head):
             torch.testing.assert_close(kept, fresh, atol=2e-3, rtol=2e-3)  # half precision
 
 
+def test_a_teacher_that_is_asked_anew_speaks_as_it_was_recorded_whatever_the_students_precision(tmp_path):
+    given, features, recorded = asked(tmp_path)
+    live = Live(given.teacher, features, [1, 3], hidden=True, attention=False)
+    with torch.autocast("cpu", torch.bfloat16):
+        said = live([7, 2, 11]).logits
+    torch.testing.assert_close(recorded([7, 2, 11]).logits, said, atol=1e-5, rtol=1e-5)
+
+
 def test_what_is_said_is_the_models_own(tmp_path):
     given, features, recorded = asked(tmp_path)
     row = {k: torch.tensor([features[5][k]]) for k in ("input_ids", "attention_mask")}

@@ -2,7 +2,8 @@
 
 Frantar et al. 2022, arXiv:2210.17323: a block's inputs come from the blocks before it as they are after rewriting, and
 with `sequential` (its authors' "true sequential") a layer's inputs from the layers before it in its block.
-Only the running hidden states and one batch's activations are held. Blocks are called again with the arguments the
+Held are the examples, the hidden states that enter the next block with what it is given beside them, and one batch's
+activations. Blocks are called again with the arguments the
 model gave them, taken down in one pass a stack in which all but the stack's first block are stood in for, so that no
 architecture has to be known here.
 """
@@ -83,6 +84,17 @@ def inputs(
     """
     for stage in stages(work, where, samples, length=length):
         yield from stage.inputs(sequential=sequential)
+
+
+def reached(
+    work: Work, where: str, samples: int, *, sequential: bool = False, length: int | None = None
+) -> Iterator[tuple[Pairs, torch.Tensor]]:
+    """`inputs` of the layers that examples reach, as pairs and gram; of others the log says that they are left."""
+    for found in inputs(work, where, samples, sequential=sequential, length=length):
+        if found.gram is None:
+            work.log(f"no training example reaches {', '.join(path for path, _ in found.pairs)}: left as it is")
+        else:
+            yield found.pairs, found.gram
 
 
 def stages(work: Work, where: str, samples: int, *, length: int | None = None) -> Iterator[Stage]:

@@ -93,7 +93,7 @@ def compare(
     judged = quality.take(origin.task, examples, before.predictions, after.predictions)
     rows = [
         _row(before, judged.before, examples, times, note="PyTorch, float32"),
-        *_same_engine(before, after, times),
+        *_same_engine(after, times),
         _row(after, judged.after, examples, times, judged=judged, note=after.note),
     ]
     recipe = manifest.recipe or {}
@@ -176,7 +176,7 @@ def _comparable(manifest: artifact.Manifest, origin: trained.Source, folder: Pat
             )
 
 
-def _same_engine(before: Candidate, after: Candidate, times: dict[str, latency.Latency]) -> list[Row]:
+def _same_engine(after: Candidate, times: dict[str, latency.Latency]) -> list[Row]:
     name = f"original, {after.engine}"
     if name not in times:
         return []

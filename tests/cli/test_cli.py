@@ -4,6 +4,7 @@ import errno
 import io
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -246,7 +247,38 @@ def test_interrupted_is_said_so(laconic_command, base, monkeypatch):
     monkeypatch.setattr("laconic.predict.load", interrupted)
     status, _, err = laconic_command("predict", base / "out", "ab")
     assert status == 130
-    assert err.startswith("laconic: interrupted")
+    assert err == "laconic: interrupted\n"
+
+
+def test_what_takes_up_its_work_says_so_when_interrupted(laconic_command, base, monkeypatch, tmp_path):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("laconic.run.compress", interrupted)
+    status, _, err = laconic_command("compress", base / "run", "--recipe", "tiny", "-o", tmp_path / "x")
+    assert status == 130
+    assert err == "laconic: interrupted; the same command goes on from where it was\n"
+
+
+def test_a_split_is_one_that_can_be_measured(laconic_command, base):
+    status, out, err = laconic_command("evaluate", base / "out", "--data", base / "data", "--split", "train")
+    assert (status, out) == (1, "")
+    assert err.startswith("laconic: split")
+    assert "validation" in err
+
+
+def test_a_seed_below_zero_is_refused(laconic_command, base):
+    status, _, err = laconic_command("prepare", base / "data", "--task", "ner", "--seed", "-1")
+    assert status == 1
+    assert err.startswith("laconic: seed is -1")
+
+
+def test_the_command_of_a_report_can_be_typed_again(laconic_command, base, tmp_path):
+    spaced = copy(base / "out", tmp_path / "an artifact")
+    status, _, _ = laconic_command("evaluate", spaced, "--against", base / "run", "--json")
+    (command,) = json.loads((spaced / "report.json").read_text())["commands"]
+    assert status == 0
+    assert shlex.split(command) == ["laconic", "evaluate", str(spaced), "--against", str(base / "run"), "--json"]
 
 
 def test_a_full_disk_is_one_line_and_leaves_nothing(laconic_command, base, tmp_path, monkeypatch):

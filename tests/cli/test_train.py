@@ -48,20 +48,8 @@ def test_options_reach_training(base, tmp_path):
 
 def test_teachers_texts_and_precision_reach_training(base, tmp_path):
     def run(out, *more):
-        arguments = [
-            "train",
-            base / "encoder",
-            "--task",
-            "ner",
-            "--data",
-            base / "data",
-            "-o",
-            out,
-            "-q",
-            "--epochs",
-            1,
-        ]
-        return CliRunner().invoke(cli.app, [str(word) for word in (*arguments, *more)])
+        given = ("train", base / "encoder", "--task", "ner", "--data", base / "data", "-o", out, "-q", "--epochs", 1)
+        return CliRunner().invoke(cli.app, [str(word) for word in (*given, *more)])
 
     (tmp_path / "texts.jsonl").write_text('{"text": "ab ac"}\n')
     assert run(tmp_path / "teacher", "--precision", "bfloat16").exit_code == 0
@@ -76,20 +64,3 @@ def test_teachers_texts_and_precision_reach_training(base, tmp_path):
     assert refused.exit_code == 1
     assert "give a teacher as well" in refused.output
     assert not (tmp_path / "other").exists()
-
-
-def test_options_of_tasks_reach_them(tmp_path, monkeypatch):
-    asked = {}
-
-    def train(model, task, data, out, **given):
-        asked.update(given, task=task)
-        out.mkdir()
-        (out / "laconic.json").write_text('{"validation": {}}')
-
-    monkeypatch.setattr("laconic.finetune.train", train)
-    options = {"context": 64, "overlap": 0.5, "other": "None", "out_of_scope": "else"}
-    given = [str(word) for name, value in options.items() for word in (f"--{name.replace('_', '-')}", value)]
-    arguments = ["train", "model", "--task", "qa", "--data", "data", "-o", str(tmp_path / "run"), *given]
-    assert CliRunner().invoke(cli.app, arguments).exit_code == 0
-    assert {name: asked[name] for name in options} == options
-    assert "casing" not in asked

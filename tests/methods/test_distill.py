@@ -125,9 +125,20 @@ def test_texts_that_one_of_them_must_cut_off_are_left_out(tmp_path):
     given = work("bert", tmp_path, number=24)
     short = copy.deepcopy(given.tokenizer)
     short.model_max_length = 8
-    taught = replace(given, teacher=Teacher(given.teacher.model, short))
+    said = []
+    taught = replace(given, teacher=Teacher(given.teacher.model, short), log=said.append)
     Distill(epochs=1, batch=4).apply(taught)  # would fail where the number of words differs
-    assert max(len(e["tokens"]) for e in examples("tokens", 24)) > 8
+    long = sum(len(e["tokens"]) >= 8 for e in examples("tokens", 24))  # beside words there is the end
+    assert long > 0
+    assert any(line.startswith(f"distill: {long} of 24 texts are left out") for line in said), said
+
+
+def test_with_no_text_left_it_says_so(tmp_path):
+    given = work("bert", tmp_path)
+    short = copy.deepcopy(given.tokenizer)
+    short.model_max_length = 2
+    with pytest.raises(RecipeError, match="text"):
+        Distill(epochs=1, batch=4).apply(replace(given, teacher=Teacher(given.teacher.model, short)))
 
 
 @pytest.mark.parametrize(

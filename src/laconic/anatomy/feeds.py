@@ -74,7 +74,7 @@ def feeds(model: PreTrainedModel, family: str, stacks: tuple[Stack, ...]) -> tup
             if not norms:
                 reasons |= dict.fromkeys(_entrances(block), RESIDUAL)
                 reasons |= dict.fromkeys(_encoded(block), ENCODED)
-            found += _values(model, block)
+            found += _values(block)
             found += _neurons(model, block, reasons)
     alone = [feed for feed in found if _alone(model, feed)]
     reasons |= {path: SHARED for feed in found if feed not in alone for path in feed.readers}
@@ -105,7 +105,7 @@ def _whole(model: nn.Module, source: str, readers: tuple[str, ...]) -> Feed:
     return Feed(source, tuple(dict.fromkeys(readers)), every, every)
 
 
-def _values(model: nn.Module, block: Block) -> list[Feed]:
+def _values(block: Block) -> list[Feed]:
     """Values and the projection that reads their averages; query heads that share a value share its channels."""
     return [_attention(a) for a in (block.attention, block.cross) if a is not None]
 

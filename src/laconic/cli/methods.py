@@ -3,6 +3,7 @@
 No paper: a command.
 """
 
+import inspect
 import sys
 from typing import Annotated, Any
 
@@ -24,7 +25,7 @@ def command(
     for each in chosen:
         kind = methods.kind(each)
         records.append({
-            "name": each, "about": (sys.modules[kind.__module__].__doc__ or "").strip(),
+            "name": each, "about": (sys.modules[kind.__module__].__doc__ or "").strip(), "use": inspect.getdoc(kind),
             "options": methods.options(each), "needs": sorted(kind.needs), "makes": sorted(kind.makes),
             "keeps": sorted(kind.keeps & PROPERTIES),
         })  # fmt: skip
@@ -36,7 +37,7 @@ def command(
         table("methods", ["method", "what it does", "makes"], rows)
         return
     (record,) = records
-    people.print(record["about"], markup=False)
+    people.print(record["about"], record["use"], sep="\n\n", markup=False)
     table(name, ["option", "default"], [[k, repr(v)] for k, v in record["options"].items()])
     for key in ("needs", "makes", "keeps"):
         say(f"{key}: {', '.join(record[key]) or 'nothing'}")

@@ -75,11 +75,10 @@ class SparseGPT:
     def apply(self, work: Work) -> None:
         """Prune each block's layers in the order the model reads them."""
         sequential, length = self.true_sequential, self.length
-        for found in calibration.inputs(work, self.where, self.samples, sequential=sequential, length=length):
-            if found.gram is not None:  # else no example reaches these layers
-                layers_of = [module for _, module in found.pairs]
-                for (path, _), layer in zip(found.pairs, self._pruned(layers_of, found.gram), strict=True):
-                    layers.swap(work.model, path, layer)
+        for pairs, gram in calibration.reached(work, self.where, self.samples, sequential=sequential, length=length):
+            pruned = self._pruned([module for _, module in pairs], gram)
+            for (path, _), layer in zip(pairs, pruned, strict=True):
+                layers.swap(work.model, path, layer)
 
     def _pruned(self, modules: list[torch.nn.Module], gram: torch.Tensor) -> list[torch.nn.Module]:
         """The layers in place of those that read one input."""

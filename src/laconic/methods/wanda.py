@@ -49,11 +49,9 @@ class Wanda:
     def apply(self, work: Work) -> None:
         """Put a mask over each block's layers in the order the model reads them; zero weights stay zero and count."""
         sequential, length = self.true_sequential, self.length
-        for found in calibration.inputs(work, self.where, self.samples, sequential=sequential, length=length):
-            if found.gram is None:  # no example reaches these layers
-                continue
-            norms = found.gram.diagonal().sqrt()  # (in,)
-            for path, module in found.pairs:
+        for pairs, gram in calibration.reached(work, self.where, self.samples, sequential=sequential, length=length):
+            norms = gram.diagonal().sqrt()  # (in,)
+            for path, module in pairs:
                 weight = layers.take(module).weight  # (out, in)
                 scores = torch.where(weight == 0, -1.0, weight.abs() * norms)  # (out, in)
                 (kept,) = masks.kept([scores], self.sparsity, self.scope)

@@ -64,7 +64,7 @@ def train(tokens: Tokens, texts: Iterable[str], objective: str, block: int) -> P
     )
 
 
-def _bpe(tokens: Tokens, special: list[str], unknown: str) -> tuple[Tokenizer, Any]:
+def _bpe(tokens: Tokens, special: list[str], _: str) -> tuple[Tokenizer, Any]:
     made = Tokenizer(models.BPE())
     made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     made.decoder = decoders.ByteLevel()

@@ -1,0 +1,74 @@
+"""A decoder to compress: a Llama of eight million weights, pretrained on WikiText-2 and TinyStories.
+
+No paper: measurement. `python -m benchmarks.pretrain`; a killed run goes on where it was, and the model stays below the
+folder of runs. It has seen 12 MB of text, an epoch or two: enough for trained weights, not for a good writer.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from benchmarks import record
+from laconic import answers, checkpoint, data
+from laconic.pretrain import RECORD, config, pretrain
+from laconic.tasks.lm import LM
+
+NAME = "llama-8m"
+TEXTS = {"wikitext2": "test", "tinystories": "validation"}  # data set -> the split that is measured
+PLAN: dict[str, Any] = {
+    "model": {
+        "model_type": "llama", "hidden_size": 256, "intermediate_size": 768, "num_hidden_layers": 8,
+        "num_attention_heads": 8, "num_key_value_heads": 4, "max_position_embeddings": 512,
+        "tie_word_embeddings": True,
+    },
+    "tokenizer": {"kind": "bpe", "vocabulary": 8192},
+    "training": {
+        "block": 256, "batch": 16, "epochs": 2, "learning_rate": 2e-3, "schedule": "cosine", "precision": "bfloat16",
+    },
+}  # fmt: skip
+
+
+def main() -> None:
+    """Pretrain, measure bits per byte on text that was not seen, write the page."""
+    model = decoder()
+    held = json.loads((model / RECORD).read_text(encoding="utf-8"))
+    rows = [measured(model, name, split) for name, split in TEXTS.items()]
+    speed = {**held["speed"], "training_tokens": held["counts"]["train"]["tokens"]}
+    table = [["text", "split", "bytes", "bits per byte", "perplexity of a token"]]
+    for row in rows:
+        table.append([row["dataset"], row["split"], f"{row['text_bytes']:,}", f"{row['bits_per_byte']:.4f}"])
+        table[-1].append(f"{row['perplexity']:.1f}")
+    curve = [["step", "loss on training text"]]
+    curve += [[f"{r['step']:,}", f"{float(r['loss']):.3f}"] for r in held["history"] if "loss" in r]
+    said = f"{speed['tokens_per_second']:,.0f} tokens a second in training, of {speed['training_tokens']:,} an epoch."
+    sections = [("Text that was not seen", said, table), ("Training", "", curve)]
+    record.write("pretrain", [{"model": NAME, "name": "original", **row, **speed} for row in rows], sections)
+
+
+def decoder() -> Path:
+    """The pretrained model's folder, made if it is not there."""
+    base = record.runs() / NAME
+    base.mkdir(parents=True, exist_ok=True)
+    text = base / "text"
+    for split in ("train", "validation"):
+        parts = [record.folder("LACONIC_DATA", name) / f"{split}.jsonl" for name in TEXTS]
+        text.mkdir(exist_ok=True)
+        (text / f"{split}.jsonl").write_text("".join(part.read_text(encoding="utf-8") for part in parts), "utf-8")
+    return pretrain("clm", config.parse(PLAN, "benchmarks.pretrain", scratch=True), text, base / "model")
+
+
+def measured(model: Path, name: str, split: str) -> dict[str, Any]:
+    """Bits per byte of a text under the model, windows of 512 tokens that overlap by a quarter."""
+    task = LM(context=512)
+    examples = data.read_split(record.folder("LACONIC_DATA", name), task, split)
+    network, tokenizer = checkpoint.model(task.auto, model), checkpoint.tokenizer(model)
+    found = answers.evaluate(network.eval(), tokenizer, task, examples)
+    row = {"dataset": name, "split": split, "text_bytes": sum(len(e["text"].encode()) for e in examples)}
+    row |= {"parameters": network.num_parameters(), "bytes": (model / "model.safetensors").stat().st_size}
+    return row | {"bits_per_byte": found["bits_per_byte"], "perplexity": found["perplexity"]}
+
+
+if __name__ == "__main__":
+    main()
