@@ -259,6 +259,31 @@ def test_the_artifact_of_an_encoder_decoder_says_its_task_and_is_measured(road, 
     assert report.after.score["bleu"] == pytest.approx(bleu)
 
 
+T5 = """
+model: {model_type: t5, d_model: 32, d_kv: 8, d_ff: 64, num_layers: 3, num_decoder_layers: 3, num_heads: 4,
+  feed_forward_proj: gated-gelu, tie_word_embeddings: true}
+tokenizer: {kind: unigram, vocabulary: 200}
+"""
+
+
+@pytest.mark.parametrize("plan", [PLAN, T5], ids=["marian", "t5"])
+def test_balanced_makes_either_side_smaller(plan, road, tmp_path):
+    (tmp_path / "plan.yaml").write_text(plan)
+    options = laconic.Training(epochs=2, learning_rate=5e-3, batch=8)
+    laconic.train(tmp_path / "plan.yaml", "translate", road / "data", tmp_path / "run", options=options,
+                  progress=False, log=str, length=24)  # fmt: skip
+    recipe = laconic.Recipe.read("balanced").override(["7.epochs=1", "7.batch=8"])
+    result = laconic.compress(tmp_path / "run", recipe, tmp_path / "out", progress=False, log=str)
+    made = artifact.load(tmp_path / "out")
+    before, after = laconic.load(tmp_path / "run").model, made.model
+    depths = [stack.depth for stack in laconic.anatomy.Anatomy(after).stacks]
+    assert depths == [2, 2]
+    assert after.config.vocab_size < before.config.vocab_size
+    stored = sum(held for _, _, held in artifact.weigh(tmp_path / "out"))
+    assert stored < sum(p.numel() for p in before.parameters()) * 4 / 6
+    assert {"bleu", "chrf", "bits"} <= set(result.validation)
+
+
 def test_writing_is_what_is_timed(road):
     rows = [json.loads(line) for line in (road / "data" / "test.jsonl").read_text().splitlines()]
     one = prove.candidate("x", road / "run", rows, "torch")
