@@ -18,6 +18,7 @@ from typing import Any
 import laconic
 from benchmarks import record
 from benchmarks.conll2003 import in_bfloat16, judge
+from benchmarks.pretrain import decoder
 from laconic import data, prove, trained
 from laconic.measures import quality, size
 from laconic.pretrain import config, pretrain
@@ -145,6 +146,7 @@ SETTINGS: dict[str, Setting] = {
         "summarize", _training(10, 1e-3, 16), model=abstracts, options={"length": 64},
         changes=("4.keep=0.75", "7.batch=16", "7.learning_rate=1e-3"),
     ),
+    "sgd_dialogues": Setting("dialogue", _training(3, 5e-4, 16), model=decoder, options={"length": 64}),
 }  # fmt: skip
 
 

@@ -163,7 +163,7 @@ def _fitting(task: str, splits: Splits, tokenizer: PreTrainedTokenizerFast, conf
 
     `casing` is of use where the tokenizer lower-cases; a text's words are characters where all that were tagged are,
     or most of the answers' are Chinese; a label that says by its name that no other fits is out of scope. An
-    encoder-decoder begins to write with the token its config names.
+    encoder-decoder begins to write with the token its config names; a dialogue is told by the tokenizer's own template.
     """
     types = getattr(config, "type_vocab_size", 0)
     if task == "ner":
@@ -175,9 +175,10 @@ def _fitting(task: str, splits: Splits, tokenizer: PreTrainedTokenizerFast, conf
     if task == "classify" and isinstance(splits.train[0]["label"], str):
         scope = [label for label in data.labels(splits.train, task) if label.lower() in OUT_OF_SCOPE]
         return {"out_of_scope": scope[0]} if scope else {}
+    chat = {"template": tokenizer.chat_template} if task == "dialogue" and tokenizer.chat_template else {}
     if "start" in [f.name for f in fields(cast(Any, tasks.kind(task)))] and config.is_encoder_decoder:
-        return {"start": tokenizer.convert_ids_to_tokens(config.decoder_start_token_id)}
-    return {}
+        return chat | {"start": tokenizer.convert_ids_to_tokens(config.decoder_start_token_id)}
+    return chat
 
 
 def _add_tokens(tokens: Sequence[str], tokenizer: PreTrainedTokenizerFast, model: PreTrainedModel) -> None:

@@ -24,6 +24,7 @@ FIELDS: dict[str, dict[str, tuple[str, ...]]] = {
     "relation": {"text": ("text", "sentence"), "e1": ("e1",), "e2": ("e2",), "label": ("label", "relation")},
     "qa": {"context": ("context",), "question": ("question",), "answers": ("answers",)},
     "translate": {"source": ("source",), "target": ("target",)},
+    "dialogue": {"turns": ("turns",)},
     "summarize": {"document": ("document", "article"), "summary": ("summary", "highlights")},
 }
 """For each task its fields, and the names under which a field is looked for, the first found being taken."""
@@ -33,9 +34,9 @@ LABELLED = ("ner", "classify", "relation")  # tasks whose answers are of a known
 LONE_TEXTS = (*LABELLED, "qa", "lm")  # tasks that can learn from texts without answers
 ASKED = {
     "relation": ("text", "e1", "e2"), "qa": ("context", "question"), "translate": ("source",),
-    "summarize": ("document",),
+    "summarize": ("document",), "dialogue": ("turns",),
 }  # fmt: skip
-"""The fields that ask, where that is not the text or the words alone; the first is a text."""
+"""The fields that ask, where that is not the text or the words alone; of several, the first is a text."""
 
 ENDS = ("start", "end")  # what a model says of each place in a context
 
@@ -113,6 +114,7 @@ CONVERT: dict[str, Callable[[Any, str], Any]] = {
     "answers": places.answers,
     "id": values.name,
     "references": values.strings,
+    "turns": values.turns,
 }
 """How a field is read, where it is not as text."""
 
@@ -129,6 +131,9 @@ def faults(record: Example, kind: str) -> Iterator[Fault]:
     if kind in ("qa", "relation"):
         yield from (Fault(*wrong) for wrong in (places.question if kind == "qa" else places.relation)(record))
         return
+    if kind == "dialogue":
+        yield from _dialogue_faults(record["turns"])
+        return
     if kind in ASKED:
         yield from (
             Fault("error", "empty text", field, f"the {field} is empty; remove the record")
@@ -140,6 +145,15 @@ def faults(record: Example, kind: str) -> Iterator[Fault]:
         yield Fault("warning", "empty text", "text", "the text is empty; remove the record or give it a text")
     if "" in answers(record, kind):
         yield Fault("error", "empty label", "label", "the label is empty; give the record a label or remove it")
+
+
+def _dialogue_faults(turns: list[dict[str, str]]) -> Iterator[Fault]:
+    if len({turn["speaker"] for turn in turns}) < 2:
+        message = "only one speaks, so nobody answers; give turns of two speakers or remove the record"
+        yield Fault("error", "no reply", "turns", message)
+    empty = next((i for i, turn in enumerate(turns, 1) if not turn["text"].strip()), None)
+    if empty is not None:
+        yield Fault("error", "empty text", "turns", f"turn {empty} is empty; mend or remove the record")
 
 
 def _tagging_faults(tokens: list[str], tags: list[str]) -> Iterator[Fault]:
@@ -158,11 +172,15 @@ def _tagging_faults(tokens: list[str], tags: list[str]) -> Iterator[Fault]:
 
 def text(record: Example, kind: str) -> str:
     """The record without its answer, as one line of text."""
-    return " ".join(record["tokens"]) if kind == "ner" else str(record[ASKED.get(kind, ("text",))[0]])
+    if kind in ("ner", "dialogue"):
+        return " ".join(texts(record, kind))
+    return str(record[ASKED.get(kind, ("text",))[0]])
 
 
 def texts(record: Example, kind: str) -> list[str]:
     """Every text that a model reads or writes of the record, its labels left out."""
+    if kind == "dialogue":
+        return [turn["text"] for turn in record["turns"]]
     if kind in LONE_TEXTS:
         return [str(record[field]) for field in ("text", "context", "question") if field in record] or record["tokens"]
     return [record[field] for field in fields(kind)]

@@ -9,6 +9,7 @@ from typing import Any
 from laconic.errors import DataError
 
 LONE = re.compile("[\ud800-\udfff]")  # half a character: JSON can spell it, UTF-8 and tokenizers cannot
+TURN = ("speaker", "text")
 
 
 def string(value: Any, where: str) -> str:
@@ -29,6 +30,13 @@ def strings(value: Any, where: str) -> list[str]:
             raise DataError(f"{where} holds {short(item)} as item {i + 1}; every item is text, such as 'B-PER'")
         string(item, where)
     return value
+
+
+def turns(value: Any, where: str) -> list[dict[str, str]]:
+    """What was said one after another: speaker and text of each turn, and nothing else of it."""
+    if not isinstance(value, list) or not all(isinstance(t, dict) and {*TURN} <= set(t) for t in value):
+        raise DataError(f"{where} is {short(value)}, not turns; give a list of {{'speaker': ..., 'text': ...}}")
+    return [{key: string(turn[key], f"{where}, turn {i}") for key in TURN} for i, turn in enumerate(value, 1)]
 
 
 def label(value: Any, where: str) -> str | list[str]:

@@ -39,8 +39,7 @@ def _pools(words: Iterable[str]) -> Pools:
 
 def _words(example: Example) -> Iterator[str]:
     yield from example.get("tokens", ())
-    for field in FIELDS:
-        text = example.get(field, "")
+    for text in [example.get(field, "") for field in FIELDS] + [turn["text"] for turn in example.get("turns", ())]:
         yield from (text[start:end] for start, end in spans(text))
 
 
@@ -62,6 +61,8 @@ def _swap(example: Example, used: Pools, rare: Pools, rng: np.random.Generator) 
     made = dict(example)
     if "tokens" in example:
         made["tokens"] = others(list(example["tokens"]))
+    if "turns" in example:
+        made["turns"] = [{**turn, "text": _rewritten(turn["text"], (), others)[0]} for turn in example["turns"]]
     for field in FIELDS:
         if field in example:
             entities = [e for e in ("e1", "e2") if e in example and field == "text"]

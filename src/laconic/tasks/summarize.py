@@ -15,7 +15,7 @@ from rouge_score.rouge_scorer import RougeScorer
 from rouge_score.tokenizers import DefaultTokenizer, Tokenizer
 
 from laconic.contracts import Example
-from laconic.writing.task import Writes
+from laconic.writing.task import Asks
 
 FIGURES = {"rouge1": "rouge1", "rouge2": "rouge2", "rougeL": "rouge_l"}  # the package's name -> ours
 CHARACTER = re.compile("([\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff])")
@@ -33,7 +33,7 @@ class _Words(Tokenizer):  # type: ignore[misc]
 
 
 @dataclass(frozen=True)
-class Summarize(Writes):
+class Summarize(Asks):
     """A `summary` for each `document`; `references`, where an example has them, are all that count as right."""
 
     name: ClassVar[str] = "summarize"

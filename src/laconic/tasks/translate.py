@@ -15,11 +15,11 @@ from sacrebleu.metrics.chrf import CHRF
 from laconic.contracts import Example
 from laconic.errors import RecipeError
 from laconic.writing.bleu import share, statistics
-from laconic.writing.task import Writes
+from laconic.writing.task import Asks
 
 
 @dataclass(frozen=True)
-class Translate(Writes):
+class Translate(Asks):
     """A `target` for each `source`. BLEU counts words as sacrebleu's `tokenize` cuts them: 13a; zh for Chinese."""
 
     tokenize: str = "13a"

@@ -16,7 +16,7 @@ from laconic.data.subwords import uncoded
 from laconic.errors import RecipeError
 
 TEXTS = 512  # split into tokens at once
-SPACE = " "  # between a decoder's prompt and its answer
+SPACE = " "  # between a decoder's prompt and its answer, unless the prompt ends in white space
 PLACE = "{}"
 
 
@@ -70,12 +70,15 @@ def _sides(
 ) -> list[tuple[list[int], list[int], list[int]]]:
     """(tokens of the prompt, tokens of the answer, bytes that are lost if the answer is cut after each token)."""
     before = [_open(e.ids, tokenizer, keep=not behind) for e in _encodings(prompts, tokenizer)]
-    texts = [f"{p}{SPACE}{a}" if behind else (a or "") for p, a in zip(prompts, answers, strict=True)]
+    gaps = ["" if p[-1:].isspace() else SPACE for p in prompts]
+    texts = [f"{p}{gap}{a}" if behind else (a or "") for p, gap, a in zip(prompts, gaps, answers, strict=True)]
     rows = []
-    for prompt, ids, text, encoding in zip(prompts, before, texts, _encodings(texts, tokenizer), strict=True):
+    for prompt, gap, ids, text, encoding in zip(
+        prompts, gaps, before, texts, _encodings(texts, tokenizer), strict=True
+    ):
         skip = len(ids) if behind else 0
         whole = _open(encoding.ids, tokenizer, keep=False)
-        start = len(prompt) + len(SPACE) if behind else 0
+        start = len(prompt) + len(gap) if behind else 0
         rows.append((ids, whole[skip:], _lost(text, encoding, skip, len(whole), start, tokenizer.unk_token_id)))
     return rows
 
@@ -106,8 +109,13 @@ def _lost(text: str, encoding: Any, skip: int, end: int, start: int, unknown: in
     return [len(text[at:].encode()) + without for at, without in zip(ends, known, strict=True)]
 
 
-def fitted(texts: Sequence[str], tokenizer: PreTrainedTokenizerFast, most: int) -> list[str]:
-    """The texts, each cut where its first `most` tokens end."""
+def ids(text: str, tokenizer: PreTrainedTokenizerFast) -> list[int]:
+    """Tokens of a text by itself."""
+    return list(tokenizer(text, add_special_tokens=False, truncation=False, verbose=False)["input_ids"])
+
+
+def fitted(texts: Sequence[str], tokenizer: PreTrainedTokenizerFast, most: int, *, end: bool = False) -> list[str]:
+    """The texts, each cut where its first `most` tokens end, or where its last ones begin, for its `end`."""
     if most < 1:
         raise RecipeError("the prompt alone fills what the model can read; give a shorter one, or fewer tokens")
     found = []
@@ -115,5 +123,8 @@ def fitted(texts: Sequence[str], tokenizer: PreTrainedTokenizerFast, most: int) 
         some = list(texts[first : first + TEXTS])
         encoded = tokenizer(some, add_special_tokens=False, truncation=False, verbose=False)
         for text, encoding in zip(some, encoded.encodings or [], strict=True):
-            found.append(text if len(encoding.ids) <= most else text[: encoding.offsets[most - 1][1]])
+            if len(encoding.ids) <= most:
+                found.append(text)
+            else:
+                found.append(text[encoding.offsets[-most][0] :] if end else text[: encoding.offsets[most - 1][1]])
     return found

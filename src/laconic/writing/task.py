@@ -24,13 +24,12 @@ MARKS = 4  # tokens kept free for those that begin and end a text, and for a cut
 
 @dataclass(frozen=True)
 class Writes:
-    """An answer of at most `length` tokens, the likeliest of `beams`; the question stands in place of {} in a `prompt`.
+    """An answer of at most `length` tokens, the likeliest of `beams`.
 
     `start` is the token that an encoder-decoder begins to write with; a decoder has None.
     """
 
     labels: tuple[str, ...] = ()
-    prompt: str = encode.PLACE
     start: str | None = None
     length: int = 128
     beams: int = 1
@@ -38,8 +37,6 @@ class Writes:
 
     multiple: ClassVar[bool] = False
     token_types: ClassVar[int] = 1
-    question: ClassVar[str]  # the field of an example that is read
-    answer: ClassVar[str]  # the field that is written
 
     @property
     def auto(self) -> type:
@@ -54,29 +51,9 @@ class Writes:
     def __post_init__(self) -> None:
         if self.labels:
             raise RecipeError(f"labels are {', '.join(self.labels)}; an answer that is written has none")
-        if not isinstance(self.prompt, str) or self.prompt.count(encode.PLACE) != 1:
-            raise RecipeError(f"prompt is {self.prompt!r}; give a text with one {{}} where the question goes")
         options.whole("length", self.length, least=2)
         options.whole("beams", self.beams)
         losses.check(self.loss_name, several=False)
-
-    def parse(self, text: str) -> Example:
-        """A line is a question."""
-        return {self.question: text}
-
-    def encode(
-        self, examples: Sequence[Example], tokenizer: PreTrainedTokenizerFast, *, answers: bool
-    ) -> list[Feature]:
-        """Prompt and answer of each example; of a question that is too long the rest is cut off."""
-        frame = len(tokenizer(self.prompt.replace(encode.PLACE, ""), add_special_tokens=False)["input_ids"])
-        behind = 0 if self.start is not None else self.length
-        most = tokenizer.model_max_length - frame - behind - MARKS
-        asked = encode.fitted([e[self.question] for e in examples], tokenizer, most)
-        prompts = [self.prompt.replace(encode.PLACE, text) for text in asked]
-        return encode.features(
-            prompts, [e.get(self.answer) for e in examples], tokenizer,
-            start=self.start, tokens=self.length, labels=answers,
-        )  # fmt: skip
 
     def loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Mean over the tokens of a batch, in nats; logits (slots, vocabulary), labels (slots,)."""
@@ -86,16 +63,52 @@ class Writes:
         """Bits of each token of the right answer, (slots,), of logits (slots, vocabulary)."""
         return losses.bits(logits, feature["said"])
 
+    def bits(self, outputs: Sequence[Any], features: Sequence[Feature], examples: Sequence[Example]) -> float:
+        """Bits of the right answers, with what has no token at 8 bits a byte; outputs as `reduce` has them or whole."""
+        rows = [output.bits if isinstance(output, Written) else output for output in outputs]
+        return sum(float(b.sum()) + BYTE * f["uncoded"][0] for b, f in zip(rows, features, strict=True))
+
+    def room(self, tokenizer: PreTrainedTokenizerFast) -> int:
+        """Tokens that a question can have, beside the answer where that stands behind it."""
+        behind = 0 if self.start is not None else self.length
+        return tokenizer.model_max_length - behind - MARKS
+
+
+@dataclass(frozen=True)
+class Asks(Writes):
+    """One answer to one question, which stands in place of {} in a `prompt`."""
+
+    prompt: str = encode.PLACE
+
+    question: ClassVar[str]  # the field of an example that is read
+    answer: ClassVar[str]  # the field that is written
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not isinstance(self.prompt, str) or self.prompt.count(encode.PLACE) != 1:
+            raise RecipeError(f"prompt is {self.prompt!r}; give a text with one {{}} where the question goes")
+
+    def parse(self, text: str) -> Example:
+        """A line is a question."""
+        return {self.question: text}
+
+    def encode(
+        self, examples: Sequence[Example], tokenizer: PreTrainedTokenizerFast, *, answers: bool
+    ) -> list[Feature]:
+        """Prompt and answer of each example; of a question that is too long the rest is cut off."""
+        most = self.room(tokenizer) - len(encode.ids(self.prompt.replace(encode.PLACE, ""), tokenizer))
+        asked = encode.fitted([e[self.question] for e in examples], tokenizer, most)
+        prompts = [self.prompt.replace(encode.PLACE, text) for text in asked]
+        return encode.features(
+            prompts, [e.get(self.answer) for e in examples], tokenizer,
+            start=self.start, tokens=self.length, labels=answers,
+        )  # fmt: skip
+
     def predict(
         self, outputs: Sequence[Written], features: Sequence[Feature], examples: Sequence[Example]
     ) -> list[Any]:
         """The text that was written, without white space around it."""
         return [output.texts[0].strip() for output in outputs]
-
-    def bits(self, outputs: Sequence[Any], features: Sequence[Feature], examples: Sequence[Example]) -> float:
-        """Bits of the right answers, with what has no token at 8 bits a byte; outputs as `reduce` has them or whole."""
-        rows = [output.bits if isinstance(output, Written) else output for output in outputs]
-        return sum(float(b.sum()) + BYTE * f["uncoded"][0] for b, f in zip(rows, features, strict=True))
 
     def answers(self, example: Example) -> int:
         """An answer is written byte by byte."""
