@@ -146,6 +146,8 @@ SETTINGS: dict[str, Setting] = {
         "summarize", _training(10, 1e-3, 16), model=abstracts, options={"length": 64},
         changes=("4.keep=0.75", "7.batch=16", "7.learning_rate=1e-3"),
     ),
+    "arc_easy": Setting("choice", _training(3, 3e-4), model=decoder, options={"prompt": "Question: {}\nAnswer:"}),
+    "openbookqa": Setting("choice", _training(3, 3e-4), model=decoder),
     "sgd_dialogues": Setting("dialogue", _training(3, 5e-4, 16), model=decoder, options={"length": 64}),
 }  # fmt: skip
 

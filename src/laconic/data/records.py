@@ -25,16 +25,21 @@ FIELDS: dict[str, dict[str, tuple[str, ...]]] = {
     "qa": {"context": ("context",), "question": ("question",), "answers": ("answers",)},
     "translate": {"source": ("source",), "target": ("target",)},
     "dialogue": {"turns": ("turns",)},
+    "choice": {"question": ("question", "prefix"), "choices": ("choices", "target")},
     "summarize": {"document": ("document", "article"), "summary": ("summary", "highlights")},
 }
 """For each task its fields, and the names under which a field is looked for, the first found being taken."""
 
-NAMED = {"qa": "id", "summarize": "references"}  # a field that records of a task may have beside, and keep
+NAMED = {
+    "qa": "id",
+    "summarize": "references",
+    "choice": "label",
+}  # a field that records of a task may have beside, and keep
 LABELLED = ("ner", "classify", "relation")  # tasks whose answers are of a known set
 LONE_TEXTS = (*LABELLED, "qa", "lm")  # tasks that can learn from texts without answers
 ASKED = {
     "relation": ("text", "e1", "e2"), "qa": ("context", "question"), "translate": ("source",),
-    "summarize": ("document",), "dialogue": ("turns",),
+    "summarize": ("document",), "dialogue": ("turns",), "choice": ("question", "choices"),
 }  # fmt: skip
 """The fields that ask, where that is not the text or the words alone; of several, the first is a text."""
 
@@ -75,15 +80,15 @@ def example(raw: Raw, kind: str, where: str) -> Example:
             there = ", ".join(repr(str(n)) for n in raw) or "none"
             wanted = " or ".join(repr(n) for n in names)
             raise DataError(f"{where}: no field {wanted}; it has: {there}; rename the field that holds the {field}")
-        made[field] = _converted(field, raw[name], f"{where}: field {name!r}")
+        made[field] = _converted(kind, field, raw[name], f"{where}: field {name!r}")
     named = NAMED.get(kind)
     if named is not None and named in raw:
-        made = {named: _converted(named, raw[named], f"{where}: field {named!r}"), **made}
+        made = {named: _converted(kind, named, raw[named], f"{where}: field {named!r}"), **made}
     return made
 
 
-def _converted(field: str, value: Any, where: str) -> Any:
-    convert: Callable[[Any, str], Any] = CONVERT.get(field, values.string)
+def _converted(kind: str, field: str, value: Any, where: str) -> Any:
+    convert: Callable[[Any, str], Any] = CONVERT.get(f"{kind}.{field}", CONVERT.get(field, values.string))
     return convert(value, where)
 
 
@@ -96,11 +101,11 @@ def question(raw: Raw, where: str, kind: str) -> Example:
         lacking = [field for field in ASKED[kind] if field not in raw]
         if lacking:
             raise DataError(f"{where}: no field {lacking[0]!r}; a text for {kind} has: {', '.join(ASKED[kind])}")
-        return {field: _converted(field, raw[field], f"{where}: field {field!r}") for field in ASKED[kind]}
+        return {field: _converted(kind, field, raw[field], f"{where}: field {field!r}") for field in ASKED[kind]}
     for field, names in (("tokens", FIELDS["ner"]["tokens"]), ("text", FIELDS["classify"]["text"])):
         name = next((n for n in names if n in raw), None)
         if name is not None:
-            return {field: _converted(field, raw[name], f"{where}: field {name!r}")}
+            return {field: _converted(kind, field, raw[name], f"{where}: field {name!r}")}
     there = ", ".join(repr(str(n)) for n in raw) or "none"
     raise DataError(f"{where}: no field 'text' or 'tokens'; it has: {there}; rename the field that holds the text")
 
@@ -115,8 +120,10 @@ CONVERT: dict[str, Callable[[Any, str], Any]] = {
     "id": values.name,
     "references": values.strings,
     "turns": values.turns,
+    "choices": values.choices,
+    "choice.label": values.place,
 }
-"""How a field is read, where it is not as text."""
+"""How a field is read, where it is not as text; one task's own comes first."""
 
 
 def faults(record: Example, kind: str) -> Iterator[Fault]:
@@ -131,8 +138,8 @@ def faults(record: Example, kind: str) -> Iterator[Fault]:
     if kind in ("qa", "relation"):
         yield from (Fault(*wrong) for wrong in (places.question if kind == "qa" else places.relation)(record))
         return
-    if kind == "dialogue":
-        yield from _dialogue_faults(record["turns"])
+    if kind in ("dialogue", "choice"):
+        yield from (Fault(*wrong) for wrong in (values.silent if kind == "dialogue" else values.undecided)(record))
         return
     if kind in ASKED:
         yield from (
@@ -145,15 +152,6 @@ def faults(record: Example, kind: str) -> Iterator[Fault]:
         yield Fault("warning", "empty text", "text", "the text is empty; remove the record or give it a text")
     if "" in answers(record, kind):
         yield Fault("error", "empty label", "label", "the label is empty; give the record a label or remove it")
-
-
-def _dialogue_faults(turns: list[dict[str, str]]) -> Iterator[Fault]:
-    if len({turn["speaker"] for turn in turns}) < 2:
-        message = "only one speaks, so nobody answers; give turns of two speakers or remove the record"
-        yield Fault("error", "no reply", "turns", message)
-    empty = next((i for i, turn in enumerate(turns, 1) if not turn["text"].strip()), None)
-    if empty is not None:
-        yield Fault("error", "empty text", "turns", f"turn {empty} is empty; mend or remove the record")
 
 
 def _tagging_faults(tokens: list[str], tags: list[str]) -> Iterator[Fault]:
@@ -183,7 +181,8 @@ def texts(record: Example, kind: str) -> list[str]:
         return [turn["text"] for turn in record["turns"]]
     if kind in LONE_TEXTS:
         return [str(record[field]) for field in ("text", "context", "question") if field in record] or record["tokens"]
-    return [record[field] for field in fields(kind)]
+    held = [record[field] for field in fields(kind)]
+    return [text for value in held for text in ([value] if isinstance(value, str) else value)]
 
 
 def key(record: Example, kind: str) -> tuple[str, ...]:

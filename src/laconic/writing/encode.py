@@ -6,7 +6,7 @@ the answer's tokens are those that prompt and answer have beyond the prompt's, a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from transformers import PreTrainedTokenizerFast
@@ -111,7 +111,20 @@ def _lost(text: str, encoding: Any, skip: int, end: int, start: int, unknown: in
 
 def ids(text: str, tokenizer: PreTrainedTokenizerFast) -> list[int]:
     """Tokens of a text by itself."""
-    return list(tokenizer(text, add_special_tokens=False, truncation=False, verbose=False)["input_ids"])
+    return next(tokens([text], tokenizer))
+
+
+def tokens(texts: Sequence[str], tokenizer: PreTrainedTokenizerFast) -> Iterator[list[int]]:
+    """Tokens of each text by itself."""
+    for first in range(0, len(texts), TEXTS):
+        some = list(texts[first : first + TEXTS])
+        yield from tokenizer(some, add_special_tokens=False, truncation=False, verbose=False)["input_ids"]
+
+
+def check(prompt: str) -> None:
+    """Raise RecipeError for a prompt without a place for the question, or with several."""
+    if not isinstance(prompt, str) or prompt.count(PLACE) != 1:
+        raise RecipeError(f"prompt is {prompt!r}; give a text with one {PLACE} where the question goes")
 
 
 def fitted(texts: Sequence[str], tokenizer: PreTrainedTokenizerFast, most: int, *, end: bool = False) -> list[str]:

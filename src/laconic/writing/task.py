@@ -85,8 +85,7 @@ class Asks(Writes):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not isinstance(self.prompt, str) or self.prompt.count(encode.PLACE) != 1:
-            raise RecipeError(f"prompt is {self.prompt!r}; give a text with one {{}} where the question goes")
+        encode.check(self.prompt)
 
     def parse(self, text: str) -> Example:
         """A line is a question."""
