@@ -25,6 +25,12 @@ FIELDS: dict[str, dict[str, tuple[str, ...]]] = {
     "qa": {"context": ("context",), "question": ("question",), "answers": ("answers",)},
     "translate": {"source": ("source",), "target": ("target",)},
     "dialogue": {"turns": ("turns",)},
+    "code": {
+        "prompt": ("prompt",),
+        "test": ("test",),
+        "entry": ("entry", "entry_point"),
+        "solution": ("solution", "canonical_solution"),
+    },
     "choice": {"question": ("question", "prefix"), "choices": ("choices", "target")},
     "summarize": {"document": ("document", "article"), "summary": ("summary", "highlights")},
 }
@@ -40,9 +46,11 @@ LONE_TEXTS = (*LABELLED, "qa", "lm")  # tasks that can learn from texts without 
 ASKED = {
     "relation": ("text", "e1", "e2"), "qa": ("context", "question"), "translate": ("source",),
     "summarize": ("document",), "dialogue": ("turns",), "choice": ("question", "choices"),
+    "code": ("prompt",),
 }  # fmt: skip
 """The fields that ask, where that is not the text or the words alone; of several, the first is a text."""
 
+UNREAD = ("test", "entry")  # fields that no model reads or writes
 ENDS = ("start", "end")  # what a model says of each place in a context
 
 
@@ -181,7 +189,7 @@ def texts(record: Example, kind: str) -> list[str]:
         return [turn["text"] for turn in record["turns"]]
     if kind in LONE_TEXTS:
         return [str(record[field]) for field in ("text", "context", "question") if field in record] or record["tokens"]
-    held = [record[field] for field in fields(kind)]
+    held = [record[field] for field in fields(kind) if field not in UNREAD]
     return [text for value in held for text in ([value] if isinstance(value, str) else value)]
 
 
