@@ -138,9 +138,9 @@ SETTINGS: dict[str, Setting] = {
         "qa", _training(6, 2e-4), 0.65, options={"context": 384}, source=squad, changes=(*WORDS, "7.epochs=4")
     ),
     "multi30k_en_de": Setting(
-        "translate", replace(_training(24, 1e-3, 64), warmup=0.08), 0.28, model=marian,
+        "translate", replace(_training(16, 1e-3, 64), warmup=0.08), 0.28, model=marian,
         options={"beams": 4, "length": 64, "loss_name": "label_smoothing"},
-        changes=("4.keep=0.75", "7.epochs=10", "7.batch=64", "7.learning_rate=1e-3", "7.variants=0"),
+        changes=("4.keep=0.75", "6.bits=4", "7.epochs=10", "7.batch=64", "7.learning_rate=1e-3", "7.variants=0"),
     ),
     "scitldr": Setting(
         "summarize", _training(10, 1e-3, 16), model=abstracts, options={"length": 64},
