@@ -67,6 +67,7 @@ ABSTRACTS: dict[str, Any] = {
 LONGER = ("7.epochs=8", "7.variants=2")  # for small data: they are heard more often
 LARGER = ("3.keep=0.84", "4.keep=0.67")  # blocks and neurons, where few examples cannot teach a smaller one
 WORDS = ("1.min_count=1", "1.extra=15000")  # and hold too few words to tell which others will come
+ANEW = ("1.min_count=1", "4.keep=0.75", "7.learning_rate=0.001", "7.variants=0")  # for a vocabulary of the task's own
 
 
 def squad(folder: Path, base: Path) -> Path:
@@ -140,11 +141,11 @@ SETTINGS: dict[str, Setting] = {
     "multi30k_en_de": Setting(
         "translate", replace(_training(16, 1e-3, 64), warmup=0.08), 0.28, model=marian,
         options={"beams": 4, "length": 64, "loss_name": "label_smoothing"},
-        changes=("4.keep=0.75", "6.bits=4", "7.epochs=10", "7.batch=64", "7.learning_rate=1e-3", "7.variants=0"),
+        changes=(*ANEW, "6.bits=4", "7.epochs=10", "7.batch=64"),
     ),
     "scitldr": Setting(
         "summarize", _training(10, 1e-3, 16), model=abstracts, options={"length": 64},
-        changes=("4.keep=0.75", "7.batch=16", "7.learning_rate=1e-3"),
+        changes=(*ANEW, "7.batch=16"),
     ),
     "arc_easy": Setting("choice", _training(3, 3e-4), model=decoder, options={"prompt": "Question: {}\nAnswer:"}),
     "openbookqa": Setting("choice", _training(3, 3e-4), model=decoder),
