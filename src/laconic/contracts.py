@@ -223,6 +223,7 @@ class Work:
     folder: Path  # this step's own folder: training checkpoints, caches
     progress: bool = True
     log: Callable[[str], None] = field(default=print)
+    idle: str | None = None  # why the step had nothing to do, where it left all as it was: then it need make nothing
 
     @property
     def anatomy(self) -> Anatomy:
