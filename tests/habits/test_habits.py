@@ -18,7 +18,7 @@ ROWS = [  # a file may import what stands in a lower row, and of its own row onl
     {"cli", "testing"},
     {"run", "prove"},
     {"recipe", "report"},
-    {"predict"},
+    {"predict", "harness"},
     {"finetune"},
     {"pretrain"},
     {"trained"},
