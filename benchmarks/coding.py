@@ -18,7 +18,8 @@ import numpy as np
 import torch
 import zstandard
 
-from benchmarks import peers_nncodec, record
+from benchmarks import record
+from benchmarks.peers import nncodec
 from laconic import checkpoint, layers
 from laconic.artifact import store
 from laconic.contracts import Method, Splits, Work
@@ -107,7 +108,7 @@ def compare(tensors: Tensors) -> list[dict[str, Any]]:
     planes = {n: t.numpy() for n, t in tensors.items() if n.endswith(".codes")}
     if len(planes) == len(tensors):
         centred = {n: p.astype(np.int16) - np.bincount(p.reshape(-1)).argmax() for n, p in planes.items()}
-        peer = peers_nncodec.measure(centred, record.runs() / "nncodec")
+        peer = nncodec.measure(centred, record.runs() / "peers" / "environments")
         if peer is not None:
             found.append(("nncodec", peer["bytes"], peer["seconds"], float("nan")))
     return [

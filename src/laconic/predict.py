@@ -8,14 +8,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
-from transformers import PreTrainedModel, PreTrainedTokenizerFast
+import torch
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerFast
 
 from laconic import engines, trained
-from laconic.answers import kept, room
-from laconic.contracts import Engine, Example, Feature, Task
+from laconic.answers import answered, complete, kept, room
+from laconic.contracts import Engine, Example, Feature, Task, Writer
 from laconic.data.batching import MODEL_INPUTS, batches
 from laconic.errors import EngineError
 
@@ -32,13 +33,17 @@ class Loaded:
     engine: Engine
     note: str  # why this engine, where another was wished for
 
-    def outputs(self, features: Sequence[Feature], batch: int = BATCH) -> list[np.ndarray]:
-        """Outputs of each feature as the task keeps them: (slots, labels) or (labels,) as a rule."""
+    def outputs(self, features: Sequence[Feature], batch: int = BATCH) -> list[Any]:
+        """Outputs of each feature as the task keeps them: (slots, labels) or (labels,) as a rule, or `Written`."""
         rows: list[np.ndarray] = [np.empty(0)] * len(features)
-        for chosen, logits in self.run(features, room(self.model, features, batch)):
+        for chosen, logits in self.run(answered(features, self.task), room(self.model, features, batch)):
             for row, i in enumerate(chosen):
                 rows[i] = kept(logits, row, features[i], self.task)
-        return rows
+        return complete(rows, self.write, self.task, features, self.tokenizer)
+
+    def write(self, batch: dict[str, torch.Tensor], chosen: GenerationConfig) -> list[list[int]]:
+        """The ids that are written behind each prompt; engines that run only what has no writing are never asked."""
+        return cast(Writer, self.engine).write({k: v.numpy() for k, v in batch.items()}, chosen)
 
     def run(self, features: Sequence[Feature], batch: int) -> Iterator[tuple[list[int], np.ndarray]]:
         """(indices, logits) of each padded batch, longest examples first."""

@@ -10,14 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerFast
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerFast
 
-from laconic import artifact, data, engines, machine, predict, tasks, trained
-from laconic.contracts import Engine, Example, Feature, Task
+from laconic import artifact, data, engines, machine, predict, tasks, trained, writing
+from laconic.contracts import Engine, Example, Feature, Task, Writer
 from laconic.data.batching import firsts
 from laconic.errors import ArtifactError, DataError
 from laconic.measures import bits, latency, memory, quality, size
@@ -26,6 +26,7 @@ from laconic.report.record import Curve, Report, Row, Trace
 
 PACKAGES = ("laconic", "torch", "transformers", "tokenizers", "onnxruntime", "constriction", "datasets", "numpy")
 THREADS = 2
+WRITTEN = 32  # answers that are timed where they are written, token by token
 REPORT_FILE, PAGE_FILE = artifact.REPORTS
 ANSWERS = ("name", "labels", "multiple")  # of a task: what says which answers there are
 
@@ -42,7 +43,7 @@ class Candidate:
     engine: str  # what answered
     note: str  # why that one
     features: list[Feature]
-    outputs: list[np.ndarray]
+    outputs: list[Any]
     predictions: list[Any]
 
     def open(self, engine: str) -> Engine:
@@ -130,12 +131,31 @@ def speeds(candidates: Sequence[Candidate]) -> dict[str, latency.Latency]:
     first, last = candidates[0], candidates[-1].engine
     if last != first.engine:
         contestants.append(contestant(f"original, {last}", first, last))
-    return latency.take(contestants, threads=THREADS)
+    texts = {} if writing.of(candidates[0].task) is None else {"texts": WRITTEN}
+    return latency.take(contestants, threads=THREADS, **texts)
 
 
 def contestant(name: str, one: Candidate, engine: str) -> latency.Contestant:
-    """A candidate in an engine, to be timed."""
-    return latency.Contestant(name, partial(one.open, engine), firsts(one.features), one.tokenizer.pad_token_id or 0)
+    """A candidate in an engine, to be timed; one that writes is timed writing."""
+    how, pad = writing.of(one.task), one.tokenizer.pad_token_id or 0
+    opened = partial(one.open, engine)
+    if how is None:
+        return latency.Contestant(name, opened, firsts(one.features), pad)
+    chosen = writing.settings(how, one.tokenizer)
+    asked = [prompt for _, prompt in writing.prompts(firsts(one.features))]
+    return latency.Contestant(name, lambda: _Author(cast(Writer, opened()), chosen), asked, pad)
+
+
+@dataclass(frozen=True)
+class _Author:
+    """An engine as something to be timed: what it runs is the writing of a batch of answers."""
+
+    engine: Writer
+    chosen: GenerationConfig
+
+    def run(self, batch: dict[str, np.ndarray]) -> np.ndarray:
+        """The ids that are written, (batch, written)."""
+        return np.array(self.engine.write(batch, self.chosen))
 
 
 def stored(folder: Path) -> dict[str, int] | None:

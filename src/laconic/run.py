@@ -22,6 +22,7 @@ import torch
 from laconic import answers, artifact, checkpoint, data, effects, layers, tasks, trained
 from laconic.anatomy import Anatomy
 from laconic.contracts import Method, Sketch, Splits, Teacher, Work
+from laconic.data.batching import SIDES
 from laconic.errors import ArtifactError, EffectError
 from laconic.measures import size
 from laconic.recipe import Recipe
@@ -119,7 +120,7 @@ def sketch(origin: trained.Source, splits: Splits) -> Sketch:
     total = sum(p.numel() for p in origin.model.parameters())
     texts = [*splits.train, *splits.unlabelled]
     features = origin.task.encode(texts, origin.tokenizer, answers=False)
-    used = {token for feature in features for token in feature["input_ids"]}
+    used = {token for feature in features for side in SIDES for token in feature.get(side, ())}
     vocabulary = tables.pop(anatomy.word_embedding)
     held = (vocabulary + sum(tables.values())) * anatomy.hidden + sum(parts.values())
     return Sketch(
@@ -185,14 +186,15 @@ def _step(work: Work, folder: Path, number: int, name: str, method: Method) -> d
     work.folder.mkdir(parents=True, exist_ok=True)
     before = effects.measure(work.model)
     torch.manual_seed(work.seed)
+    work.idle = None
     method.apply(work)
     after = effects.measure(work.model)
-    for made in sorted(method.makes):
-        if not effects.grew(before, after, made):
-            raise EffectError(
-                f"step {number} ({name}) says it makes the model {made}, but that did not grow ({after[made]:.6g}); "
-                "ask it for more or leave the step out"
-            )
+    if work.idle is None:
+        _made(method, before, after, f"step {number} ({name})")
+    elif before != after:
+        raise EffectError(f"step {number} ({name}) says it had nothing to do ({work.idle}), but the model is another")
+    else:
+        work.log(f"step {number} ({name}) has nothing to do: {work.idle}")
     score = answers.evaluate(work.model, work.tokenizer, work.task, work.data.validation)[work.task.main]
     fresh = folder / "model"
     shutil.rmtree(fresh, ignore_errors=True)
@@ -213,6 +215,16 @@ def _step(work: Work, folder: Path, number: int, name: str, method: Method) -> d
     shutil.rmtree(work.folder)
     work.log(f"step {number} ({name}): validation {work.task.main} {score:.4f}, {row['seconds']:.0f} s")
     return row
+
+
+def _made(method: Method, before: dict[str, float], after: dict[str, float], step: str) -> None:
+    """Raise EffectError where the model has no more than before of what the method says that it makes."""
+    for made in sorted(method.makes):
+        if not effects.grew(before, after, made):
+            raise EffectError(
+                f"{step} says it makes the model {made}, but that did not grow ({after[made]:.6g}); "
+                "ask it for more or leave the step out"
+            )
 
 
 def _all_options(method: Method) -> dict[str, Any]:

@@ -159,7 +159,7 @@ def _decoded(header: Header, body: bytes, source: str | Path, name: str, progres
     coder = constriction.stream.queue.RangeDecoder(words.astype(np.uint32))
     family = constriction.stream.model.Categorical(perfect=False)
 
-    def take(shares: NDArray[np.float64], lanes: NDArray[np.int64], at: int) -> NDArray[np.int64]:
+    def take(shares: NDArray[np.float64], _lanes: NDArray[np.int64], _at: int) -> NDArray[np.int64]:
         said: NDArray[np.int32] = coder.decode(family, shares)
         return said.astype(np.int64)
 

@@ -39,7 +39,7 @@ def walk(causal: Causal, counts: Sequence[int], exchange: Exchange, title: str, 
         live = np.flatnonzero(lengths)
         ids[live, 0] = exchange(np.ones((len(live), len(causal.tokenizer))), live, 0)
     with _steady():
-        steps = _steps(causal, ids, lengths)
+        steps = _steps(causal, ids)
         for place, logits in follow(steps, title, progress, total=max(longest - 1, 0)):
             live = np.flatnonzero(lengths > place)
             shares = logits.double().softmax(-1).numpy()[live]  # (live, vocabulary)
@@ -49,7 +49,7 @@ def walk(causal: Causal, counts: Sequence[int], exchange: Exchange, title: str, 
     return [row[lead:length].tolist() for row, length in zip(ids, lengths, strict=True)]
 
 
-def _steps(causal: Causal, ids: Tokens, lengths: Lanes) -> Iterator[tuple[int, torch.Tensor]]:
+def _steps(causal: Causal, ids: Tokens) -> Iterator[tuple[int, torch.Tensor]]:
     """(place of a token, its logits (lanes, vocabulary)); `ids` must hold all places before by then."""
     size = causal.context
     for begin, slots in windows(ids.shape[1], size, int(causal.task.overlap * size)):

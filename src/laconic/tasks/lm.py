@@ -19,10 +19,10 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from laconic import losses, options
 from laconic.contracts import Example, Feature
+from laconic.data.subwords import uncoded
 from laconic.errors import RecipeError
 
 BYTE = 8  # bits of a byte as it is
-CHUNK = 4_000_000  # logits turned into probabilities at once: 32 MB
 TEXTS = 256  # split into tokens at once
 
 
@@ -63,8 +63,8 @@ class LM:
         `example` is the text a window is of. `uncoded` bytes and a first token of `choices` are charged beside.
         """
         features = []
-        for i, (ids, uncoded) in enumerate(_pieces([e["text"] for e in examples], tokenizer)):
-            for feature in self.windowed(i, ids, tokenizer, uncoded=uncoded):
+        for i, (ids, lost) in enumerate(_pieces([e["text"] for e in examples], tokenizer)):
+            for feature in self.windowed(i, ids, tokenizer, uncoded=lost):
                 if answers:
                     feature["labels"] = [feature["input_ids"][place + 1] for place in feature["slots"]]
                 features.append(feature)
@@ -94,15 +94,7 @@ class LM:
 
     def reduce(self, logits: np.ndarray, feature: Feature) -> np.ndarray:
         """Bits of each token that was to be predicted, (slots,), of logits (slots, vocabulary)."""
-        ids, slots = torch.tensor(feature["input_ids"]), torch.tensor(feature["slots"], dtype=torch.int64)
-        rows = max(1, CHUNK // logits.shape[-1])
-        parts = [np.zeros(0)]
-        for start in range(0, len(logits), rows):
-            some = slice(start, start + rows)
-            scores, said = torch.from_numpy(logits[some]).double(), ids[slots[some] + 1]
-            nats = torch.nn.functional.cross_entropy(scores, said, reduction="none")  # (rows,)
-            parts.append(nats.numpy() / np.log(2))
-        return np.concatenate(parts)
+        return losses.bits(logits, [feature["input_ids"][slot + 1] for slot in feature["slots"]])
 
     def predict(
         self, outputs: Sequence[np.ndarray], features: Sequence[Feature], examples: Sequence[Example]
@@ -111,8 +103,8 @@ class LM:
         rows = [{"bits": 0.0, "tokens": 0} for _ in examples]
         for output, feature in zip(outputs, features, strict=True):
             row = rows[feature["example"][0]]
-            (uncoded,), (choices,) = feature["uncoded"], feature["choices"]
-            row["bits"] += float(output.sum()) + BYTE * uncoded + float(np.log2(choices))
+            (lost,), (choices,) = feature["uncoded"], feature["choices"]
+            row["bits"] += float(output.sum()) + BYTE * lost + float(np.log2(choices))
             row["tokens"] += len(output) + (choices > 1)
         return rows
 
@@ -177,12 +169,4 @@ def _pieces(texts: Sequence[str], tokenizer: PreTrainedTokenizerFast) -> Iterato
         some = list(texts[start : start + TEXTS])
         encoded = tokenizer(some, add_special_tokens=False, truncation=False, verbose=False)
         for text, encoding in zip(some, encoded.encodings or [], strict=True):
-            yield encoding.ids, _uncoded(text, encoding, tokenizer.unk_token_id)
-
-
-def _uncoded(text: str, encoding: Any, unknown: int | None) -> int:
-    """UTF-8 bytes of the text behind unknown tokens."""
-    if unknown is None or unknown not in encoding.ids:
-        return 0
-    spans = [span for span, i in zip(encoding.offsets, encoding.ids, strict=True) if i == unknown]
-    return sum(len(text[start:end].encode()) for start, end in spans)
+            yield encoding.ids, uncoded(text, encoding, tokenizer.unk_token_id)

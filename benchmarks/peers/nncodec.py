@@ -1,6 +1,6 @@
-"""NNCodec in an environment of its own: bytes and decoding time of planes of whole numbers.
+"""NNCodec: bytes and decoding time of planes of whole numbers.
 
-No paper here: it is ISO/IEC 15938-17 by its authors' software. As a script it runs inside that environment.
+No paper here: it is ISO/IEC 15938-17 by its authors' software. As a module it runs inside its own environment.
 """
 
 from __future__ import annotations
@@ -10,26 +10,27 @@ import subprocess
 import sys
 import tempfile
 import time
-import venv
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-PACKAGE = "nncodec==2.1.3"
+from benchmarks.peers import environments
+
+ROOT = Path(__file__).parent.parent.parent
 
 
 def measure(planes: dict[str, np.ndarray], folder: Path) -> dict[str, Any] | None:
     """{"bytes", "seconds"} summed over planes whose commonest number is 0; None where NNCodec does not install."""
-    python = folder / "bin" / "python"
-    if not python.exists():
-        venv.create(folder, with_pip=True)
-    command = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", PACKAGE]
-    if subprocess.run(command, check=False).returncode:
+    try:
+        python = environments.python("nncodec", folder)
+    except environments.NotInstalledError as error:
+        print(f"nncodec is left out: {error}", file=sys.stderr)
         return None
     with tempfile.TemporaryDirectory() as place:
         np.savez(Path(place) / "planes.npz", **planes)
-        done = subprocess.run([str(python), __file__, place], capture_output=True, text=True, check=True)
+        command = [str(python), "-m", "benchmarks.peers.nncodec", place]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 

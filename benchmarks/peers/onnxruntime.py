@@ -1,0 +1,72 @@
+"""ONNX Runtime: dynamic int8 of the matrix products, per channel.
+
+No paper: https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html. The row is of its rounded
+weights; it rounds what enters a product as well, which costs beside.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from onnx import numpy_helper
+from onnxruntime.quantization import QuantType, quantize_dynamic
+
+from benchmarks.peers import frame
+
+SMALL = "int8.onnx"
+
+
+class Logits(torch.nn.Module):
+    """The model as the exporter wants it: tensors in, logits out."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        """(batch, tokens) to (batch, tokens, vocabulary)."""
+        return self.model(input_ids=ids, use_cache=False).logits
+
+
+def compress(model: Any, job: frame.Job) -> Any:
+    """Export, then `quantize_dynamic` without the head."""
+    with tempfile.TemporaryDirectory() as place:
+        plain = Path(place) / "model.onnx"
+        torch.onnx.export(Logits(model), (torch.tensor(job.tokens[:1]),), str(plain), dynamo=True)
+        graph = onnx.load(plain).graph
+        weights = {t.name: t.dims for t in graph.initializer}
+        products = [n for n in graph.node if n.op_type in ("MatMul", "Gemm") and n.input[1] in weights]
+        head = [n.name for n in products if model.config.vocab_size in weights[n.input[1]]]
+        quantize_dynamic(
+            plain, job.out / SMALL, per_channel=True, weight_type=QuantType.QInt8, nodes_to_exclude=head,
+            op_types_to_quantize=["MatMul", "Gemm"], extra_options={"WeightSymmetric": job.setting["symmetric"]},
+        )  # fmt: skip
+    return model
+
+
+@torch.no_grad()
+def leave(model: Any, job: frame.Job) -> tuple[dict[str, torch.Tensor], int]:
+    """Its integers times their scales; an integer matrix is known by the weight that it is nearest to."""
+    stored = {t.name: numpy_helper.to_array(t) for t in onnx.load(job.out / SMALL).graph.initializer}
+    dense = {n: p.detach().clone() for n, p in model.named_parameters()}
+    free = {f"{path}.weight" for path, _ in frame.linears(model)}
+    for name in [n.removesuffix("_quantized") for n in stored if n.endswith("_quantized")]:
+        zero = stored[f"{name}_zero_point"].astype(np.float32)
+        whole = stored[f"{name}_quantized"].astype(np.float32) - zero
+        found = torch.from_numpy(whole * stored[f"{name}_scale"]).T  # (out, in)
+        alike = [n for n in free if dense[n].shape == found.shape]
+        nearest = min(alike, key=lambda n: float((dense[n] - found).norm()))
+        free.remove(nearest)
+        dense[nearest] = found
+    if free:
+        raise SystemExit(f"not rounded: {sorted(free)[:3]}")
+    return dense, (job.out / SMALL).stat().st_size
+
+
+if __name__ == "__main__":
+    frame.run(frame.causal, compress, leave)

@@ -1,0 +1,121 @@
+"""The rows as tables: ours beside the best peer at every setting, method by method, and all there is.
+
+No paper: presentation.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+Row = dict[str, Any]
+Section = tuple[str, str, list[list[str]]]
+SLACK = 0.02  # of the best peer's loss increase that ours may have more
+TIMINGS = "timings"
+SECONDS = (
+    "Seconds are of the processor, one thread; `seconds` in the data are by the clock, whoever else used the machine."
+)
+
+
+def sections(rows: list[Row], missing: list[tuple[str, ...]]) -> list[Section]:
+    """The bars, then a table for every setting, then what could not be run or has not been."""
+    found = [beside(rows), matched(rows)]
+    if any(row["family"] == TIMINGS for row in rows):
+        found.append(timed(rows))
+    found += [full(name, rows) for name in dict.fromkeys(row["setting"] for row in rows)]
+    failed = [row for row in rows if "failure" in row]
+    if failed:
+        table = [["tool", "method", "model", "setting", "grid", "why"]]
+        table += [[row[k] for k in ("tool", "method", "model", "setting", "grid", "failure")] for row in failed]
+        found.append(("What could not be run", "", [[cell.replace("|", "/") for cell in line] for line in table]))
+    if missing:
+        table = [["setting", "tool", "runs"]]
+        counts = Counter((setting, tool) for _, setting, _, tool, _ in missing)
+        table += [[setting, tool, str(count)] for (setting, tool), count in counts.items()]
+        found.append(("Not measured yet", "", table))
+    return found
+
+
+def best(rows: list[Row], model: str, setting: str, ours: bool) -> Row | None:
+    """The least loss increase of Laconic's methods, or of all peers'."""
+    there = [r for r in rows if (r["model"], r["setting"]) == (model, setting) and r["loss_increase"] is not None]
+    there = [r for r in there if (r["tool"] == "laconic") is ours]
+    return min(there, key=lambda row: float(row["loss_increase"]), default=None)
+
+
+def beside(rows: list[Row]) -> Section:
+    """Our best beside the best peer at every setting that both have."""
+    table = [["model", "setting", "ours", "+ nats", "best peer", "+ nats", "ours / peer", "bytes ours / peer", "bar"]]
+    met = smaller = 0
+    for model, setting in dict.fromkeys((row["model"], row["setting"]) for row in rows):
+        own, peer = (best(rows, model, setting, ours) for ours in (True, False))
+        if own is None or peer is None:
+            continue
+        a, b = own["loss_increase"], peer["loss_increase"]
+        met, smaller = met + within(a, b), smaller + (a < b)
+        cells = [model, setting, named(own), f"{a:.5f}", f"{peer['tool']} {named(peer)}", f"{b:.5f}"]
+        cells += [f"{a / b:.3f}" if b > 0 else "", f"{own['bytes'] / peer['bytes']:.3f}"]
+        table.append([*cells, "met" if within(a, b) else "missed"])
+    count = len(table) - 1
+    remark = (
+        f"Loss increase over the float32 model in nats a token, on texts that no tool has seen. Of a setting in bits, "
+        f"symmetric and asymmetric grids of either side count, and bytes say what they cost: of all weights, "
+        f"embeddings that no tool rounds among them, as each tool saves them (ours codes them without loss). "
+        f"The bar: at most "
+        f"{SLACK:.0%} above the best peer's, met at {met} of {count}; and below it in at least half of the rows: "
+        f"{smaller} of {count}, {'met' if 2 * smaller >= count else 'missed'}."
+    )
+    return "Ours beside the best peer", remark, table
+
+
+def matched(rows: list[Row]) -> Section:
+    """The same method at the same setting and grid, ours and each peer's."""
+    table = [["method", "setting", "grid", "model", "ours, + nats", "peer", "+ nats", "ours / peer"]]
+    found = {(r["method"], r["model"], r["setting"], r["grid"]): r for r in rows if r["tool"] == "laconic"}
+    less = 0
+    for row in rows:
+        own = found.get((row["method"], row["model"], row["setting"], row["grid"]))
+        if row["tool"] == "laconic" or own is None or None in (own["loss_increase"], row["loss_increase"]):
+            continue
+        a, b = own["loss_increase"], row["loss_increase"]
+        less += a < b
+        cells = [row["method"], row["setting"], row["grid"], row["model"], f"{a:.5f}", row["tool"], f"{b:.5f}"]
+        table.append([*cells, f"{a / b:.3f}" if b > 0 else ""])
+    return "Method by method", f"Ours has the smaller loss in {less} of {len(table) - 1} rows.", table
+
+
+def named(row: Row) -> str:
+    """A method with its grid."""
+    return f"{row['method']} {row['grid']}".strip()
+
+
+def within(ours: float, peer: float) -> bool:
+    """Whether the bar is met."""
+    return ours <= peer + SLACK * abs(peer)
+
+
+def timed(rows: list[Row]) -> Section:
+    """Seconds and memory where nothing is evaluated."""
+    table = [["setting", "tool", "seconds", "processor seconds", "peak, MB", "x ours, seconds", "x ours, peak"]]
+    for row in (r for r in rows if r["family"] == TIMINGS and "failure" not in r):
+        own = next((r for r in rows if r["setting"] == row["setting"] and r["tool"] == "laconic"), row)
+        cells = [row["setting"], f"{row['tool']} {row['method']}", f"{row['seconds']:.1f}"]
+        cells += [f"{row['processor_seconds']:.1f}", f"{row['peak_bytes'] / 1e6:.0f}"]
+        table.append([*cells, f"{row['seconds'] / own['seconds']:.2f}", f"{row['peak_bytes'] / own['peak_bytes']:.2f}"])
+    return (
+        "Timings",
+        "The bars: at least twice as fast as llm-compressor, at most its peak memory. Only timed alone do they count.",
+        table,
+    )
+
+
+def full(setting: str, rows: list[Row]) -> Section:
+    """Everything there is at a setting."""
+    table = [["tool", "method", "model", "grid", "+ nats a token", "bits a byte", "bytes", "seconds", "peak, MB"]]
+    for row in (r for r in rows if r["setting"] == setting and "failure" not in r):
+        scored = row["loss_increase"] is not None
+        cells = [row["tool"], row["method"], row["model"], row["grid"]]
+        cells += [f"{row['loss_increase']:.5f}", f"{row['bits_per_byte']:.5f}"] if scored else ["", ""]
+        cells += [f"{row['bytes']:,}", f"{row['processor_seconds']:.1f}", f"{row['peak_bytes'] / 1e6:.0f}"]
+        table.append(cells)
+    return f"All of: {setting}", SECONDS, table
