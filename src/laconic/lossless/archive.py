@@ -87,7 +87,7 @@ def unpack(archive: bytes, source: str | Path, name: str, *, progress: bool = Fa
     try:
         content = body if "model" not in header else _decoded(header, body, source, name, progress, log)
         whole = len(content) == header["size"] and hashlib.sha256(content).hexdigest() == header["sha256"]
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ArtifactError(f"{name}: its header is damaged ({error}); {AGAIN}") from error
     if not whole:
         raise _strange(name, header)

@@ -33,7 +33,7 @@ def walk(causal: Causal, counts: Sequence[int], exchange: Exchange, title: str, 
     lengths = np.array(counts, np.int64) + lead
     longest = int(lengths.max(initial=0))
     ids = np.zeros((len(counts), longest), np.int64)  # (lanes, tokens)
-    if first is not None:
+    if first is not None and longest:
         ids[:, 0] = first
     elif longest:
         live = np.flatnonzero(lengths)
