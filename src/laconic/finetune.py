@@ -29,7 +29,6 @@ from laconic.trained import RUN_FILE, read
 
 SHORT = 80  # characters of a value in an error message
 OUT_OF_SCOPE = ("oos", "out_of_scope", "out-of-scope")  # labels that mean by their name that no other one fits
-LENGTH = 512  # tokens read where neither tokenizer nor model sets a limit
 
 
 def train(
@@ -84,7 +83,7 @@ def train(
     _add_tokens(getattr(built, "tokens", ()), tokenizer, network)
     if built.labels:
         _pad(tokenizer, network)
-    tokenizer.model_max_length = limit(network, tokenizer, task_options.get("context") or LENGTH)
+    tokenizer.model_max_length = checkpoint.limit(network, tokenizer, task_options.get("context"))
     kept = workspace.begin(out, record)  # now that nothing is left to refuse
     work = Work(network, tokenizer, built, splits, teacher, seed, kept / "checkpoints", progress, log)
     history = Distill(**asdict(options), hidden=0).learn(work) if teacher else training.fit(work, options)
@@ -197,12 +196,6 @@ def _pad(tokenizer: PreTrainedTokenizerFast, model: PreTrainedModel) -> None:
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
     model.config.pad_token_id = tokenizer.pad_token_id
-
-
-def limit(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, length: int) -> int:
-    """Tokens of the longest text: what tokenizer and model allow, and `length` where positions are not learned."""
-    promised = getattr(model.config, "max_position_embeddings", None) or length
-    return min(tokenizer.model_max_length, Anatomy(model).positions or min(promised, length))
 
 
 def _basis(

@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 import torch
 
-from laconic import answers, artifact, checkpoint, data, effects, layers, tasks, trained
+from laconic import answers, artifact, checkpoint, data, effects, generations, layers, tasks, trained
 from laconic.anatomy import Anatomy
 from laconic.contracts import Method, Sketch, Splits, Teacher, Work
 from laconic.data.batching import SIDES
@@ -33,11 +33,12 @@ FORMAT = 2  # raise when what a step writes changes meaning: old steps are then 
 
 @dataclass(frozen=True)
 class Result:
-    """What a run of a recipe gave: the artifact's folder and the trace of its steps."""
+    """What a run of a recipe gave: the artifact's folder and the trace of its steps; `own` where no data were given."""
 
     folder: Path
     steps: list[dict[str, Any]] = field(default_factory=list)
     validation: dict[str, Any] = field(default_factory=dict)
+    own: bool = False
 
 
 def compress(
@@ -51,18 +52,20 @@ def compress(
     progress: bool = True,
     log: Callable[[str], None] = print,
 ) -> Result:
-    """Compress the run folder `source` by a recipe into the artifact `out`.
+    """Compress the run folder `source`, or a decoder as it stands, by a recipe into the artifact `out`.
 
     `data_source` and `unlabelled` (texts without answers, for the methods to learn from) are what the run was trained
-    on unless given, no texts if `unlabelled` is False; `steps` is where finished steps are kept, by default
-    beside the run folder. The same call after a kill goes on after the last finished step and writes the same bytes.
+    on unless given, no texts if `unlabelled` is False; a decoder as it stands learns from texts that it writes itself
+    unless others are given. `steps` is where finished steps are kept, by default beside the run folder (of a decoder as
+    it stands, beside `out`). The same call after a kill goes on after the last finished step and writes the same bytes.
     """
     recipe = recipe if isinstance(recipe, Recipe) else Recipe.read(recipe)
     methods = recipe.check()
     origin = trained.read(source)
     artifact.check_target(Path(out))
-    splits = _splits(origin, data_source, unlabelled)
-    folder = Path(steps) if steps else Path(source).with_name(f"{Path(source).name}.steps")
+    near, own = Path(out) if origin.untrained else Path(source), _writes(origin, data_source)
+    folder = Path(steps) if steps else near.with_name(f"{near.name}.steps")
+    splits = _splits(origin, data_source, unlabelled) if not own else _own(origin, recipe.seed, folder, progress, log)
     teacher = Teacher(origin.model, origin.tokenizer)
     work = Work(
         copy.deepcopy(origin.model), origin.tokenizer, origin.task, splits, teacher, recipe.seed, folder, progress, log
@@ -83,7 +86,7 @@ def compress(
         measures={"validation": {k: v for k, v in validation.items() if isinstance(v, float)}},
         base_config=origin.model.config.to_dict(),
     )  # fmt: skip
-    return Result(Path(out), trace, validation)
+    return Result(Path(out), trace, validation, own)
 
 
 def plan(
@@ -94,7 +97,7 @@ def plan(
 ) -> list[dict[str, Any]]:
     """What each step is expected to leave, in bytes, without running any: a row per step, the original first."""
     origin = trained.read(source)
-    splits = _splits(origin, data_source, unlabelled)
+    splits = None if _writes(origin, data_source) else _splits(origin, data_source, unlabelled)
     sketches = recipe.forecast(sketch(origin, splits))
     names = ["original", *(step.method for step in recipe.steps)]
     options: list[dict[str, Any]] = [{}, *(step.options for step in recipe.steps)]
@@ -109,8 +112,21 @@ def _splits(origin: trained.Source, given: str | Path | None, unlabelled: str | 
     return data.with_texts(splits, texts, origin.task) if texts else splits
 
 
-def sketch(origin: trained.Source, splits: Splits) -> Sketch:
-    """The dimensions of a model, and the tokens its training text uses."""
+def _writes(origin: trained.Source, given: str | Path | None) -> bool:
+    """Whether a model has to write its own texts: a decoder as it stands, without data."""
+    return origin.untrained and given is None
+
+
+def _own(origin: trained.Source, seed: int, folder: Path, progress: bool, log: Callable[[str], None]) -> Splits:
+    """Texts that the model writes, kept in the steps folder."""
+    key = _key({"model": checkpoint.digest(origin.model, origin.tokenizer), "seed": seed})
+    file = folder / f"own-{key}.jsonl"
+    log(f"no data: the model is calibrated on texts that it writes itself, {file}")
+    return generations.splits(origin.model, origin.tokenizer, seed, file, progress=progress)
+
+
+def sketch(origin: trained.Source, splits: Splits | None) -> Sketch:
+    """The dimensions of a model, and the tokens its training text uses, where there is one."""
     anatomy = Anatomy(origin.model)
     blocks = [block for stack in anatomy.stacks for block in stack.blocks]
     parts = {
@@ -118,7 +134,7 @@ def sketch(origin: trained.Source, splits: Splits) -> Sketch:
     }
     tables = {path: layers.take(m).weight.shape[0] for path, m in anatomy.linears("embeddings")}
     total = sum(p.numel() for p in origin.model.parameters())
-    texts = [*splits.train, *splits.unlabelled]
+    texts = [*splits.train, *splits.unlabelled] if splits else []
     features = origin.task.encode(texts, origin.tokenizer, answers=False)
     used = {token for feature in features for side in SIDES for token in feature.get(side, ())}
     vocabulary = tables.pop(anatomy.word_embedding)
@@ -126,7 +142,7 @@ def sketch(origin: trained.Source, splits: Splits) -> Sketch:
     return Sketch(
         vocabulary=vocabulary, hidden=anatomy.hidden, blocks=len(blocks),
         attention=parts["attention"] / len(blocks), ffn=parts["ffn"] / len(blocks),
-        positions=sum(tables.values()), rest=total - held, used_tokens=len(used),
+        positions=sum(tables.values()), rest=total - held, used_tokens=len(used) if splits else None,
     )  # fmt: skip
 
 

@@ -27,7 +27,7 @@ ROWS = [  # a file may import what stands in a lower row, and of its own row onl
     {"calibration"},
     {"training"},
     {"answers"},
-    {"writing"},
+    {"writing", "generations"},
     {"data"},
     {"checkpoint"},
     {"artifact"},

@@ -57,12 +57,13 @@ def test_the_words_are_as_many_bits_as_the_model_asks_for(kind, monkeypatch):
     """Each token costs what the model says, and never more than the coder's least probability."""
     monkeypatch.setattr(archive, "PART", 200)
     given = causal(kind)
-    parts = archive.cut(TEXTS)
+    content = TEXTS * 4
+    parts = archive.cut(content)
     ids, rest = given.spell(parts)
     features = [f for i, one in enumerate(ids) for f in given.task.windowed(i, one, given.tokenizer)]
     raw = bits.answers.outputs(given.model, given.task, features, 1)
     tokens = np.concatenate([np.ravel(one) for one in raw])
-    header, body = archive.opened(archive.pack(given, TEXTS), "x")
+    header, body = archive.opened(archive.pack(given, content), "x")
     first = len(parts) * math.log2(len(given.tokenizer)) if kind in ("t5", "bert") else 0
     first = 0 if given.tokenizer.bos_token_id is not None or given.tokenizer.eos_token_id is not None else first
     asked = np.minimum(tokens, FLOOR).sum() + first

@@ -1,6 +1,6 @@
 """Open a causal language model of any origin: a Hugging Face folder, a run folder or an artifact.
 
-No paper: three folder formats, opened alike, and refused alike where what is in them does not predict the next token.
+No paper: what `trained` opens, with the windows of the task `lm`.
 """
 
 from __future__ import annotations
@@ -12,17 +12,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from laconic import answers, artifact, checkpoint, finetune, trained
+from laconic import answers, artifact, checkpoint, trained
 from laconic.errors import ArtifactError, RecipeError
 from laconic.measures import size
 from laconic.subwords import exact
 from laconic.tasks.lm import LM
 
 UNNAMED = ("_name_or_path", "transformers_version", "architectures")  # of a config: what no probability depends on
-CLOSE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -63,45 +61,14 @@ def read(source: str | Path, context: int | None = None, overlap: float | None =
     path = Path(source)
     given: dict[str, Any] = {"context": context, "overlap": overlap}
     given = {key: value for key, value in given.items() if value is not None}
-    if artifact.is_artifact(path) or (path / trained.RUN_FILE).is_file():
-        held = trained.read(path)
-        asked: Any = held.task
-        if not isinstance(asked, LM):
-            raise ArtifactError(
-                f"{path} is for the task {held.task.name}; give a causal language model, of the task lm"
-            )
-        model, tokenizer, task = held.model, held.tokenizer, replace(asked, **given)
-    else:
-        task = LM(**given)
-        model, tokenizer = _checkpoint(source)
-    limit = finetune.limit(model, tokenizer, task.context or finetune.LENGTH)
+    whole = artifact.is_artifact(path) or (path / trained.RUN_FILE).is_file()
+    held = trained.read(path) if whole else trained.decoder(source, context)
+    asked: Any = held.task
+    if not isinstance(asked, LM):
+        raise ArtifactError(f"{path} is for the task {held.task.name}; give a causal language model, of the task lm")
+    task = replace(asked, **given)
+    limit = checkpoint.limit(held.model, held.tokenizer, task.context)
     if context is not None and context > limit:
         raise RecipeError(f"context is {context}; {source} reads at most {limit} tokens")
-    tokenizer.model_max_length = limit
-    _check(model, str(source))
-    return Causal(str(source), model, tokenizer, task, size.folder_bytes(path) if path.is_dir() else None)
-
-
-def _checkpoint(source: str | Path) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
-    if checkpoint.config(source).is_encoder_decoder:
-        raise ArtifactError(f"{source} is an encoder-decoder; give a causal language model, such as GPT-2 or Llama")
-    model, found = checkpoint.model(LM.auto, source, output_loading_info=True)
-    lost = [*found["missing_keys"], *(name for name, *_ in found["mismatched_keys"])]
-    if lost:
-        raise ArtifactError(
-            f"{source}: {len(lost)} weights of a causal language model are missing or of another shape, {min(lost)} "
-            "for one; give a model that was trained to predict the next token"
-        )
-    return model.eval(), checkpoint.tokenizer(source)
-
-
-@torch.inference_mode()
-def _check(model: PreTrainedModel, name: str) -> None:
-    """Raise ArtifactError for a model whose prediction changes with what comes after."""
-    ids = torch.tensor([[0, 0, 0], [0, 1, 1]], device=model.device)
-    first, second = model(input_ids=ids).logits[:, 0].float()  # (vocabulary,) each
-    if not torch.allclose(first, second, atol=CLOSE, rtol=CLOSE, equal_nan=True):
-        raise ArtifactError(
-            f"{name}: {type(model).__name__} reads what comes after a token, so its bits are not those of a text; give "
-            "a causal language model"
-        )
+    held.tokenizer.model_max_length = limit
+    return Causal(str(source), held.model, held.tokenizer, task, size.folder_bytes(path) if path.is_dir() else None)
