@@ -16,15 +16,21 @@ from transformers import GenerationConfig, PreTrainedModel
 
 from laconic import writing
 from laconic.answers import logits_of
+from laconic.writing import cache
 
 
 class Torch:
-    """The model itself, in evaluation mode. `threads` bounds PyTorch's own while a batch runs."""
+    """The model itself, in evaluation mode. `threads` bounds PyTorch's own while a batch runs.
+
+    What it has read while it writes is kept in `cache_bits` of 8 or 4, or in floats.
+    """
 
     name: ClassVar[str] = "torch"
 
-    def __init__(self, model: PreTrainedModel, *, threads: int | None = None) -> None:
-        self.model, self.threads = model.train(False), threads
+    def __init__(self, model: PreTrainedModel, *, threads: int | None = None, cache_bits: int | None = None) -> None:
+        if cache_bits is not None:
+            cache.check(cache_bits)
+        self.model, self.threads, self.cache_bits = model.train(False), threads, cache_bits
 
     def run(self, batch: dict[str, np.ndarray]) -> np.ndarray:
         """Logits of one padded batch as float32: (batch, tokens, labels) or (batch, labels)."""
@@ -41,7 +47,7 @@ class Torch:
 
     @cached_property
     def _pen(self) -> writing.Pen:
-        return writing.Pen(self.model)
+        return writing.Pen(self.model, self.cache_bits)
 
     def _inputs(self, batch: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
         return {key: torch.from_numpy(array).to(self.model.device) for key, array in batch.items()}

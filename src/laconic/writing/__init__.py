@@ -16,6 +16,7 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerF
 from laconic.anatomy import Anatomy
 from laconic.contracts import Feature, Task, Writing
 from laconic.data.batching import batches
+from laconic.writing import cache
 
 BATCH = 32  # prompts that are answered side by side, over the number of beams or samples
 SEED = 0  # of what is drawn
@@ -69,10 +70,10 @@ def texts(hand: Hand, features: Sequence[Feature], tokenizer: PreTrainedTokenize
 
 
 class Pen:
-    """Writes with a model."""
+    """Writes with a model; what it has read is kept as floats, or with `cache_bits` rounded to so many bits."""
 
-    def __init__(self, model: PreTrainedModel) -> None:
-        self.model, self.longest = model, Anatomy(model).positions
+    def __init__(self, model: PreTrainedModel, cache_bits: int | None = None) -> None:
+        self.model, self.longest, self.cache_bits = model, Anatomy(model).positions, cache_bits
 
     @torch.no_grad()
     def __call__(self, batch: Batch, chosen: GenerationConfig) -> list[list[int]]:
@@ -87,7 +88,8 @@ class Pen:
             chosen.max_new_tokens = max(1, min(chosen.max_new_tokens, self.longest - before))
         with _by(model, chosen), torch.random.fork_rng(devices=[]):
             torch.manual_seed(SEED)
-            said = model.generate(input_ids=ids, attention_mask=mask)  # type: ignore[operator]
+            held = {"past_key_values": cache.empty(model, self.cache_bits)} if self.cache_bits else {}
+            said = model.generate(input_ids=ids, attention_mask=mask, **held)  # type: ignore[operator]
         rows: list[list[int]] = said[:, before:].tolist()  # (batch * samples, written)
         return rows
 
