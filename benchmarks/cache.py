@@ -39,8 +39,8 @@ def main() -> None:
         cells = [row["model"], row["name"], f"{row['score']:.4f}", f"{row['loss_increase']:+.5f}", f"{row['bytes']:,}"]
         table.append([*cells, f"{row['times_smaller']:.1f}"])
     remark = (
-        f"The first {TOKENS} tokens of {TEXTS} stories that are as long, read token by token; the original keeps keys and "
-        "values in float32. Bytes are of the whole cache at the end, grids included."
+        f"The first {TOKENS} tokens of {TEXTS} stories that are as long, read token by token; the original keeps keys "
+        "and values in float32. Bytes are of the whole cache at the end, grids included."
     )
     record.write("cache", rows, [("Rounded caches", remark, table)])
 
