@@ -84,7 +84,7 @@ def train(
     _add_tokens(getattr(built, "tokens", ()), tokenizer, network)
     if built.labels:
         _pad(tokenizer, network)
-    tokenizer.model_max_length = _limit(network, tokenizer, task_options.get("context") or LENGTH)
+    tokenizer.model_max_length = limit(network, tokenizer, task_options.get("context") or LENGTH)
     kept = workspace.begin(out, record)  # now that nothing is left to refuse
     work = Work(network, tokenizer, built, splits, teacher, seed, kept / "checkpoints", progress, log)
     history = Distill(**asdict(options), hidden=0).learn(work) if teacher else training.fit(work, options)
@@ -199,7 +199,7 @@ def _pad(tokenizer: PreTrainedTokenizerFast, model: PreTrainedModel) -> None:
     model.config.pad_token_id = tokenizer.pad_token_id
 
 
-def _limit(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, length: int) -> int:
+def limit(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, length: int) -> int:
     """Tokens of the longest text: what tokenizer and model allow, and `length` where positions are not learned."""
     promised = getattr(model.config, "max_position_embeddings", None) or length
     return min(tokenizer.model_max_length, Anatomy(model).positions or min(promised, length))

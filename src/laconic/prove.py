@@ -5,7 +5,6 @@ No paper: one measurement run fills one report.
 
 from __future__ import annotations
 
-import importlib.metadata
 import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ import numpy as np
 import torch
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerFast
 
-from laconic import artifact, data, engines, predict, tasks, trained, writing
+from laconic import artifact, data, engines, machine, predict, tasks, trained, writing
 from laconic.contracts import Engine, Example, Feature, Task, Writer
 from laconic.data.batching import firsts
 from laconic.errors import ArtifactError, DataError
@@ -220,18 +219,9 @@ def _curves(history: Sequence[dict[str, Any]], main: str) -> list[Curve]:
 
 def environment() -> dict[str, str]:
     """Versions, processor and threads of this run."""
-    found = {}
-    for package in PACKAGES:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            found[package] = "not installed"
-    cpu = Path("/proc/cpuinfo")
-    names = [line for line in cpu.read_text().splitlines() if "model name" in line] if cpu.exists() else []
-    processor = names[0].split(":", 1)[1].strip() if names else platform.processor()
     return {
-        **found,
+        **machine.versions(PACKAGES),
         "python": platform.python_version(),
-        "processor": processor,
+        "processor": machine.processor(),
         "threads": str(torch.get_num_threads()),
     }

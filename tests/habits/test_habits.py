@@ -18,7 +18,7 @@ ROWS = [  # a file may import what stands in a lower row, and of its own row onl
     {"cli", "testing"},
     {"run", "prove"},
     {"recipe", "report"},
-    {"predict"},
+    {"predict", "harness", "lossless"},
     {"finetune"},
     {"pretrain"},
     {"trained"},
@@ -35,7 +35,7 @@ ROWS = [  # a file may import what stands in a lower row, and of its own row onl
     {"anatomy"},
     {"layers"},
     {"maths"},
-    {"contracts", "options", "units"},
+    {"contracts", "options", "units", "machine"},
     {"errors"},
 ]
 UNITS = ("methods", "tasks", "measures", "engines", "layers")  # folders whose files never import one another

@@ -62,21 +62,31 @@ class LM:
 
         `example` is the text a window is of. `uncoded` bytes and a first token of `choices` are charged beside.
         """
-        size = min(self.context or tokenizer.model_max_length, tokenizer.model_max_length)
-        first = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
         features = []
         for i, (ids, lost) in enumerate(_pieces([e["text"] for e in examples], tokenizer)):
-            choices = len(tokenizer) if first is None and ids else 1
-            ids = ids if first is None else [first, *ids]
-            feature = {"uncoded": [lost], "choices": [choices]}
-            for begin, slots in windows(len(ids), size, int(self.overlap * size)):
-                feature |= {"example": [i], "input_ids": ids[begin : begin + size] or [0], "slots": slots}
-                feature["attention_mask"] = [1] * len(feature["input_ids"])
+            for feature in self.windowed(i, ids, tokenizer, uncoded=lost):
                 if answers:
-                    feature["labels"] = [ids[begin + place + 1] for place in slots]
+                    feature["labels"] = [feature["input_ids"][place + 1] for place in feature["slots"]]
                 features.append(feature)
-                feature = {"uncoded": [0], "choices": [1]}
         return features
+
+    def windowed(
+        self, example: int, ids: list[int], tokenizer: PreTrainedTokenizerFast, *, uncoded: int = 0
+    ) -> Iterator[Feature]:
+        """The windows of one text whose tokens are `ids`, without labels."""
+        first, size = beginning(tokenizer), self.size(tokenizer)
+        choices = len(tokenizer) if first is None and ids else 1
+        ids = ids if first is None else [first, *ids]
+        feature = {"uncoded": [uncoded], "choices": [choices]}
+        for begin, slots in windows(len(ids), size, int(self.overlap * size)):
+            feature |= {"example": [example], "input_ids": ids[begin : begin + size] or [0], "slots": slots}
+            feature["attention_mask"] = [1] * len(feature["input_ids"])
+            yield feature
+            feature = {"uncoded": [0], "choices": [1]}
+
+    def size(self, tokenizer: PreTrainedTokenizerFast) -> int:
+        """Tokens of a window."""
+        return min(self.context or tokenizer.model_max_length, tokenizer.model_max_length)
 
     def loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Mean over the tokens of a batch, in nats; logits (slots, vocabulary), labels (slots,)."""
@@ -129,6 +139,12 @@ class LM:
         amount = self.answers(example)
         per_byte = prediction["bits"] / amount if amount else 0.0
         return {"text": example["text"], **prediction, "bytes": amount, "bits_per_byte": per_byte}
+
+
+def beginning(tokenizer: PreTrainedTokenizerFast) -> int | None:
+    """The token that stands before a text, where the tokenizer has one: what begins texts, or else ends them."""
+    first: int | None = tokenizer.bos_token_id
+    return tokenizer.eos_token_id if first is None else first
 
 
 def windows(tokens: int, size: int, overlap: int) -> list[tuple[int, list[int]]]:
