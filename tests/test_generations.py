@@ -51,6 +51,8 @@ def test_a_random_token_then_the_likeliest(kind, few):
         whole = row if first is None else [first, *row]
         lead = len(whole) - len(row)
         for place in range(lead + 1, min(lead + 1 + generations.LIKELIEST, len(whole))):
+            if given.tokenizer.eos_token_id in whole[lead:place]:
+                break
             with torch.no_grad():
                 logits = given.model(input_ids=torch.tensor([whole[:place]])).logits[0, -1]
             assert int(logits.argmax()) == whole[place]
@@ -141,3 +143,13 @@ def test_another_checkpoint_is_refused_with_what_to_do(family, said, tmp_path):
     causal("gpt").tokenizer.save_pretrained(tmp_path / "m")
     with pytest.raises(ArtifactError, match=f"{said}.*give a run folder of laconic train, or a decoder"):
         trained.read(tmp_path / "m")
+
+
+def test_no_text_begins_with_a_special_token(monkeypatch):
+    given = causal("gpt")
+    monkeypatch.setattr(generations, "LENGTH", 3)
+    monkeypatch.setattr(generations, "BATCH", 4000)
+    (rows,) = list(generations._batches(given.model, given.tokenizer, 1))
+    firsts = {row[0] for row in rows}
+    assert not firsts & set(given.tokenizer.all_special_ids)
+    assert len(firsts) > len(given.tokenizer) / 2

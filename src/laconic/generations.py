@@ -57,7 +57,7 @@ def texts(
 
 @torch.no_grad()
 def _batches(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, rounds: int) -> Iterator[list[list[int]]]:
-    """Ids of BATCH texts a round, (texts, tokens), what follows an end cut off."""
+    """Ids of BATCH texts a round, (texts, tokens), without what begins them; behind an end stands the end again."""
     begin, end = tokenizer.bos_token_id, tokenizer.eos_token_id
     special = set(tokenizer.all_special_ids)
     firsts = torch.tensor([i for i in range(len(tokenizer)) if i not in special], device=model.device)
@@ -73,13 +73,7 @@ def _batches(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, rounds:
                     max_new_tokens=tokens, do_sample=drawn, top_k=0, top_p=1.0, eos_token_id=end, pad_token_id=pad
                 )
                 ids = model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), generation_config=how)  # type: ignore[operator]
-        yield [_whole(row, end, begin is not None) for row in ids.tolist()]
-
-
-def _whole(row: list[int], end: int | None, begun: bool) -> list[int]:
-    """A text's ids without what begins it, up to what ends it."""
-    row = row[begun:]
-    return row[: row.index(end)] if end in row else row
+        yield [row[begin is not None :] for row in ids.tolist()]
 
 
 def _read(file: Path) -> list[Example]:
