@@ -33,9 +33,9 @@ def asked(kind, *arguments):
 def test_likelihoods_are_those_of_the_model(tmp_path, family):
     opened = saved(tmp_path / "a", family)
     words = [(USED[1], f" {USED[5]} {USED[2]}"), (f"{USED[3]} {USED[4]}", f" {USED[6]}")]
-    found = harness.Harness(str(tmp_path / "a"), batch_size=2, add_bos_token=False).loglikelihood(
-        asked("loglikelihood", *words)
-    )
+    given = harness.Harness(str(tmp_path / "a"), batch_size=2, add_bos_token=False)
+    found = given.loglikelihood(asked("loglikelihood", *words))
+    assert given.model.config.tie_word_embeddings == opened.model.config.tie_word_embeddings
     for (context, more), (likelihood, greedy) in zip(words, found, strict=True):
         before, ids = (opened.tokenizer(t, add_special_tokens=False)["input_ids"] for t in (context, context + more))
         with torch.no_grad():

@@ -48,6 +48,15 @@ def test_what_differs_little_costs_little():
     assert 0 < len(rest) < len(text) / 20
 
 
+def test_an_edit_ends_where_both_sides_agree_again():
+    """A letter that is another, one too many and one that is missing, each with its place."""
+    said, meant = b"the sea shells are by the sea shore", b"The sea shells arre by the sea shoe"
+    edits = list(exact._edits(said, meant))
+    assert len(edits) == 3
+    assert edits[0] == (0, 1, b"T")
+    assert all(drop + len(put) <= 2 for _, drop, put in edits)
+
+
 def test_bytes_that_are_no_text_have_no_tokens():
     ids, rest = exact.spell(build("gpt"), [bytes(range(128, 256)), b"the sea"])
     assert ids[0] == []
