@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints/tested.txt
-EXTRAS := dev,onnx,demo
+EXTRAS := dev,onnx,harness,demo
 
 .PHONY: setup demo test lint format bench clean
 .DELETE_ON_ERROR:

@@ -11,19 +11,21 @@ import argparse
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import laconic
 from benchmarks import record
 from benchmarks.conll2003 import in_bfloat16, judge
+from benchmarks.pretrain import decoder
 from laconic import data, prove, trained
 from laconic.measures import quality, size
 from laconic.pretrain import config, pretrain
 from laconic.recipe import Recipe
 
 ENCODER, RECIPE = "all-minilm-l6-v2", "balanced"
+EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 SMALLER = 8  # times smaller than the original that `balanced` has to be
 WITHIN = 0.010  # of the original's score, or a share of it where the figure is no share of 1
 
@@ -35,7 +37,7 @@ class Setting:
     task: str
     training: laconic.Training
     bar: float | None = None  # that the original has to reach
-    model: str | Callable[[], Path] = ENCODER  # its folder's name, or what makes it
+    model: str | Callable[[], Path] = ENCODER  # its folder's name, or what makes it or describes one to be made
     options: dict[str, Any] = field(default_factory=dict)  # of the task
     changes: tuple[str, ...] = ()  # to the recipe, as `laconic compress --set` takes them
     source: Callable[[Path, Path], Path] = lambda folder, _: folder  # of (data set's folder, the run's own)
@@ -54,9 +56,18 @@ CHINESE: dict[str, Any] = {
     "tokenizer": {"kind": "wordpiece", "vocabulary": 5000},
     "training": {"block": 128, "batch": 32, "steps": 1500, "learning_rate": 1e-3, "precision": "bfloat16"},
 }  # fmt: skip
+ABSTRACTS: dict[str, Any] = {
+    "model": {
+        "model_type": "t5", "d_model": 256, "d_kv": 64, "d_ff": 512, "num_layers": 4, "num_decoder_layers": 3,
+        "num_heads": 4, "feed_forward_proj": "gated-gelu", "tie_word_embeddings": True,
+    },
+    "tokenizer": {"kind": "unigram", "vocabulary": 6000},
+    "training": {"block": 384, "batch": 12, "steps": 3000, "learning_rate": 2e-3, "precision": "bfloat16"},
+}  # fmt: skip
 LONGER = ("7.epochs=8", "7.variants=2")  # for small data: they are heard more often
 LARGER = ("3.keep=0.84", "4.keep=0.67")  # blocks and neurons, where few examples cannot teach a smaller one
 WORDS = ("1.min_count=1", "1.extra=15000")  # and hold too few words to tell which others will come
+ANEW = ("1.min_count=1", "4.keep=0.75", "7.learning_rate=0.001", "7.variants=0")  # for a vocabulary of the task's own
 
 
 def squad(folder: Path, base: Path) -> Path:
@@ -91,6 +102,25 @@ def chinese() -> Path:
     return pretrain("mlm", config.parse(CHINESE, "benchmarks.tasks", scratch=True), base / "text.txt", base / "model")
 
 
+def marian() -> Path:
+    """The description of an encoder-decoder that is trained for translation from nothing."""
+    made = record.runs() / "multi30k_en_de" / "marian.yaml"
+    made.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(EXAMPLES / "train" / "marian.yaml", made)
+    return made
+
+
+def abstracts() -> Path:
+    """A small T5, pretrained on the training documents and summaries of SciTLDR, for want of a larger one."""
+    base = record.runs() / "abstracts-t5"
+    base.mkdir(parents=True, exist_ok=True)
+    read = data.read_splits(record.folder("LACONIC_DATA", "scitldr"), "summarize", progress=False).train
+    texts = [" ".join(text.split()) for e in read for text in (e["document"], e["summary"])]
+    (base / "text.txt").write_text("\n\n".join(texts), encoding="utf-8")
+    plan = config.parse(ABSTRACTS, "benchmarks.tasks", scratch=True)
+    return pretrain("span-corruption", plan, base / "text.txt", base / "model")
+
+
 def training_texts(name: str) -> Callable[[Path], Path]:
     """The training texts of another data set, whose labels are not read."""
     return lambda _: record.folder("LACONIC_DATA", name) / "train.jsonl"
@@ -108,7 +138,19 @@ SETTINGS: dict[str, Setting] = {
     "squad_v1": Setting(
         "qa", _training(6, 2e-4), 0.65, options={"context": 384}, source=squad, changes=(*WORDS, "7.epochs=4")
     ),
-}
+    "multi30k_en_de": Setting(
+        "translate", replace(_training(16, 1e-3, 64), warmup=0.08), 0.28, model=marian,
+        options={"beams": 4, "length": 64, "loss_name": "label_smoothing"},
+        changes=(*ANEW, "6.bits=4", "7.epochs=10", "7.batch=64"),
+    ),
+    "scitldr": Setting(
+        "summarize", _training(10, 1e-3, 16), model=abstracts, options={"length": 64},
+        changes=(*ANEW, "7.batch=16"),
+    ),
+    "arc_easy": Setting("choice", _training(3, 3e-4), model=decoder, options={"prompt": "Question: {}\nAnswer:"}),
+    "openbookqa": Setting("choice", _training(3, 3e-4), model=decoder),
+    "sgd_dialogues": Setting("dialogue", _training(3, 5e-4, 16), model=decoder, options={"length": 64}),
+}  # fmt: skip
 
 
 def main() -> None:

@@ -25,7 +25,7 @@ def test_a_stock_model():
     found = effects.measure(model())
     assert found == {
         "sparse": 0.0, "low_bit": 0.0, "narrow": -(16.0 + 16 + 24), "shallow": -2.0,
-        "tied": 2.0, "small_vocabulary": -50.0, "low_rank": 0.0, "grouped": 0.0,
+        "tied": 2.0, "small_vocabulary": -50.0, "low_rank": 0.0, "grouped": 0.0, "low_bit_inputs": 0.0,
     }  # fmt: skip  # tied: weight and bias of the masked-language head
 
 

@@ -95,11 +95,9 @@ def test_predictions_are_bits_of_each_text(road):
 
 
 def test_positions_that_are_not_learned_cannot_be_trimmed(road, tmp_path):
+    recipe = laconic.Recipe.parse({"steps": [{"positions": {"tokens": 8}}]})
     with pytest.raises(laconic.errors.AnatomyError, match="learns no positions"):
-        laconic.compress(
-            road / "run", laconic.Recipe.parse({"steps": ["positions"]}), tmp_path / "o", steps=tmp_path / "s",
-            progress=False, log=str,
-        )  # fmt: skip
+        laconic.compress(road / "run", recipe, tmp_path / "o", steps=tmp_path / "s", progress=False, log=str)
 
 
 def test_a_task_with_labels_needs_them_and_this_one_has_none(road, tmp_path):

@@ -1,14 +1,17 @@
 """A model that answers: what a folder says of itself is checked, and how it is asked."""
 
+import itertools
 import json
 
 import pytest
+from transformers import pipeline
 
 import laconic
-from laconic import artifact, tasks, trained
+from laconic import artifact, layers, tasks, trained
 from laconic.errors import ArtifactError, EngineError
+from laconic.methods.rtn import RTN
 from tests.artifact.signing import rewritten
-from tests.workshop import TAGS, work
+from tests.workshop import TAGS, USED, work
 
 
 @pytest.fixture
@@ -32,6 +35,45 @@ def run(folder, **record):
 def test_a_text_alone_is_one_text(folder):
     loaded = laconic.load(folder, engine="torch")
     assert loaded.predict("ab ba") == loaded.predict(["ab ba"])
+
+
+def rounded(folder, family, head):
+    """An artifact whose layers are not stock ones, as it is opened."""
+    given = work(family, folder / "work", head=head)
+    given.model.config.id2label = dict(enumerate(given.task.labels))  # as training has it
+    RTN(4).apply(given)
+    layers.freeze(given.model)
+    about = {"task": tasks.describe(given.task), "recipe": None, "provenance": {}, "measures": {}}
+    artifact.save(folder / "a", given.model, given.tokenizer, **about, base_config=given.model.config.to_dict())
+    return laconic.load(folder / "a", engine="torch")
+
+
+@pytest.mark.parametrize("family", ["bert", "distilbert", "gpt2"])
+def test_a_pipeline_classifies_as_predict_does(tmp_path, family):
+    loaded, texts = rounded(tmp_path, family, "sequence"), [f"{a} {b}" for a, b in itertools.pairwise(USED[:12])]
+    asked = pipeline("text-classification", model=loaded.model, tokenizer=loaded.tokenizer)
+    assert [answer["label"] for answer in asked(texts)] == [record["label"] for record in loaded.predict(texts)]
+
+
+def test_a_pipeline_tags_as_predict_does(tmp_path):
+    loaded, text = rounded(tmp_path, "roberta", "tokens"), " ".join(USED[:9])
+    loaded.model.classifier.bias.data[[2, 4]] -= 100  # nothing is inside a name, which predict would mend at its start
+    found = pipeline("token-classification", model=loaded.model, tokenizer=loaded.tokenizer, ignore_labels=[])(text)
+    tags = {piece["word"]: piece["entity"] for piece in found}
+    said = loaded.predict(text)[0]
+    assert [tags[word] for word in USED[:9]] == said["tags"]
+    assert len(set(said["tags"])) > 1
+
+
+def test_a_pipeline_writes_on_as_the_model_does(tmp_path):
+    loaded = rounded(tmp_path, "llama", "lm")
+    asked = pipeline("text-generation", model=loaded.model, tokenizer=loaded.tokenizer)
+    settings = {"do_sample": False, "max_new_tokens": 5}
+    (found,) = asked(USED[3], add_special_tokens=False, return_full_text=False, **settings)
+    ids = loaded.tokenizer(USED[3], add_special_tokens=False, return_tensors="pt")["input_ids"]
+    written = loaded.model.generate(input_ids=ids, pad_token_id=1, **settings)[0, ids.shape[1] :]
+    assert found["generated_text"].split() == loaded.tokenizer.decode(written, skip_special_tokens=True).split()
+    assert found["generated_text"]
 
 
 @pytest.mark.parametrize("threads", [0, -2])

@@ -144,6 +144,31 @@ def test_a_claim_that_did_not_come_true_is_an_error(trained, tmp_path, monkeypat
     assert not (tmp_path / "x").exists()
 
 
+class Idle(Nothing):
+    """Says why it has nothing to do, and leaves all as it was."""
+
+    def apply(self, work):
+        work.idle = "no weight is near zero"
+
+
+class Liar(Idle):
+    """Says that it has nothing to do, and sets weights to zero."""
+
+    def apply(self, work):
+        super().apply(work)
+        next(layer for _, layer in work.anatomy.linears("ffn")).weight.data.zero_()
+
+
+def test_a_step_that_says_why_it_had_nothing_to_do_need_make_nothing(trained, tmp_path, monkeypatch):
+    monkeypatch.setattr(methods, "kind", lambda name: Idle)
+    said, recipe = [], Recipe.parse({"steps": ["distill"]})
+    laconic.compress(trained, recipe, tmp_path / "x", steps=tmp_path / "s", progress=False, log=said.append)
+    assert "step 1 (distill) has nothing to do: no weight is near zero" in said
+    monkeypatch.setattr(methods, "kind", lambda name: Liar)
+    with pytest.raises(EffectError, match=r"nothing to do .no weight is near zero., but the model is another"):
+        laconic.compress(trained, recipe, tmp_path / "y", steps=tmp_path / "other", progress=False, log=str)
+
+
 def test_the_plan_shrinks_and_bounds_the_artifact(trained, tmp_path):
     recipe = Recipe.read(road.recipe(tmp_path / "road.yaml"))
     rows = run.plan(trained, recipe)

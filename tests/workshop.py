@@ -12,6 +12,7 @@ from laconic.contracts import Splits, Task, Teacher, Work
 from laconic.tasks.classify import Classify
 from laconic.tasks.lm import LM
 from laconic.tasks.ner import NER
+from laconic.tasks.translate import Translate
 from tests.tiny import VOCABULARY, tiny
 
 TAGS = ("O", "B-A", "I-A", "B-B", "I-B")
@@ -42,6 +43,9 @@ def examples(head: str, number: int, seed: int = 0) -> list[dict]:
         picked = torch.randint(0, len(USED), (3 + i % 7,), generator=generator).tolist()
         if head == "tokens":
             rows.append({"tokens": [USED[w] for w in picked], "tags": [("O", "B-A", "B-B")[w % 3] for w in picked]})
+        elif head == "translate":
+            words = [USED[w] for w in picked]
+            rows.append({"source": " ".join(words), "target": " ".join(word[::-1] for word in words[:5])})
         elif head == "lm":
             rows.append({"text": " ".join(USED[w] for w in picked)})
         else:
@@ -50,15 +54,16 @@ def examples(head: str, number: int, seed: int = 0) -> list[dict]:
 
 
 def task(head: str) -> Task:
-    """Tags of each text, its label, or the text itself."""
-    return {"tokens": NER(TAGS), "sequence": Classify(TAGS), "lm": LM()}[head]
+    """Tags of each text, its label, the text itself, or another text."""
+    found = {"tokens": NER(TAGS), "sequence": Classify(TAGS), "lm": LM()}
+    return found.get(head) or Translate(start="[pad]", length=8)
 
 
 def work(
     family: str = "bert", folder: Path | None = None, *, head: str = "tokens", number: int = 12, seed: int = 0
 ) -> Work:
     """The same Work each time it is asked for; the teacher is a copy of its model."""
-    rows, model = examples(head, number, seed), tiny(family, len(TAGS), head)
+    rows, model = examples(head, number, seed), tiny(family, len(TAGS), "lm" if head == "translate" else head)
     splits = Splits(rows, rows[: number // 2], "0" * 64)
     teacher = Teacher(copy.deepcopy(model), tokenizer())
     folder = folder or Path("unused")

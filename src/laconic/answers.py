@@ -13,9 +13,10 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+from laconic import writing
 from laconic.anatomy.cut import size
-from laconic.contracts import Example, Feature, Task
-from laconic.data.batching import batches, model_inputs
+from laconic.contracts import Example, Feature, Task, Written
+from laconic.data.batching import batches, lengths, model_inputs
 
 Batch = dict[str, torch.Tensor]
 Objective = Callable[[PreTrainedModel, Batch, Sequence[int]], torch.Tensor]
@@ -32,7 +33,7 @@ def width(model: PreTrainedModel) -> int:
 
 def room(model: PreTrainedModel, features: Sequence[Feature], batch: int) -> int:
     """How many of these features, at most `batch`, can run together with their logits within ROOM."""
-    longest = max((len(f["input_ids"]) for f in features), default=1)
+    longest = max(lengths(features), default=1)
     return max(1, min(batch, ROOM // (4 * longest * max(width(model), 1))))
 
 
@@ -95,6 +96,11 @@ def kept(logits: np.ndarray, row: int, feature: Feature, task: Task) -> np.ndarr
     return task.reduce(logits[row] if where is None else logits[row, where], feature)
 
 
+def answered(features: Sequence[Feature], task: Task) -> list[Feature]:
+    """The features whose logits say something: of a task that writes, those with a right answer."""
+    return [] if writing.of(task) is not None and "said" not in features[0] else list(features)
+
+
 @torch.no_grad()
 def outputs(
     model: PreTrainedModel, task: Task, features: Sequence[Feature], pad_id: int, batch: int = 32
@@ -103,7 +109,7 @@ def outputs(
     was_training = model.training
     model.eval()  # type: ignore[no-untyped-call]
     rows: list[np.ndarray] = [np.empty(0)] * len(features)
-    for chosen, padded in batches(features, room(model, features, batch), pad_id):
+    for chosen, padded in batches(answered(features, task), room(model, features, batch), pad_id):
         logits = logits_of(model(**model_inputs(padded, model.device))).float().cpu().numpy()
         for row, i in enumerate(chosen):
             rows[i] = kept(logits, row, features[i], task)
@@ -111,11 +117,24 @@ def outputs(
     return rows
 
 
+def complete(
+    rows: Sequence[np.ndarray], hand: writing.Hand, task: Task, features: Sequence[Feature],
+    tokenizer: PreTrainedTokenizerFast,
+) -> list[Any]:  # fmt: skip
+    """The outputs that a task predicts from: of a task that writes, with what `hand` writes."""
+    how = writing.of(task)
+    if how is None:
+        return list(rows)
+    written = writing.texts(hand, features, tokenizer, how)
+    return [Written(tuple(texts), bits) for texts, bits in zip(written, rows, strict=True)]
+
+
 def evaluate(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, task: Task, examples: Sequence[Example]
 ) -> dict[str, Any]:
     """The task's figures on examples, and `bits`, the mean bits of an example's answer."""
     features = task.encode(examples, tokenizer, answers=False)
-    raw = outputs(model, task, features, tokenizer.pad_token_id or 0)
+    rows = outputs(model, task, features, tokenizer.pad_token_id or 0)
+    raw = complete(rows, writing.Pen(model), task, features, tokenizer) if writing.of(task) else rows
     figures = task.score(task.predict(raw, features, examples), examples)
     return {**figures, "bits": task.bits(raw, features, examples) / max(len(examples), 1)}

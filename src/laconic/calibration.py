@@ -22,7 +22,7 @@ from torch import nn
 from laconic import layers, options
 from laconic.anatomy import Stack
 from laconic.contracts import Example, Feature, Work
-from laconic.data.batching import batches, model_inputs
+from laconic.data.batching import batches, lengths, mask_of, masks, model_inputs
 from laconic.flow import Answer, Call, Enough, entering, quiet, replaced, standing_in
 
 TOKENS = 8192  # of a batch: enough to fill the processor, and few enough to hold what a block computes of them
@@ -59,9 +59,13 @@ def draw(work: Work, samples: int, *, answers: bool = False, length: int | None 
     return [{key: row[:length] for key, row in feature.items()} for feature in features]
 
 
-def tokens(x: torch.Tensor, mask: torch.Tensor, *, ones: bool = False) -> torch.Tensor:
-    """Tokens of a batch without padding: (tokens, channels) of (batch, longest, channels), with `ones` a 1 behind."""
-    x = x[mask] if x.dim() > 2 and x.shape[:2] == mask.shape else x.flatten(0, -2)
+def tokens(x: torch.Tensor, masks: Sequence[torch.Tensor], *, ones: bool = False) -> torch.Tensor:
+    """Tokens of a batch without padding: (tokens, channels) of (batch, longest, channels), with `ones` a 1 behind.
+
+    `masks` are `batching.masks`, one or two.
+    """
+    mask = mask_of(x, masks)
+    x = x.flatten(0, -2) if mask is None else x[mask]
     return torch.cat([x, x.new_ones(len(x), 1)], 1) if ones else x
 
 
@@ -158,13 +162,13 @@ class Stage:
         sums = dict.fromkeys(firsts, torch.zeros(()))
         last = (firsts[-1], groups[-1].calls) if groups else None
         with entering(self.examples.model, firsts, last) as seen:
-            for batch, mask in enumerate(self.examples.masks):
+            for batch, sides in enumerate(self.examples.masks):
                 seen.clear()
                 with suppress(Enough):
                     self.run(batch)
                 for path in firsts:
                     for x in seen[path]:
-                        sums[path] = sums[path] + gram(tokens(x, mask))
+                        sums[path] = sums[path] + gram(tokens(x, sides))
         return list(sums.values())
 
 
@@ -181,12 +185,10 @@ class _Examples:
 
     def __init__(self, work: Work, features: Sequence[Feature]) -> None:
         self.model = work.model
-        longest = max((len(f["input_ids"]) for f in features), default=1)
+        longest = max(lengths(features), default=1)
         found = batches(features, max(1, TOKENS // longest), work.tokenizer.pad_token_id or 0)
         self.batches = [batch for _, batch in found]
-        self.masks = [
-            batch["attention_mask"].bool().to(work.model.device) for batch in self.batches
-        ]  # (batch, longest)
+        self.masks = [masks(batch, work.model.device) for batch in self.batches]  # each (batch, longest)
         self.stacks = work.anatomy.stacks
         self.hidden: list[torch.Tensor] = []  # (batch, longest, hidden), of each batch
         self.gave: list[dict[str, Any]] = [{} for _ in self.batches]  # of each batch, what a block of a stack gave

@@ -16,12 +16,14 @@ import transformers
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError, safe_open
 from torch import nn
-from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerFast
+from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from laconic import artifact
+from laconic.anatomy import Anatomy
 from laconic.errors import ArtifactError
 
+LENGTH = 512  # tokens read where neither tokenizer nor model sets a limit
 CAUSE = 160  # characters of a foreign error that are passed on
 FOREIGN = (
     OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, ArithmeticError, ImportError,
@@ -96,3 +98,10 @@ def digest(model: nn.Module, tokenizer: PreTrainedTokenizerFast) -> str:
         found.update(name.encode())
         found.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
     return found.hexdigest()
+
+
+def limit(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, length: int | None = None) -> int:
+    """Tokens of the longest text: what tokenizer and model allow, and `length` where positions are not learned."""
+    length = length or LENGTH
+    promised = getattr(model.config, "max_position_embeddings", None) or length
+    return min(tokenizer.model_max_length, Anatomy(model).positions or min(promised, length))

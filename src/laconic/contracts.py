@@ -14,14 +14,26 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 if TYPE_CHECKING:
     import numpy as np
     import torch
-    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+    from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerFast
 
     from laconic.anatomy import Anatomy
 
 Example = dict[str, Any]  # one record as read: {"tokens": [...], "tags": [...]} or {"text": "...", "label": "..."}
 Feature = dict[str, list[int]]  # one encoded example: input_ids, attention_mask, ..., slots, labels where asked for
 
-PROPERTIES = frozenset({"sparse", "low_bit", "low_rank", "grouped", "narrow", "shallow", "tied", "small_vocabulary"})
+PROPERTIES = frozenset(
+    {
+        "sparse",
+        "low_bit",
+        "low_bit_inputs",
+        "low_rank",
+        "grouped",
+        "narrow",
+        "shallow",
+        "tied",
+        "small_vocabulary",
+    }
+)
 """What a method can make of a model; `effects.measure` says how much of each a model has."""
 
 NEEDS = frozenset({"calibration", "training", "teacher"})
@@ -39,6 +51,30 @@ class Splits:
     validation: list[Example]
     digest: str  # sha256 of all records here, so that a run knows its data
     unlabelled: list[Example] = field(default_factory=list)  # texts of the same kind, without answers
+
+
+@dataclass(frozen=True)
+class Writing:
+    """How a task's answer is written: at most `tokens`, the likeliest of `beams` that are kept side by side.
+
+    Above 0, `temperature` lets `samples` answers be drawn. `start` is the token that an encoder-decoder begins with; a
+    text ends before the first of `stops` in it.
+    """
+
+    tokens: int
+    beams: int = 1
+    samples: int = 1
+    temperature: float = 0.0
+    start: str | None = None
+    stops: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Written:
+    """The output of a feature whose answer is written: the texts, and what the task keeps of the logits."""
+
+    texts: tuple[str, ...]
+    bits: np.ndarray  # of each token of the right answer, (slots,); none where it is not known
 
 
 @runtime_checkable
@@ -86,11 +122,18 @@ class Task(Protocol):
     `labels` is empty where answers are not of a known set (a text). The main figure of score() is a share of 1, higher
     when better; a task whose own figure is better when lower gives a share that rises as it falls: `lm`, whose figure
     is bits per byte, gives the part of a text's bits that is saved. `report.figures.AMOUNTS` names those that are none.
+
+    A task whose answers are texts that the model writes has `writing`, a `Writing`, and its outputs are `Written`; its
+    features hold `said`, the tokens of the right answer, and of a decoder `begins`, the places where one is written.
     """
 
     name: ClassVar[str]
-    auto: ClassVar[type]  # the AutoModelFor... that carries the head
     labels: tuple[str, ...]
+
+    @property
+    def auto(self) -> type:
+        """The AutoModelFor... that carries the head."""
+        ...
 
     @property
     def main(self) -> str:
@@ -125,9 +168,7 @@ class Task(Protocol):
         """What is kept of a feature's logits, (slots, labels) or (labels,), as its output: all, or what has room."""
         ...
 
-    def predict(
-        self, outputs: Sequence[np.ndarray], features: Sequence[Feature], examples: Sequence[Example]
-    ) -> list[Any]:
+    def predict(self, outputs: Sequence[Any], features: Sequence[Feature], examples: Sequence[Example]) -> list[Any]:
         """One prediction per example, from the features' outputs; never sees an answer that is not in the text."""
         ...
 
@@ -143,7 +184,7 @@ class Task(Protocol):
         """The main figure from summed counts (..., k)."""
         ...
 
-    def bits(self, outputs: Sequence[np.ndarray], features: Sequence[Feature], examples: Sequence[Example]) -> float:
+    def bits(self, outputs: Sequence[Any], features: Sequence[Feature], examples: Sequence[Example]) -> float:
         """Bits to write down the examples' answers with these outputs: sum of -log2 p(answer)."""
         ...
 
@@ -194,6 +235,7 @@ class Work:
     folder: Path  # this step's own folder: training checkpoints, caches
     progress: bool = True
     log: Callable[[str], None] = field(default=print)
+    idle: str | None = None  # why the step had nothing to do, where it left all as it was: then it need make nothing
 
     @property
     def anatomy(self) -> Anatomy:
@@ -240,4 +282,12 @@ class Engine(Protocol):
 
     def run(self, batch: dict[str, np.ndarray]) -> np.ndarray:
         """Logits of one padded batch: (batch, tokens, labels) or (batch, labels)."""
+        ...
+
+
+class Writer(Engine, Protocol):
+    """An engine that also writes, for tasks whose answers are texts."""
+
+    def write(self, batch: dict[str, np.ndarray], chosen: GenerationConfig) -> list[list[int]]:
+        """The ids added to each prompt of one padded batch, by transformers' settings of generation."""
         ...

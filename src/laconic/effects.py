@@ -24,10 +24,10 @@ def measure(model: PreTrainedModel) -> dict[str, float]:
     """Property -> amount.
 
     sparse: share of zeros in the blocks' linears and the embeddings. low_bit: 32 minus the mean bits of a weight with
-    scales and masks. low_rank: share of these matrices' full ranks that their factors leave out. grouped: share of
-    their connections that groups leave out. narrow: minus the hidden size and the mean inner widths of a block.
-    shallow: minus the blocks that run. tied: uses of a weight beyond its first. small_vocabulary: minus the rows of
-    the word embedding.
+    scales and masks. low_bit_inputs: 32 minus the mean bits of what enters a linear of the blocks. low_rank: share of
+    these matrices' full ranks that their factors leave out. grouped: share of their connections that groups leave out.
+    narrow: minus the hidden size and the mean inner widths of a block. shallow: minus the blocks that run. tied: uses
+    of a weight beyond its first. small_vocabulary: minus the rows of the word embedding.
     """
     anatomy = Anatomy(model)
     blocks = [block for stack in anatomy.stacks for block in stack.blocks]
@@ -36,6 +36,7 @@ def measure(model: PreTrainedModel) -> dict[str, float]:
     return {
         "sparse": _zeros(anatomy),
         "low_bit": FULL_BITS - bits_per_weight(model),
+        "low_bit_inputs": _low_bit_inputs(anatomy),
         "low_rank": _low_rank(anatomy),
         "grouped": _grouped(anatomy),
         "narrow": -float(anatomy.hidden + inner),
@@ -122,6 +123,14 @@ def _grouped(anatomy: Anatomy) -> float:
         full += rows * columns
         left += rows * columns / getattr(module, "groups", 1)
     return 1 - left / max(full, 1)
+
+
+def _low_bit_inputs(anatomy: Anatomy) -> float:
+    bits = []
+    for path, _ in anatomy.linears("linears"):
+        around = anatomy.model.get_submodule(path.rpartition(".")[0])
+        bits.append(getattr(around, "input_bits", FULL_BITS))
+    return FULL_BITS - sum(bits) / max(len(bits), 1)
 
 
 def _tied(model: nn.Module) -> int:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from transformers import AddedToken, PreTrainedModel, PreTrainedTokenizerFast, set_seed
+from transformers import AddedToken, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast, set_seed
 
 from laconic import answers, checkpoint, data, tasks, training, workspace
 from laconic import options as checks
@@ -22,12 +22,13 @@ from laconic.contracts import Splits, Task, Teacher, Work
 from laconic.data import words
 from laconic.errors import ArtifactError, RecipeError
 from laconic.methods.distill import Distill
+from laconic.pretrain import scratch
+from laconic.pretrain.config import Plan
 from laconic.teacher import Ensemble
 from laconic.trained import RUN_FILE, read
 
 SHORT = 80  # characters of a value in an error message
 OUT_OF_SCOPE = ("oos", "out_of_scope", "out-of-scope")  # labels that mean by their name that no other one fits
-LENGTH = 512  # tokens read where neither tokenizer nor model sets a limit
 
 
 def train(
@@ -46,8 +47,9 @@ def train(
 ) -> Path:
     """Fine-tune `model` (folder or hub id) and write the run folder `out`; a killed run goes on where it was.
 
+    A YAML file as `model` describes one that is made anew, its tokenizer trained on the task's texts.
     With `teachers`, run folders of the same data (or one), the model learns their mean answer in place of the labels,
-    also to the texts of `unlabelled`. Options of ner and qa that are not given follow from model and data.
+    also to the texts of `unlabelled`. Options of a task that are not given follow from model and data.
     """
     checks.seed(seed)
     options = options or training.Training()
@@ -55,10 +57,10 @@ def train(
     tasks.kind(task)
     teachers = [teachers] if isinstance(teachers, str | Path) else list(teachers)
     _check_teachers(teachers, unlabelled, task_options)
-    given = dict(task_options)
+    given, plan = dict(task_options), scratch.read(model) if scratch.is_plan(model) else None
     splits = data.read_splits(data_source, task, seed=seed)
-    tokenizer = checkpoint.tokenizer(model, words=task == "ner")
-    task_options = {**_fitting(task, splits, tokenizer, model), **task_options}
+    tokenizer, config = _basis(model, plan, task, splits)
+    task_options = {**_fitting(task, splits, tokenizer, config), **task_options}
     built = tasks.build(task, labels=data.labels(splits.train, task), **task_options)
     splits = data.read_splits(data_source, built, seed=seed, progress=False)  # the task knows how many labels fit
     if unlabelled is not None:
@@ -69,6 +71,7 @@ def train(
         "model": str(model), "data": _place(data_source), "digest": splits.digest, "seed": seed,
         "training": asdict(options), "options": given, "teachers": [_place(t) for t in teachers],
         "unlabelled": None if unlabelled is None else _place(unlabelled),
+        **({} if plan is None else {"plan": asdict(plan)}),
     }  # fmt: skip
     if teacher:
         record["taught_by"] = checkpoint.digest(teacher.model, teacher.tokenizer)
@@ -76,11 +79,11 @@ def train(
         log(f"{out} is already trained with these options")
         return out
     set_seed(seed)
-    network = load_model(model, built)
+    network = load_model(model, built) if plan is None else _anew(plan, built, tokenizer)
     _add_tokens(getattr(built, "tokens", ()), tokenizer, network)
     if built.labels:
         _pad(tokenizer, network)
-    tokenizer.model_max_length = _limit(network, tokenizer, task_options.get("context") or LENGTH)
+    tokenizer.model_max_length = checkpoint.limit(network, tokenizer, task_options.get("context"))
     kept = workspace.begin(out, record)  # now that nothing is left to refuse
     work = Work(network, tokenizer, built, splits, teacher, seed, kept / "checkpoints", progress, log)
     history = Distill(**asdict(options), hidden=0).learn(work) if teacher else training.fit(work, options)
@@ -136,13 +139,10 @@ def _short(value: Any) -> str:
 
 def load_model(source: str | Path, task: Task) -> PreTrainedModel:
     """The pretrained model with the task's head; ArtifactError where weights behind the head do not fit its config."""
-    head = {
-        "num_labels": len(task.labels),
-        "id2label": dict(enumerate(task.labels)),
-        "label2id": {label: i for i, label in enumerate(task.labels)},
-        "ignore_mismatched_sizes": True,  # of a head for other labels
-    }
-    model, found = checkpoint.model(task.auto, source, output_loading_info=True, **(head if task.labels else {}))
+    head = _head(task)
+    if head:
+        head["ignore_mismatched_sizes"] = True  # of a head for other labels
+    model, found = checkpoint.model(task.auto, source, output_loading_info=True, **head)
     anatomy = Anatomy(model)
     new = [*found["missing_keys"], *(name for name, *_ in found["mismatched_keys"])]
     lost = [n for n in new if n.startswith(f"{model.base_model_prefix}.") and n.rpartition(".")[0] not in anatomy.head]
@@ -157,13 +157,14 @@ def load_model(source: str | Path, task: Task) -> PreTrainedModel:
     return model  # type: ignore[no-any-return]
 
 
-def _fitting(task: str, splits: Splits, tokenizer: PreTrainedTokenizerFast, model: str | Path) -> dict[str, Any]:
+def _fitting(task: str, splits: Splits, tokenizer: PreTrainedTokenizerFast, config: PreTrainedConfig) -> dict[str, Any]:
     """Options that follow from model and data: token types where the model has them, characters where words are such.
 
     `casing` is of use where the tokenizer lower-cases; a text's words are characters where all that were tagged are,
-    or most of the answers' are Chinese; a label that says by its name that no other fits is out of scope.
+    or most of the answers' are Chinese; a label that says by its name that no other fits is out of scope. An
+    encoder-decoder begins to write with the token its config names; a dialogue is told by the tokenizer's own template.
     """
-    types = getattr(checkpoint.config(model), "type_vocab_size", 0)
+    types = getattr(config, "type_vocab_size", 0)
     if task == "ner":
         tagged = all(len(token) == 1 for example in splits.train for token in example["tokens"])
         return {"casing": _lower_cases(tokenizer) and types > 0, "characters": tagged}
@@ -173,7 +174,10 @@ def _fitting(task: str, splits: Splits, tokenizer: PreTrainedTokenizerFast, mode
     if task == "classify" and isinstance(splits.train[0]["label"], str):
         scope = [label for label in data.labels(splits.train, task) if label.lower() in OUT_OF_SCOPE]
         return {"out_of_scope": scope[0]} if scope else {}
-    return {}
+    chat = {"template": tokenizer.chat_template} if task == "dialogue" and tokenizer.chat_template else {}
+    if "start" in [f.name for f in fields(cast(Any, tasks.kind(task)))] and config.is_encoder_decoder:
+        return chat | {"start": tokenizer.convert_ids_to_tokens(config.decoder_start_token_id)}
+    return chat
 
 
 def _add_tokens(tokens: Sequence[str], tokenizer: PreTrainedTokenizerFast, model: PreTrainedModel) -> None:
@@ -194,10 +198,28 @@ def _pad(tokenizer: PreTrainedTokenizerFast, model: PreTrainedModel) -> None:
     model.config.pad_token_id = tokenizer.pad_token_id
 
 
-def _limit(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, length: int) -> int:
-    """Tokens of the longest text: what tokenizer and model allow, and `length` where positions are not learned."""
-    promised = getattr(model.config, "max_position_embeddings", None) or length
-    return min(tokenizer.model_max_length, Anatomy(model).positions or min(promised, length))
+def _basis(
+    model: str | Path, plan: Plan | None, task: str, splits: Splits
+) -> tuple[PreTrainedTokenizerFast, PreTrainedConfig]:
+    """Tokenizer and config of a checkpoint, or those of a plan, whose tokenizer is trained on the task's texts."""
+    if plan is None:
+        return checkpoint.tokenizer(model, words=task == "ner"), checkpoint.config(model)
+    tokenizer = scratch.reader(plan, (text for e in splits.train for text in data.records.texts(e, task)))
+    return tokenizer, scratch.described(plan, tokenizer)
+
+
+def _anew(plan: Plan, task: Task, tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel:
+    """A model of the plan that has learned nothing yet, with the task's head."""
+    made: PreTrainedModel = cast(Any, task.auto).from_config(scratch.described(plan, tokenizer, **_head(task)))
+    if task.token_types > 1:  # type: ignore[attr-defined]
+        Anatomy(made).widen_token_types(task.token_types)  # type: ignore[attr-defined]
+    return made
+
+
+def _head(task: Task) -> dict[str, Any]:
+    """What of a configuration follows from the labels, where there are any."""
+    named = {label: i for i, label in enumerate(task.labels)}
+    return {"num_labels": len(named), "id2label": dict(enumerate(named)), "label2id": named} if named else {}
 
 
 def _lower_cases(tokenizer: PreTrainedTokenizerFast) -> bool:

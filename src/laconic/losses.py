@@ -4,11 +4,15 @@ Cross-entropy; label smoothing (Szegedy et al. 2016, arXiv:1512.00567); focal lo
 binary cross-entropy for labels that do not exclude one another.
 """
 
+from collections.abc import Sequence
+
+import numpy as np
 import torch
 from torch.nn import functional
 
 from laconic.errors import RecipeError
 
+CHUNK = 4_000_000  # logits turned into probabilities at once: 32 MB
 SMOOTHING = 0.1
 FOCUS = 2.0
 
@@ -51,3 +55,14 @@ def check(name: str, *, several: bool) -> None:
 def loss(name: str, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """The loss called `name`, which `check` has passed."""
     return LOSSES[name](logits, labels)
+
+
+def bits(logits: np.ndarray, labels: Sequence[int]) -> np.ndarray:
+    """-log2 p of each label, (n,) float64, of logits (n, labels)."""
+    rows = max(1, CHUNK // logits.shape[-1])
+    parts = [np.zeros(0)]
+    for start in range(0, len(logits), rows):
+        some = slice(start, start + rows)
+        scores, said = torch.from_numpy(logits[some]).double(), torch.tensor(labels[some], dtype=torch.int64)
+        parts.append(functional.cross_entropy(scores, said, reduction="none").numpy() / np.log(2))  # (rows,)
+    return np.concatenate(parts)

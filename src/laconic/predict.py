@@ -8,15 +8,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
-from transformers import PreTrainedModel, PreTrainedTokenizerFast
+import torch
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerFast
 
-from laconic import engines, trained
-from laconic.answers import kept, room
-from laconic.contracts import Engine, Example, Feature, Task
+from laconic import engines, trained, writing
+from laconic.answers import answered, complete, kept, room
+from laconic.contracts import Engine, Example, Feature, Task, Writer
 from laconic.data.batching import MODEL_INPUTS, batches
+from laconic.engines.torch import Torch
 from laconic.errors import EngineError
 
 BATCH = 32
@@ -32,13 +34,17 @@ class Loaded:
     engine: Engine
     note: str  # why this engine, where another was wished for
 
-    def outputs(self, features: Sequence[Feature], batch: int = BATCH) -> list[np.ndarray]:
-        """Outputs of each feature as the task keeps them: (slots, labels) or (labels,) as a rule."""
+    def outputs(self, features: Sequence[Feature], batch: int = BATCH) -> list[Any]:
+        """Outputs of each feature as the task keeps them: (slots, labels) or (labels,) as a rule, or `Written`."""
         rows: list[np.ndarray] = [np.empty(0)] * len(features)
-        for chosen, logits in self.run(features, room(self.model, features, batch)):
+        for chosen, logits in self.run(answered(features, self.task), room(self.model, features, batch)):
             for row, i in enumerate(chosen):
                 rows[i] = kept(logits, row, features[i], self.task)
-        return rows
+        return complete(rows, self.write, self.task, features, self.tokenizer)
+
+    def write(self, batch: dict[str, torch.Tensor], chosen: GenerationConfig) -> list[list[int]]:
+        """The ids that are written behind each prompt; engines that run only what has no writing are never asked."""
+        return cast(Writer, self.engine).write({k: v.numpy() for k, v in batch.items()}, chosen)
 
     def run(self, features: Sequence[Feature], batch: int) -> Iterator[tuple[list[int], np.ndarray]]:
         """(indices, logits) of each padded batch, longest examples first."""
@@ -56,15 +62,22 @@ class Loaded:
         return [self.task.show(p, e) for p, e in zip(self.answer(examples), examples, strict=True)]
 
 
-def load(path: str | Path, engine: str = "auto", threads: int | None = None) -> Loaded:
-    """Open an artifact or run folder; `auto` takes the fastest installed engine that can run the model."""
-    return start(trained.read(path), engine, threads)
+def load(path: str | Path, engine: str = "auto", threads: int | None = None, cache_bits: int | None = None) -> Loaded:
+    """Open an artifact or run folder; `auto` takes the fastest installed engine that can run the model.
+
+    A model that writes keeps what it has read in `cache_bits` of 8 or 4, or else in floats.
+    """
+    return start(trained.read(path), engine, threads, cache_bits)
 
 
-def start(source: trained.Source, engine: str = "auto", threads: int | None = None) -> Loaded:
+def start(
+    source: trained.Source, engine: str = "auto", threads: int | None = None, cache_bits: int | None = None
+) -> Loaded:
     """Put a model in an engine; `threads` is all of the processor's where it is not given."""
     if threads is not None and threads < 1:
         raise EngineError(f"threads is {threads}; give a whole number from 1, or leave it out for all")
+    if cache_bits is not None:
+        return _with_cache(source, engine, threads, cache_bits)
     note = ""
     names = engines.available() if engine == "auto" else [engine]
     for i, name in enumerate(names):
@@ -77,3 +90,13 @@ def start(source: trained.Source, engine: str = "auto", threads: int | None = No
         else:
             return Loaded(source.model, source.tokenizer, source.task, built, note)
     raise EngineError("no engine is installed; torch always should be: install laconic again")
+
+
+def _with_cache(source: trained.Source, engine: str, threads: int | None, bits: int) -> Loaded:
+    """A model that writes, in PyTorch, with a rounded cache."""
+    if engine not in ("auto", Torch.name):
+        raise EngineError(f"the engine {engine} rounds no cache; take torch, or leave cache_bits out")
+    if writing.of(source.task) is None:
+        raise EngineError(f"a model of {source.task.name} writes no text, so it has no cache; leave cache_bits out")
+    built = Torch(source.model, threads=threads, cache_bits=bits)
+    return Loaded(source.model, source.tokenizer, source.task, built, f"its cache has {bits} bits")

@@ -5,20 +5,19 @@ No paper: one measurement run fills one report.
 
 from __future__ import annotations
 
-import importlib.metadata
 import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerFast
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerFast
 
-from laconic import artifact, data, engines, predict, tasks, trained
-from laconic.contracts import Engine, Example, Feature, Task
+from laconic import artifact, data, engines, machine, predict, tasks, trained, writing
+from laconic.contracts import Engine, Example, Feature, Task, Writer
 from laconic.data.batching import firsts
 from laconic.errors import ArtifactError, DataError
 from laconic.measures import bits, latency, memory, quality, size
@@ -27,6 +26,7 @@ from laconic.report.record import Curve, Report, Row, Trace
 
 PACKAGES = ("laconic", "torch", "transformers", "tokenizers", "onnxruntime", "constriction", "datasets", "numpy")
 THREADS = 2
+WRITTEN = 32  # answers that are timed where they are written, token by token
 REPORT_FILE, PAGE_FILE = artifact.REPORTS
 ANSWERS = ("name", "labels", "multiple")  # of a task: what says which answers there are
 
@@ -43,7 +43,7 @@ class Candidate:
     engine: str  # what answered
     note: str  # why that one
     features: list[Feature]
-    outputs: list[np.ndarray]
+    outputs: list[Any]
     predictions: list[Any]
 
     def open(self, engine: str) -> Engine:
@@ -131,12 +131,31 @@ def speeds(candidates: Sequence[Candidate]) -> dict[str, latency.Latency]:
     first, last = candidates[0], candidates[-1].engine
     if last != first.engine:
         contestants.append(contestant(f"original, {last}", first, last))
-    return latency.take(contestants, threads=THREADS)
+    texts = {} if writing.of(candidates[0].task) is None else {"texts": WRITTEN}
+    return latency.take(contestants, threads=THREADS, **texts)
 
 
 def contestant(name: str, one: Candidate, engine: str) -> latency.Contestant:
-    """A candidate in an engine, to be timed."""
-    return latency.Contestant(name, partial(one.open, engine), firsts(one.features), one.tokenizer.pad_token_id or 0)
+    """A candidate in an engine, to be timed; one that writes is timed writing."""
+    how, pad = writing.of(one.task), one.tokenizer.pad_token_id or 0
+    opened = partial(one.open, engine)
+    if how is None:
+        return latency.Contestant(name, opened, firsts(one.features), pad)
+    chosen = writing.settings(how, one.tokenizer)
+    asked = [prompt for _, prompt in writing.prompts(firsts(one.features))]
+    return latency.Contestant(name, lambda: _Author(cast(Writer, opened()), chosen), asked, pad)
+
+
+@dataclass(frozen=True)
+class _Author:
+    """An engine as something to be timed: what it runs is the writing of a batch of answers."""
+
+    engine: Writer
+    chosen: GenerationConfig
+
+    def run(self, batch: dict[str, np.ndarray]) -> np.ndarray:
+        """The ids that are written, (batch, written)."""
+        return np.array(self.engine.write(batch, self.chosen))
 
 
 def stored(folder: Path) -> dict[str, int] | None:
@@ -200,18 +219,9 @@ def _curves(history: Sequence[dict[str, Any]], main: str) -> list[Curve]:
 
 def environment() -> dict[str, str]:
     """Versions, processor and threads of this run."""
-    found = {}
-    for package in PACKAGES:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            found[package] = "not installed"
-    cpu = Path("/proc/cpuinfo")
-    names = [line for line in cpu.read_text().splitlines() if "model name" in line] if cpu.exists() else []
-    processor = names[0].split(":", 1)[1].strip() if names else platform.processor()
     return {
-        **found,
+        **machine.versions(PACKAGES),
         "python": platform.python_version(),
-        "processor": processor,
+        "processor": machine.processor(),
         "threads": str(torch.get_num_threads()),
     }

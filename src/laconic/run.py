@@ -19,9 +19,10 @@ from typing import Any, Literal
 
 import torch
 
-from laconic import answers, artifact, checkpoint, data, effects, layers, tasks, trained
+from laconic import answers, artifact, checkpoint, data, effects, generations, layers, tasks, trained
 from laconic.anatomy import Anatomy
 from laconic.contracts import Method, Sketch, Splits, Teacher, Work
+from laconic.data.batching import SIDES
 from laconic.errors import ArtifactError, EffectError
 from laconic.measures import size
 from laconic.recipe import Recipe
@@ -32,11 +33,12 @@ FORMAT = 2  # raise when what a step writes changes meaning: old steps are then 
 
 @dataclass(frozen=True)
 class Result:
-    """What a run of a recipe gave: the artifact's folder and the trace of its steps."""
+    """What a run of a recipe gave: the artifact's folder and the trace of its steps; `own` where no data were given."""
 
     folder: Path
     steps: list[dict[str, Any]] = field(default_factory=list)
     validation: dict[str, Any] = field(default_factory=dict)
+    own: bool = False
 
 
 def compress(
@@ -50,18 +52,20 @@ def compress(
     progress: bool = True,
     log: Callable[[str], None] = print,
 ) -> Result:
-    """Compress the run folder `source` by a recipe into the artifact `out`.
+    """Compress the run folder `source`, or a decoder as it stands, by a recipe into the artifact `out`.
 
     `data_source` and `unlabelled` (texts without answers, for the methods to learn from) are what the run was trained
-    on unless given, no texts if `unlabelled` is False; `steps` is where finished steps are kept, by default
-    beside the run folder. The same call after a kill goes on after the last finished step and writes the same bytes.
+    on unless given, no texts if `unlabelled` is False; a decoder as it stands learns from texts that it writes itself
+    unless others are given. `steps` is where finished steps are kept, by default beside the run folder (of a decoder as
+    it stands, beside `out`). The same call after a kill goes on after the last finished step and writes the same bytes.
     """
     recipe = recipe if isinstance(recipe, Recipe) else Recipe.read(recipe)
     methods = recipe.check()
     origin = trained.read(source)
     artifact.check_target(Path(out))
-    splits = _splits(origin, data_source, unlabelled)
-    folder = Path(steps) if steps else Path(source).with_name(f"{Path(source).name}.steps")
+    near, own = Path(out) if origin.untrained else Path(source), _writes(origin, data_source)
+    folder = Path(steps) if steps else near.with_name(f"{near.name}.steps")
+    splits = _splits(origin, data_source, unlabelled) if not own else _own(origin, recipe.seed, folder, progress, log)
     teacher = Teacher(origin.model, origin.tokenizer)
     work = Work(
         copy.deepcopy(origin.model), origin.tokenizer, origin.task, splits, teacher, recipe.seed, folder, progress, log
@@ -82,7 +86,7 @@ def compress(
         measures={"validation": {k: v for k, v in validation.items() if isinstance(v, float)}},
         base_config=origin.model.config.to_dict(),
     )  # fmt: skip
-    return Result(Path(out), trace, validation)
+    return Result(Path(out), trace, validation, own)
 
 
 def plan(
@@ -93,7 +97,7 @@ def plan(
 ) -> list[dict[str, Any]]:
     """What each step is expected to leave, in bytes, without running any: a row per step, the original first."""
     origin = trained.read(source)
-    splits = _splits(origin, data_source, unlabelled)
+    splits = None if _writes(origin, data_source) else _splits(origin, data_source, unlabelled)
     sketches = recipe.forecast(sketch(origin, splits))
     names = ["original", *(step.method for step in recipe.steps)]
     options: list[dict[str, Any]] = [{}, *(step.options for step in recipe.steps)]
@@ -108,8 +112,21 @@ def _splits(origin: trained.Source, given: str | Path | None, unlabelled: str | 
     return data.with_texts(splits, texts, origin.task) if texts else splits
 
 
-def sketch(origin: trained.Source, splits: Splits) -> Sketch:
-    """The dimensions of a model, and the tokens its training text uses."""
+def _writes(origin: trained.Source, given: str | Path | None) -> bool:
+    """Whether a model has to write its own texts: a decoder as it stands, without data."""
+    return origin.untrained and given is None
+
+
+def _own(origin: trained.Source, seed: int, folder: Path, progress: bool, log: Callable[[str], None]) -> Splits:
+    """Texts that the model writes, kept in the steps folder."""
+    key = _key({"model": checkpoint.digest(origin.model, origin.tokenizer), "seed": seed})
+    file = folder / f"own-{key}.jsonl"
+    log(f"no data: the model is calibrated on texts that it writes itself, {file}")
+    return generations.splits(origin.model, origin.tokenizer, seed, file, progress=progress)
+
+
+def sketch(origin: trained.Source, splits: Splits | None) -> Sketch:
+    """The dimensions of a model, and the tokens its training text uses, where there is one."""
     anatomy = Anatomy(origin.model)
     blocks = [block for stack in anatomy.stacks for block in stack.blocks]
     parts = {
@@ -117,15 +134,15 @@ def sketch(origin: trained.Source, splits: Splits) -> Sketch:
     }
     tables = {path: layers.take(m).weight.shape[0] for path, m in anatomy.linears("embeddings")}
     total = sum(p.numel() for p in origin.model.parameters())
-    texts = [*splits.train, *splits.unlabelled]
+    texts = [*splits.train, *splits.unlabelled] if splits else []
     features = origin.task.encode(texts, origin.tokenizer, answers=False)
-    used = {token for feature in features for token in feature["input_ids"]}
+    used = {token for feature in features for side in SIDES for token in feature.get(side, ())}
     vocabulary = tables.pop(anatomy.word_embedding)
     held = (vocabulary + sum(tables.values())) * anatomy.hidden + sum(parts.values())
     return Sketch(
         vocabulary=vocabulary, hidden=anatomy.hidden, blocks=len(blocks),
         attention=parts["attention"] / len(blocks), ffn=parts["ffn"] / len(blocks),
-        positions=sum(tables.values()), rest=total - held, used_tokens=len(used),
+        positions=sum(tables.values()), rest=total - held, used_tokens=len(used) if splits else None,
     )  # fmt: skip
 
 
@@ -185,14 +202,15 @@ def _step(work: Work, folder: Path, number: int, name: str, method: Method) -> d
     work.folder.mkdir(parents=True, exist_ok=True)
     before = effects.measure(work.model)
     torch.manual_seed(work.seed)
+    work.idle = None
     method.apply(work)
     after = effects.measure(work.model)
-    for made in sorted(method.makes):
-        if not effects.grew(before, after, made):
-            raise EffectError(
-                f"step {number} ({name}) says it makes the model {made}, but that did not grow ({after[made]:.6g}); "
-                "ask it for more or leave the step out"
-            )
+    if work.idle is None:
+        _made(method, before, after, f"step {number} ({name})")
+    elif before != after:
+        raise EffectError(f"step {number} ({name}) says it had nothing to do ({work.idle}), but the model is another")
+    else:
+        work.log(f"step {number} ({name}) has nothing to do: {work.idle}")
     score = answers.evaluate(work.model, work.tokenizer, work.task, work.data.validation)[work.task.main]
     fresh = folder / "model"
     shutil.rmtree(fresh, ignore_errors=True)
@@ -213,6 +231,16 @@ def _step(work: Work, folder: Path, number: int, name: str, method: Method) -> d
     shutil.rmtree(work.folder)
     work.log(f"step {number} ({name}): validation {work.task.main} {score:.4f}, {row['seconds']:.0f} s")
     return row
+
+
+def _made(method: Method, before: dict[str, float], after: dict[str, float], step: str) -> None:
+    """Raise EffectError where the model has no more than before of what the method says that it makes."""
+    for made in sorted(method.makes):
+        if not effects.grew(before, after, made):
+            raise EffectError(
+                f"{step} says it makes the model {made}, but that did not grow ({after[made]:.6g}); "
+                "ask it for more or leave the step out"
+            )
 
 
 def _all_options(method: Method) -> dict[str, Any]:

@@ -14,8 +14,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from laconic import layers, options
 from laconic.answers import room, slot_labels, task_objective
 from laconic.calibration import draw, drawn, gram, tokens
-from laconic.contracts import Example, Feature, Teacher, Work
-from laconic.data.batching import batches, by_example, model_inputs, order, pad
+from laconic.contracts import Example, Teacher, Work
+from laconic.data.batching import SIDES, batches, by_example, counts, lengths, masks, model_inputs, order, pad
 from laconic.errors import RecipeError
 from laconic.flow import Seen, watch
 from laconic.maths import importance
@@ -23,6 +23,8 @@ from laconic.maths import importance
 BATCH = 16
 CHUNK = 1024  # examples encoded at a time where nothing but counts is kept of them
 IMPORTANCE = ("taylor", "activation")
+
+Masks = tuple[torch.Tensor, ...]  # as `batching.masks` gives them
 
 
 def check(keep: float, importance: str, samples: int) -> None:
@@ -57,10 +59,10 @@ def grams(work: Work, paths: Sequence[str], samples: int) -> dict[str, torch.Ten
     """
     ones = {path: layers.take(work.model.get_submodule(path)).bias is not None for path in paths}
     sums = dict.fromkeys(paths, torch.zeros(()))
-    for _, seen, mask in _runs(work, paths, samples):
+    for _, seen, sides in _runs(work, paths, samples):
         for path in paths:
             for s in seen[path]:
-                sums[path] = sums[path] + gram(tokens(s.given, mask, ones=ones[path]))
+                sums[path] = sums[path] + gram(tokens(s.given, sides, ones=ones[path]))
     return sums
 
 
@@ -72,36 +74,37 @@ def crossed(
     sums = dict.fromkeys(paths, (torch.zeros(()), torch.zeros(())))
     with watch(before, paths) as then, watch(work.model, paths) as now, torch.no_grad():
         for _, batch in _batches(work, samples):
-            mask = batch["attention_mask"].bool().to(work.model.device)
+            sides = masks(batch, work.model.device)
             for model, seen in ((before, then), (work.model, now)):
                 seen.clear()
                 model(**model_inputs(batch, model.device))
             for path in paths:
                 for a, b in zip(then[path], now[path], strict=True):
-                    x, y = (tokens(s.given, mask, ones=ones[path]) for s in (a, b))  # (tokens, in)
+                    x, y = (tokens(s.given, sides, ones=ones[path]) for s in (a, b))  # (tokens, in)
                     sums[path] = sums[path][0] + gram(x, y), sums[path][1] + gram(y)
     return sums
 
 
 def together(
     work: Work, teacher: Teacher, paths: Sequence[str], goals: Sequence[str], samples: int
-) -> Iterator[tuple[Mapping[str, Sequence[Seen]], Mapping[str, Sequence[Seen]], torch.Tensor]]:
-    """What blocks of the model and of its teacher saw, at `paths` and `goals`, and the mask (batch, tokens), by batch.
+) -> Iterator[tuple[Mapping[str, Sequence[Seen]], Mapping[str, Sequence[Seen]], Masks]]:
+    """What blocks of the model and of its teacher saw, at `paths` and `goals`, and the masks (batch, tokens), by batch.
 
     Examples that the two tokenizers cut into different numbers of pieces are left out; RecipeError when none is left.
     """
     sides = ((work.model, work.tokenizer), (teacher.model, teacher.tokenizer))
     examples = drawn(work, samples)
     own, other = (by_example(work.task.encode(examples, tokenizer, answers=False)) for _, tokenizer in sides)
-    pairs = [p for i in own if _lengths(own[i]) == _lengths(other[i]) for p in zip(own[i], other[i], strict=True)]
+    alike = [i for i in own if all(counts(own[i], side) == counts(other[i], side) for side in SIDES)]
+    pairs = [p for i in alike for p in zip(own[i], other[i], strict=True)]
     if not pairs:
         raise RecipeError("the model and the original cut every text into different pieces; use distill")
-    for rows in order(_lengths([feature for feature, _ in pairs]), room(work.model, [f for f, _ in pairs], BATCH)):
+    for rows in order(lengths([f for f, _ in pairs]), room(work.model, [f for f, _ in pairs], BATCH)):
         with torch.no_grad(), watch(work.model, paths) as seen, watch(teacher.model, goals) as told:
             for side, (model, tokenizer) in enumerate(sides):
                 batch = pad([pairs[row][side] for row in rows], tokenizer.pad_token_id or 0)
                 model(**model_inputs(batch, model.device))
-        yield seen, told, batch["attention_mask"].bool().to(work.model.device)
+        yield seen, told, masks(batch, work.model.device)
 
 
 def fisher(work: Work, paths: Sequence[str], samples: int) -> dict[str, torch.Tensor]:
@@ -110,14 +113,14 @@ def fisher(work: Work, paths: Sequence[str], samples: int) -> dict[str, torch.Te
     A layer that runs many times has one gradient, the sum over its runs.
     """
     sums, examples = dict.fromkeys(paths, torch.zeros(())), 0
-    for loss, seen, mask in _runs(work, paths, samples, slopes=True):
+    for loss, seen, sides in _runs(work, paths, samples, slopes=True):
         gave = [s.gave for path in paths for s in seen[path]]
         slopes = iter(torch.autograd.grad(loss, gave, allow_unused=True, materialize_grads=True))
         for path in paths:
             pairs = [(_rows(s.given.detach()), _rows(next(slopes))) for s in seen[path]]
             own = sum(torch.einsum("bti,bto->boi", x, slope) for x, slope in pairs)  # (batch, out, in)
             sums[path] = sums[path] + torch.as_tensor(own).square().sum(0)
-        examples += len(mask)
+        examples += len(sides[0])
     return {path: total / max(examples, 1) for path, total in sums.items()}
 
 
@@ -125,16 +128,16 @@ def encoded(work: Work, examples: list[Example], tokenizer: PreTrainedTokenizerF
     """Token ids of each example, a part of them at a time, so that memory does not grow with the data."""
     for start in range(0, len(examples), CHUNK):
         for feature in work.task.encode(examples[start : start + CHUNK], tokenizer, answers=False):
-            yield feature["input_ids"]
+            yield [*feature["input_ids"], *feature.get("decoder_input_ids", ())]
 
 
 def squares(work: Work, paths: Sequence[str], samples: int) -> dict[str, torch.Tensor]:
     """Mean square of every channel that enters each layer: {path: (in,)}, without layers that never run."""
     sums, count = dict.fromkeys(paths, torch.zeros(())), dict.fromkeys(paths, 0)
-    for _, seen, mask in _runs(work, paths, samples):
+    for _, seen, sides in _runs(work, paths, samples):
         for path in paths:
             for s in seen[path]:
-                x = tokens(s.given, mask)  # (tokens, in)
+                x = tokens(s.given, sides)  # (tokens, in)
                 sums[path], count[path] = sums[path] + x.square().sum(0), count[path] + len(x)
     return {path: sums[path] / count[path] for path in paths if count[path]}
 
@@ -142,24 +145,24 @@ def squares(work: Work, paths: Sequence[str], samples: int) -> dict[str, torch.T
 def peaks(work: Work, paths: Sequence[str], samples: int) -> dict[str, torch.Tensor]:
     """Largest |x| of every channel that enters each layer: {path: (in,)}, without layers that never run."""
     found: dict[str, torch.Tensor] = {}
-    for _, seen, mask in _runs(work, paths, samples):
+    for _, seen, sides in _runs(work, paths, samples):
         for path in paths:
             for s in seen[path]:
-                highest = tokens(s.given, mask).abs().amax(0)  # (in,)
+                highest = tokens(s.given, sides).abs().amax(0)  # (in,)
                 found[path] = torch.maximum(found.get(path, highest), highest)
     return found
 
 
 @torch.no_grad()
-def calls(work: Work, path: str, samples: int, size: int) -> list[tuple[Seen, torch.Tensor]]:
-    """Calls of the module at a path, with the mask (batch, tokens) of each, while examples run, `size` at a time."""
-    found: list[tuple[Seen, torch.Tensor]] = []
+def calls(work: Work, path: str, samples: int, size: int) -> list[tuple[Seen, Masks]]:
+    """Calls of the module at a path, with the masks (batch, tokens) of each, while examples run, `size` at a time."""
+    found: list[tuple[Seen, Masks]] = []
     with watch(work.model, [path]) as seen:
         for _, batch in _batches(work, samples, size):
             seen.clear()
             work.model(**model_inputs(batch, work.model.device))
-            mask = batch["attention_mask"].bool().to(work.model.device)
-            found += [(call, mask) for call in seen[path]]
+            sides = masks(batch, work.model.device)
+            found += [(call, sides) for call in seen[path]]
     return found
 
 
@@ -176,10 +179,10 @@ def activation(work: Work, sites: Mapping[str, int], grams: Mapping[str, torch.T
 def sizes(work: Work, paths: Sequence[str], samples: int) -> torch.Tensor:
     """Mean |x| of every channel that enters the layers at `paths`, summed over the layers: (in,) in float64."""
     total, count = torch.zeros((), dtype=torch.float64), 0
-    for _, seen, mask in _runs(work, paths, samples):
+    for _, seen, sides in _runs(work, paths, samples):
         for path in paths:
             for s in seen[path]:
-                x = tokens(s.given, mask)  # (tokens, in)
+                x = tokens(s.given, sides)  # (tokens, in)
                 total, count = total + x.double().abs().sum(0), count + len(x)
     return total / max(count, 1)
 
@@ -187,10 +190,10 @@ def sizes(work: Work, paths: Sequence[str], samples: int) -> torch.Tensor:
 def influences(work: Work, paths: Sequence[str], samples: int) -> dict[str, float]:
     """How far each block at `paths` turns its tokens: mean 1 - cos(in, out)."""
     sums, counts = dict.fromkeys(paths, 0.0), dict.fromkeys(paths, 0)
-    for _, seen, mask in _runs(work, paths, samples):
+    for _, seen, sides in _runs(work, paths, samples):
         for path in paths:
             for s in seen[path]:
-                turned = importance.influence(tokens(s.given, mask), tokens(s.gave, mask))  # (tokens,)
+                turned = importance.influence(tokens(s.given, sides), tokens(s.gave, sides))  # (tokens,)
                 sums[path] += float(turned.sum())
                 counts[path] += len(turned)
     return {path: sums[path] / max(counts[path], 1) for path in paths}
@@ -199,9 +202,9 @@ def influences(work: Work, paths: Sequence[str], samples: int) -> dict[str, floa
 def angles(work: Work, paths: Sequence[str], run: int, samples: int) -> list[float]:
     """How far every `run` blocks in a row turn their tokens: mean angle between in and out in half turns, by start."""
     sums, count = [0.0] * (len(paths) - run + 1), 0
-    for _, seen, mask in _runs(work, paths, samples):
-        given = [tokens(seen[path][0].given, mask) for path in paths]  # each (tokens, hidden)
-        gave = [tokens(seen[path][0].gave, mask) for path in paths]
+    for _, seen, sides in _runs(work, paths, samples):
+        given = [tokens(seen[path][0].given, sides) for path in paths]  # each (tokens, hidden)
+        gave = [tokens(seen[path][0].gave, sides) for path in paths]
         for i in range(len(sums)):
             sums[i] += float(importance.angle(given[i], gave[i + run - 1]).sum())
         count += len(given[0])
@@ -232,25 +235,21 @@ def refit(module: nn.Module, before: torch.Tensor, gram: torch.Tensor, kept: Seq
 
 def _runs(
     work: Work, paths: Sequence[str], samples: int, *, slopes: bool = False
-) -> Iterator[tuple[torch.Tensor, Mapping[str, Sequence[Seen]], torch.Tensor]]:
-    """Loss summed over answers, what the layers saw, and the mask (batch, tokens), of every batch of examples."""
+) -> Iterator[tuple[torch.Tensor, Mapping[str, Sequence[Seen]], Masks]]:
+    """Loss summed over answers, what the layers saw, and the masks (batch, tokens), of every batch of examples."""
     objective = task_objective(work.task)
     with watch(work.model, paths) as seen, torch.set_grad_enabled(slopes):
         for rows, batch in _batches(work, samples):
             seen.clear()
             answers = slot_labels(batch)
             loss = objective(work.model, batch, rows) * int((answers != -100).sum())
-            yield loss, seen, batch["attention_mask"].bool().to(loss.device)
+            yield loss, seen, masks(batch, loss.device)
 
 
 def _batches(work: Work, samples: int, size: int | None = None) -> Iterator[tuple[list[int], dict[str, torch.Tensor]]]:
     """Padded batches of the examples drawn, with answers."""
     features = draw(work, samples, answers=True)
     yield from batches(features, room(work.model, features, size or BATCH), work.tokenizer.pad_token_id or 0)
-
-
-def _lengths(features: Sequence[Feature]) -> list[int]:
-    return [len(feature["input_ids"]) for feature in features]
 
 
 def _rows(x: torch.Tensor) -> torch.Tensor:

@@ -21,8 +21,9 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 
 from laconic.anatomy import Anatomy
 from laconic.answers import NEVER, by_label, logits_of, room, slot_logits, spot_logits, spots, width
+from laconic.calibration import tokens
 from laconic.contracts import Feature, Teacher
-from laconic.data.batching import batches, model_inputs, pad
+from laconic.data.batching import batches, counts, masks, model_inputs, pad
 from laconic.training import writing
 
 LOGITS_BYTES = 500_000_000  # logits above this are not kept in memory, but asked for again, as a vocabulary's are
@@ -33,7 +34,10 @@ SURE = 1e-7  # probabilities nearer to 0 or 1 than this have no finite logit in 
 
 @dataclass(frozen=True)
 class Said:
-    """A teacher's answers to one batch; tokens of the batch's examples one after another, padding removed."""
+    """A teacher's answers to one batch; tokens of the batch's examples one after another, padding removed.
+
+    Of an encoder-decoder, a state holds tokens that are read or tokens that are written.
+    """
 
     logits: torch.Tensor  # (slots of all examples, labels)
     hidden: list[torch.Tensor]  # each (tokens of all examples, width)
@@ -48,13 +52,18 @@ def layer_map(student_blocks: int, teacher_blocks: int) -> list[int]:
 def run(
     model: PreTrainedModel, batch: dict[str, torch.Tensor], blocks: Sequence[int], *, hidden: bool, attention: bool
 ) -> Said:
-    """Logits, and hidden states and attention maps behind `blocks` (1 is behind the first), of a padded batch."""
+    """Logits, and hidden states and attention maps behind `blocks` (1 is behind the first), of a padded batch.
+
+    An encoder's blocks come before its decoder's.
+    """
     said = model(**model_inputs(batch, model.device), output_hidden_states=hidden, output_attentions=attention)
-    mask = batch["attention_mask"].bool()  # (batch, tokens)
+    sides = [""] if "hidden_states" in said or "attentions" in said else ["encoder_", "decoder_"]
+    states = [x for side in sides for x in said[f"{side}hidden_states"][1:]] if hidden else []
+    maps = [x for side in sides for x in said[f"{side}attentions"]] if attention else []
     return Said(
         logits_of(said),
-        [said.hidden_states[b][mask] for b in blocks] if hidden else [],
-        [said.attentions[b - 1].mean(1) for b in blocks] if attention else [],
+        [tokens(states[b - 1], masks(batch)) for b in blocks] if hidden else [],
+        [maps[b - 1].mean(1) for b in blocks] if attention else [],
     )
 
 
@@ -117,7 +126,7 @@ class Recorded:
     def __init__(
         self, teacher: Teacher, features: Sequence[Feature], blocks: Sequence[int], hidden: bool, folder: Path
     ):
-        lengths = [len(f["input_ids"]) for f in features]
+        lengths = counts(features, "input_ids")
         slots = [_rows(f) for f in features]
         self.chosen_among = slots if features and "places" in features[0] else None
         self.token_ends, self.slot_ends = np.cumsum([0, *lengths]), np.cumsum([0, *slots])
@@ -179,9 +188,10 @@ def ask(
     teacher: Teacher, features: Sequence[Feature], blocks: Sequence[int], folder: Path, *, hidden: bool, attention: bool
 ) -> Live | Recorded:
     """A teacher to ask, by index into its own `features`, for what is behind its `blocks`."""
-    tokens = sum(len(f["input_ids"]) for f in features)
+    read = sum(counts(features, "input_ids"))
     logits = sum(map(_rows, features)) * width(teacher.model) * 4
-    held = tokens * len(blocks) * Anatomy(teacher.model).hidden * 2 if hidden else 0
-    if attention or held > RECORD_BYTES or logits > LOGITS_BYTES:
+    held = read * len(blocks) * Anatomy(teacher.model).hidden * 2 if hidden else 0
+    sides = hidden and any("decoder_input_ids" in f for f in features)  # states of different numbers of tokens
+    if attention or sides or held > RECORD_BYTES or logits > LOGITS_BYTES:
         return Live(teacher, features, blocks, hidden, attention)
     return Recorded(teacher, features, blocks, hidden, folder)

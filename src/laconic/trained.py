@@ -1,6 +1,6 @@
-"""A model that was trained for a task, as a folder holds it: an artifact, or a run folder of `finetune`.
+"""A model that is for a task, as a folder holds it: an artifact, a run folder of `finetune`, or a decoder as it stands.
 
-No paper: two folder formats, opened alike.
+No paper: three folder formats, opened alike. A decoder that was pretrained is for the task `lm`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from laconic import artifact, checkpoint, tasks
@@ -17,17 +18,22 @@ from laconic.contracts import Task
 from laconic.data import records
 from laconic.errors import ArtifactError
 
+CLOSE = 1e-3  # logits that differ less are the same
 RUN_FILE = "laconic.json"  # beside the checkpoint in a run folder: what the model is for, and which data it saw
 
 
 @dataclass(frozen=True)
 class Source:
-    """A model and what it is for, as read from a folder; `record` is the manifest's or the run's own JSON."""
+    """A model and what it is for, as read from a folder; `record` is the manifest's or the run's own JSON.
+
+    One that is `untrained` has seen no data of a task: a decoder as it stands.
+    """
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerFast
     task: Task
     record: dict[str, Any]
+    untrained: bool = False
 
     @property
     def seed(self) -> int:
@@ -68,13 +74,15 @@ class Source:
 
 
 def read(path: str | Path) -> Source:
-    """The model in an artifact or a run folder, in PyTorch; raises ArtifactError for anything else."""
+    """The model in an artifact, a run folder or a decoder's checkpoint, in PyTorch; ArtifactError for anything else."""
     path = Path(path)
     if artifact.is_artifact(path):
         opened = artifact.load(path)
         task = _task(opened.manifest.task, path)
         return _fitting(Source(opened.model, opened.tokenizer, task, opened.manifest.record()), path)
     where = path / RUN_FILE
+    if not where.is_file() and (path / "config.json").is_file():
+        return decoder(path)
     if not where.is_file():
         raise ArtifactError(f"{path} is neither an artifact (manifest.json) nor a run folder ({RUN_FILE})")
     try:
@@ -85,6 +93,37 @@ def read(path: str | Path) -> Source:
     tokenizer = checkpoint.tokenizer(path)
     model = checkpoint.model(task.auto, path)
     return _fitting(Source(model.eval(), tokenizer, task, record), where)
+
+
+def decoder(source: str | Path, context: int | None = None) -> Source:
+    """A decoder as it stands in a folder or under a hub id, for the task lm; ArtifactError for any other model.
+
+    It reads `context` tokens at once, or what fits.
+    """
+    task = tasks.build("lm", labels=())
+    mend = "give a run folder of laconic train, or a decoder such as GPT-2 or Llama"
+    if checkpoint.config(source).is_encoder_decoder:
+        raise ArtifactError(f"{source} is an encoder-decoder that was trained for no task; {mend}")
+    model, found = checkpoint.model(task.auto, source, output_loading_info=True)
+    lost = [*found["missing_keys"], *(name for name, *_ in found["mismatched_keys"])]
+    if lost:
+        raise ArtifactError(
+            f"{source}: {len(lost)} weights of a causal language model are missing or of another shape, {min(lost)} "
+            f"for one; {mend}"
+        )
+    tokenizer = checkpoint.tokenizer(source)
+    tokenizer.model_max_length = checkpoint.limit(model.eval(), tokenizer, context)
+    if not _causal(model):
+        raise ArtifactError(f"{source}: {type(model).__name__} reads what comes after a token; {mend}")
+    return Source(model, tokenizer, task, {"model": str(source)}, untrained=True)
+
+
+@torch.inference_mode()
+def _causal(model: PreTrainedModel) -> bool:
+    """Whether a prediction stays when what comes after changes."""
+    ids = torch.tensor([[0, 0, 0], [0, 1, 1]], device=model.device)
+    first, second = model(input_ids=ids).logits[:, 0].float()  # (vocabulary,) each
+    return torch.allclose(first, second, atol=CLOSE, rtol=CLOSE, equal_nan=True)
 
 
 def _task(described: Any, where: Path) -> Task:

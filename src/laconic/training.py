@@ -33,7 +33,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from laconic import optimizers, options
 from laconic.answers import Batch, Objective, evaluate, task_objective
 from laconic.contracts import Feature, Work
-from laconic.data.batching import order, pad
+from laconic.data.batching import lengths, order, pad
 from laconic.errors import ArtifactError, RecipeError
 
 PRECISIONS = ("auto", "float32", "bfloat16")
@@ -108,11 +108,11 @@ class _Batches(Dataset[tuple[Batch, list[int]]]):
     """The batches of every epoch over features, shuffled by the seed."""
 
     def __init__(self, features: Sequence[Feature], options: Training, pad_id: int, seed: int) -> None:
-        lengths = [len(f["input_ids"]) for f in features]
+        sizes = lengths(features)
         self.features, self.pad_id = features, pad_id
-        self.per_epoch = len(order(lengths, options.batch))
+        self.per_epoch = len(order(sizes, options.batch))
         epochs = int(np.ceil(options.epochs))
-        laid = [b for e in range(epochs) for b in order(lengths, options.batch, seed=seed * 1000 + e)]
+        laid = [b for e in range(epochs) for b in order(sizes, options.batch, seed=seed * 1000 + e)]
         self.chosen = laid[: max(1, round(self.per_epoch * options.epochs))]
 
     def __len__(self) -> int:
@@ -153,6 +153,9 @@ class _Learner(Trainer):
     def _save_checkpoint(self, *given: Any, **named: Any) -> None:
         with writing(Path(str(self.args.output_dir))):
             super()._save_checkpoint(*given, **named)
+
+    def _issue_warnings_after_load(self, *_: Any) -> None:
+        """Nothing: what a checkpoint lacks is tied or constant, and Trainer would tie layers that are no longer its."""
 
     def create_optimizer(self, *_: Any, **__: Any) -> torch.optim.Optimizer:
         one = self.options

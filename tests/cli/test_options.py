@@ -54,14 +54,16 @@ def test_every_option_of_train_reaches_training(tmp_path, monkeypatch):
         (out / "laconic.json").write_text('{"validation": {"accuracy": 0.5}}')
 
     monkeypatch.setattr(finetune, "train", train)
-    assert set(TRAIN) | SHOWN == optional(train_command)
+    assert set(TRAIN) | SHOWN | {"settings"} == optional(train_command)
     fixed = {"model": "MODEL", "task": "ner", "data": "DATA", "out": tmp_path / "run"}
     ended = call(
-        "train", "MODEL", "--task", "ner", "--data", "DATA", "-o", tmp_path / "run", "-q", "--json", *words(TRAIN)
-    )
+        "train", "MODEL", "--task", "ner", "--data", "DATA", "-o", tmp_path / "run", "-q", "--json", *words(TRAIN),
+        "--set", "beams=4", "--set", "prompt='Say: {}'",
+    )  # fmt: skip
     reached = {**asked, **asdict(asked["options"])}
     wanted = {CALLED.get(name, name): value for name, value in TRAIN.items()}
     wanted |= {"teachers": [Path("runs/teacher")], "unlabelled": Path("texts.jsonl"), "progress": False, **fixed}
+    wanted |= {"beams": 4, "prompt": "Say: {}"}
     assert {name: reached.get(name) for name in wanted} == wanted
     assert json.loads(ended.stdout) == {"accuracy": 0.5}
 

@@ -18,8 +18,9 @@ MAKERS = [name for name in NAMES if METHODS[name].makes]
 TRAINERS = [name for name in NAMES if "training" in METHODS[name].needs]
 FAMILIES = ("bert", "roberta", "distilbert", "gpt2", "llama", "t5")
 LANGUAGE = ("gpt2", "llama")
+WRITERS = ("t5", "marian", "bart")
 WITHOUT = {("positions", "llama"), ("positions", "t5")}  # their positions are not learned
-WITHOUT |= {("rotate", family) for family in FAMILIES if family != "llama"}  # not pre-norm with RMS norms
+WITHOUT |= {("rotate", family) for family in (*FAMILIES, *WRITERS) if family != "llama"}  # not pre-norm with RMS norms
 FITTING = {"rotate": "llama", "smoothquant": "llama"}  # the family for checks that need one only; bert for the others
 UNSEEN = {name: ["patience"] for name in TRAINERS}  # ends training early, for which 2 epochs are too few
 
@@ -63,6 +64,16 @@ def test_language_models(name, family, tmp_path):
     """With their own head, which is as wide as the vocabulary, and tied to the embeddings in GPT-2."""
     if (name, family) not in WITHOUT:
         fresh = maker(family, tmp_path, "lm")
+        testing.declared_is_done(METHODS[name], fresh)
+        testing.round_trip(METHODS[name], fresh, tmp_path / "artifact")
+
+
+@pytest.mark.parametrize("family", WRITERS)
+@pytest.mark.parametrize("name", NAMES)
+def test_encoder_decoders_that_write(name, family, tmp_path):
+    """With the head that says the next word, on texts that are read and others that are written."""
+    if (name, family) not in WITHOUT:
+        fresh = maker(family, tmp_path, "translate")
         testing.declared_is_done(METHODS[name], fresh)
         testing.round_trip(METHODS[name], fresh, tmp_path / "artifact")
 

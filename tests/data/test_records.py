@@ -29,7 +29,11 @@ def test_fields_are_read_under_other_names(raw, kind, made):
         ({"text": "\ud83d", "label": "x"}, "classify", "half a character"),
         ({"tokens": "a b", "tags": ["O"]}, "ner", "field 'tokens' is 'a b', not a list"),
         ({"tokens": ["a", "b"], "tags": ["O", 3]}, "ner", "field 'tags' holds 3 as item 2"),
-        ({"text": "a"}, "poetry", "no data is read for a task 'poetry'; known: classify, lm, ner"),
+        (
+            {"text": "a"},
+            "poetry",
+            "'poetry'; known: choice, classify, code, dialogue, lm, ner, qa, relation, summarize, translate",
+        ),
     ],
 )
 def test_a_wrong_field_is_named(raw, kind, words):

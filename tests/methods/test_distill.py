@@ -46,7 +46,7 @@ def test_the_attention_loss_leaves_padding_out():
     teacher = torch.tensor([[[0.5, 0.5], [0.9, 0.1]]])  # (batch, tokens, tokens)
     student = torch.tensor([[[0.25, 0.75], [0.1, 0.9]]])
     first = 0.5 * math.log(0.5 / 0.25) + 0.5 * math.log(0.5 / 0.75)
-    assert float(attention_loss(student, teacher, torch.tensor([[1, 0]]))) == pytest.approx(first, rel=1e-5)
+    assert float(attention_loss(student, teacher, [torch.tensor([[True, False]])])) == pytest.approx(first, rel=1e-5)
 
 
 def test_places_are_all_tokens_or_the_first_pieces():

@@ -44,8 +44,10 @@ def test_numbers_beyond_half_are_cut_and_a_second_time_is_nothing(tmp_path):
     Half().apply(work)
     assert work.model.classifier.bias.tolist() == [65504.0, -65504.0]
     once = effects.measure(work.model)
+    assert work.idle is None
     Half().apply(work)
-    assert not effects.grew(once, effects.measure(work.model), "low_bit")
+    assert effects.measure(work.model) == once
+    assert work.idle == "every float is a number of 16 bits already"
 
 
 def test_forecast():

@@ -53,11 +53,20 @@ def test_a_number_is_taken_and_texts_are_cut_to_it():
 
 def test_refusals():
     with pytest.raises(AnatomyError, match="learns no positions"):
-        Positions().apply(work("llama"))
+        Positions(tokens=8).apply(work("llama"))
     with pytest.raises(AnatomyError, match="trim to 1 to 40, not 41"):
         Positions(tokens=41).apply(work("bert"))
     with pytest.raises(RecipeError, match="tokens is 1"):
         Positions(tokens=1).check()
+
+
+def test_a_model_without_a_table_passes_and_says_so():
+    job, log = work("llama"), []
+    job.log, before = log.append, said(job)
+    Positions().apply(job)
+    assert said(job).equal(before)
+    assert job.tokenizer.model_max_length == 32
+    assert log == ["positions: the model has no table of them"]
 
 
 def test_forecast():

@@ -118,6 +118,7 @@ def test_nothing_changes_when_every_piece_is_kept():
     Vocabulary(extra=10**6).apply(work)
     assert work.tokenizer is tokenizer
     assert work.anatomy.vocabulary == rows
+    assert work.idle == f"all {len(tokenizer)} pieces are used or asked for"
     assert effects.measure(work.model) == before
 
 

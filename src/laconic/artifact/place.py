@@ -44,6 +44,21 @@ def write(folder: Path, contents: Mapping[str, bytes]) -> None:
             os.rename(old, folder)
 
 
+def write_file(path: Path, held: bytes) -> None:
+    """Make one file hold these bytes at once, or leave what was there."""
+    path = path.absolute()
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        _write(partial, held)
+        os.replace(partial, path)
+        _flush(path.parent)
+    except OSError as error:
+        mend = MENDS.get(error.errno or 0, "choose another place")
+        raise ArtifactError(f"{path}: can't be written ({error.strerror or error}); {mend}") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
 def check_target(folder: Path | str) -> None:
     """Raise ArtifactError for a place that holds anything that is not ours, before work is done for it."""
     folder = Path(folder)

@@ -12,7 +12,20 @@ from typing import Any, NoReturn
 
 import typer
 
-from laconic.cli import compress, evaluate, inspect, methods, predict, prepare, pretrain, report, train
+from laconic.cli import (
+    bits,
+    compress,
+    evaluate,
+    inspect,
+    methods,
+    predict,
+    prepare,
+    pretrain,
+    report,
+    train,
+    unzip,
+    zip,
+)
 from laconic.errors import MENDS, LaconicError
 
 INTERRUPTED = 130
@@ -45,7 +58,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Make a language model small and fast for a task, and prove what was lost. Start with laconic prepare.",
 )
-for module in (prepare, pretrain, train, compress, evaluate, predict, inspect, report, methods):
+for module in (prepare, pretrain, train, compress, evaluate, predict, inspect, report, methods, bits, zip, unzip):
     app.command(name=module.__name__.rsplit(".", 1)[1])(explained(module.command))
 
 

@@ -6,18 +6,26 @@ No paper: a command.
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from laconic.cli.console import give, present, say, table
 
+if TYPE_CHECKING:
+    from laconic.run import Result
+
 
 def command(
-    source: Annotated[Path, typer.Argument(help="A run folder, as laconic train writes it.")],
+    source: Annotated[
+        Path, typer.Argument(help="A run folder, as laconic train writes it, or the folder of a pretrained decoder.")
+    ],
     recipe: Annotated[str, typer.Option(help="A YAML file, or a built-in recipe: fast, balanced, tiny.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The artifact folder to write.")],
-    data: Annotated[str | None, typer.Option(help="The data; by default what the run was trained on.")] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(help="The data; by default what the run was trained on; a decoder as it stands writes its own."),
+    ] = None,
     unlabelled: Annotated[
         str | None, typer.Option(help="Texts without answers to learn from as well; by default those of the run.")
     ] = None,
@@ -38,13 +46,10 @@ def command(
 
     A killed run goes on with the same command and writes the same bytes.
     """
-    from laconic import prove, run
-    from laconic.errors import RecipeError
+    from laconic import run
     from laconic.recipe import Recipe
 
-    if no_unlabelled and unlabelled:
-        raise RecipeError(f"--unlabelled {unlabelled} and --no-unlabelled exclude one another; leave one out")
-    texts: str | Literal[False] | None = False if no_unlabelled else unlabelled
+    texts = _texts(unlabelled, no_unlabelled)
     chosen = Recipe.read(recipe).override(settings or [])
     if dry_run:
         _show(run.plan(source, chosen, data, texts), chosen.name, as_json)
@@ -54,9 +59,30 @@ def command(
     )
     say(f"{out}: written")
     if report:
-        called = shlex.join(["laconic", *sys.argv[1:]])
-        measured = prove.evidence(out, source, data, command=called, steps=result.steps)
-        present(measured, out / prove.PAGE_FILE, as_json)
+        _prove(result, source, data, as_json)
+
+
+def _texts(unlabelled: str | None, none: bool) -> str | Literal[False] | None:
+    from laconic.errors import RecipeError
+
+    if none and unlabelled:
+        raise RecipeError(f"--unlabelled {unlabelled} and --no-unlabelled exclude one another; leave one out")
+    return False if none else unlabelled
+
+
+def _prove(result: "Result", source: Path, data: str | None, as_json: bool) -> None:
+    """Measure on test texts, where there are any, and show what was found."""
+    from laconic import prove
+
+    if result.own:
+        say(
+            "no text was given to test on, so nothing was measured; next: "
+            f"laconic evaluate {result.folder} --against {source} --data TEXTS"
+        )
+        return
+    called = shlex.join(["laconic", *sys.argv[1:]])
+    measured = prove.evidence(result.folder, source, data, command=called, steps=result.steps)
+    present(measured, result.folder / prove.PAGE_FILE, as_json)
 
 
 def _show(plan: list[dict[str, Any]], name: str, as_json: bool) -> None:

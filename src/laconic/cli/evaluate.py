@@ -21,14 +21,20 @@ def command(
     engine: Annotated[
         str, typer.Option(help="torch, onnxruntime, or auto: the fastest that can run the model.")
     ] = "auto",
+    cache_bits: Annotated[
+        int | None, typer.Option(help="8 or 4: round what a model that writes has read; without --against.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> None:
     """Score FOLDER on a split; with --against, measure size, speed, memory and bits of both and write the report."""
     from laconic import data as readers
     from laconic import options, predict, prove, trained
+    from laconic.errors import RecipeError
     from laconic.report.terminal import tag_table
 
     options.choice("split", split, ("test", "validation"))
+    if against is not None and cache_bits is not None:
+        raise RecipeError(f"--cache-bits {cache_bits} and --against {against} exclude one another; leave one out")
     if against is not None:
         called = shlex.join(["laconic", *sys.argv[1:]])
         report = prove.evidence(folder, against, data, split=split, engine=engine, command=called)
@@ -36,7 +42,7 @@ def command(
         return
     source = trained.read(folder)
     examples = readers.read_split(source.data(data), source.task, split, seed=source.seed)
-    loaded = predict.start(source, engine)
+    loaded = predict.start(source, engine, cache_bits=cache_bits)
     figures = loaded.task.score(loaded.answer(examples), examples)
     if as_json:
         give(figures)

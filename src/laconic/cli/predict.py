@@ -22,6 +22,9 @@ def command(
         str, typer.Option(help="torch, onnxruntime, or auto: the fastest that can run the model.")
     ] = "auto",
     threads: Annotated[int | None, typer.Option(help="Processor threads; by default all.", min=1)] = None,
+    cache_bits: Annotated[
+        int | None, typer.Option(help="8 or 4: round what a model that writes has read; by default floats.")
+    ] = None,
 ) -> None:
     """Answer with FOLDER's model. Prints JSON Lines; says on stderr which engine answers."""
     from laconic import predict
@@ -35,7 +38,7 @@ def command(
     lines = [line for line in lines if line.strip()]
     if not lines:
         raise DataError("there is no text to answer; give one, a file with one a line, or pipe some in")
-    loaded = predict.load(folder, engine, threads)
+    loaded = predict.load(folder, engine, threads, cache_bits)
     say(f"engine: {loaded.engine.name}" + (f" ({loaded.note})" if loaded.note else ""))
     for record in loaded.predict(lines):
         give(record)

@@ -14,7 +14,7 @@ from laconic.cli.console import give, say, table
 
 def command(
     data: Annotated[str, typer.Argument(help="A folder of splits, one file, a saved datasets folder, or a hub id.")],
-    task: Annotated[str, typer.Option(help="ner, classify, relation, qa or lm.")],
+    task: Annotated[str, typer.Option(help="What the data are for, such as ner; see the reference.")],
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Write the checked splits here as JSON Lines.")
     ] = None,

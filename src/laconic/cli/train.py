@@ -12,8 +12,8 @@ from laconic.cli.console import give, say
 
 
 def command(
-    model: Annotated[str, typer.Argument(help="A model folder (safetensors and tokenizer) or a hub id.")],
-    task: Annotated[str, typer.Option(help="ner, classify, relation, qa or lm.")],
+    model: Annotated[str, typer.Argument(help="A model folder, a hub id, or a YAML file to begin from nothing.")],
+    task: Annotated[str, typer.Option(help="What the model is for, such as ner; see the reference.")],
     data: Annotated[str, typer.Option(help="A folder, file, saved datasets folder or hub id; see laconic prepare.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The run folder to write.")],
     epochs: Annotated[float, typer.Option(help="Passes over the training split.")] = 3,
@@ -39,6 +39,7 @@ def command(
     out_of_scope: Annotated[
         str | None, typer.Option(help="classify: the label of texts that no other fits; by default one called oos.")
     ] = None,
+    settings: Annotated[list[str] | None, typer.Option("--set", help="Task option: NAME=VALUE, as beams=4.")] = None,
     teacher: Annotated[
         list[Path] | None,
         typer.Option(help="A run folder whose answers to learn in place of the labels; again for the mean of several."),
@@ -52,12 +53,14 @@ def command(
     import json
 
     from laconic.finetune import train
+    from laconic.tasks import named
     from laconic.trained import RUN_FILE
     from laconic.training import Training
 
     given: dict[str, Any] = {"loss_name": loss, "multiple": multiple or None, "casing": casing}
     given |= {"context": context, "overlap": overlap, "other": other, "out_of_scope": out_of_scope}
     options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    options |= named(settings or [])
     training = Training(
         epochs=epochs, learning_rate=learning_rate, batch=batch, optimizer=optimizer, weight_decay=weight_decay,
         warmup=warmup, clip=clip, patience=patience, accumulate=accumulate, precision=precision,

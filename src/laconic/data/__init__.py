@@ -4,7 +4,8 @@ No paper: `records` says what a record is, `sources` finds the files of a source
 `splits` deals records out, `checks` says what is wrong with them, `prepare` writes a folder of checked splits.
 """
 
+from laconic.data import records
 from laconic.data.records import digest, labels
 from laconic.data.splits import read_split, read_splits, with_texts
 
-__all__ = ["digest", "labels", "read_split", "read_splits", "with_texts"]
+__all__ = ["digest", "labels", "read_split", "read_splits", "records", "with_texts"]

@@ -10,8 +10,10 @@ import torch
 
 from laconic.contracts import Feature
 
-MODEL_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
-PADDING = {"labels": -100, "slots": -1, "places": -1}  # everything else pads with 0, input_ids with the tokenizer's own
+READ = ("input_ids", "attention_mask", "token_type_ids")  # what a model reads, as against what it writes
+MODEL_INPUTS = (*READ, "decoder_input_ids")
+SIDES = ("input_ids", "decoder_input_ids")  # tokens that are read, and those that an encoder-decoder writes
+PADDING = {"labels": -100, "slots": -1, "places": -1}  # everything else pads with 0, ids with the tokenizer's own
 POOL = 50  # batches sorted by length together: long enough to pad little, short enough to stay random
 
 
@@ -54,12 +56,17 @@ def order(lengths: Sequence[int], size: int, *, seed: int | None = None, sort: b
 
 
 def pad(features: Sequence[Feature], pad_id: int) -> dict[str, torch.Tensor]:
-    """Stack features, each key to its longest: (batch, longest) of int64; scalar labels give (batch,)."""
+    """Stack features, each key to its longest: (batch, longest) of int64; scalar labels give (batch,).
+
+    What an encoder-decoder reads and what it writes are never of one width, so that a tensor's shape says its side.
+    """
     padded = {}
+    longest = {key: max(len(f[key]) for f in features) for key in features[0]}
+    more = int(longest["input_ids"] == longest.get("decoder_input_ids"))
     for key in features[0]:
         rows = [f[key] for f in features]
-        fill = pad_id if key == "input_ids" else PADDING.get(key, 0)
-        width = max(len(row) for row in rows)
+        fill = pad_id if key in SIDES else PADDING.get(key, 0)
+        width = longest[key] + (0 if key in READ else more)
         padded[key] = torch.tensor([[*row, *[fill] * (width - len(row))] for row in rows], dtype=torch.int64)
     return padded
 
@@ -67,3 +74,24 @@ def pad(features: Sequence[Feature], pad_id: int) -> dict[str, torch.Tensor]:
 def model_inputs(batch: dict[str, torch.Tensor], device: torch.device | str = "cpu") -> dict[str, torch.Tensor]:
     """What of a batch the model itself reads."""
     return {key: batch[key].to(device) for key in MODEL_INPUTS if key in batch}
+
+
+def masks(batch: dict[str, torch.Tensor], device: torch.device | str = "cpu") -> tuple[torch.Tensor, ...]:
+    """Where there are tokens, not padding: (batch, longest) of what is read, and of what an encoder-decoder writes."""
+    read = batch["attention_mask"].bool().to(device)
+    return (read, (batch["slots"] >= 0).to(device)) if "decoder_input_ids" in batch else (read,)
+
+
+def mask_of(x: torch.Tensor, masks: Sequence[torch.Tensor]) -> torch.Tensor | None:
+    """The mask of the side that a tensor (batch, longest, ...) belongs to; None for one of neither."""
+    return next((mask for mask in masks if x.dim() > 2 and x.shape[:2] == mask.shape), None)
+
+
+def lengths(features: Sequence[Feature]) -> list[int]:
+    """Tokens of each feature on its longer side."""
+    return [max(sizes) for sizes in zip(*(counts(features, side) for side in SIDES), strict=True)]
+
+
+def counts(features: Sequence[Feature], side: str) -> list[int]:
+    """Tokens of each feature on one of SIDES."""
+    return [len(feature.get(side, ())) for feature in features]

@@ -1,18 +1,18 @@
 """What a record is: the fields of each task, under which names they are read, and what can be wrong with one.
 
 No paper: a record is a dict, {"tokens": [...], "tags": [...]} for `ner`, {"text": "...", "label": "..."} for
-`classify`, where `label` is a list when a text may have several labels, and {"text": "..."} for `lm`. A `relation` is
-{"text", "e1", "e2", "label"}, and a `qa` record is {"context", "question", "answers"}, with places as in `places`.
+`classify`, where `label` is a list when a text may have several labels, {"text": "..."} for `lm`, and so on: `FIELDS`.
+A `relation` is {"text", "e1", "e2", "label"}, and a `qa` record is {"context", "question", "answers"}, with places as
+in `places`; how the fields of the others are read is in `values`.
 """
 
 import hashlib
 import json
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from laconic.contracts import Example
-from laconic.data import iob, places
+from laconic.data import iob, places, values
 from laconic.errors import DataError
 
 Raw = dict[str, Any]  # a record as a file holds it, under the file's own field names
@@ -23,15 +23,35 @@ FIELDS: dict[str, dict[str, tuple[str, ...]]] = {
     "lm": {"text": ("text", "sentence")},
     "relation": {"text": ("text", "sentence"), "e1": ("e1",), "e2": ("e2",), "label": ("label", "relation")},
     "qa": {"context": ("context",), "question": ("question",), "answers": ("answers",)},
+    "translate": {"source": ("source",), "target": ("target",)},
+    "dialogue": {"turns": ("turns",)},
+    "code": {
+        "prompt": ("prompt",),
+        "test": ("test",),
+        "entry": ("entry", "entry_point"),
+        "solution": ("solution", "canonical_solution"),
+    },
+    "choice": {"question": ("question", "prefix"), "choices": ("choices", "target")},
+    "summarize": {"document": ("document", "article"), "summary": ("summary", "highlights")},
 }
 """For each task its fields, and the names under which a field is looked for, the first found being taken."""
 
-NAMED = {"qa": "id"}  # a field that records of a task may have beside, and keep
+NAMED = {
+    "qa": "id",
+    "summarize": "references",
+    "choice": "label",
+}  # a field that records of a task may have beside, and keep
 LABELLED = ("ner", "classify", "relation")  # tasks whose answers are of a known set
-ASKED = {"relation": ("text", "e1", "e2"), "qa": ("context", "question")}  # fields that ask, where they are several
-ENDS = ("start", "end")  # what a model says of each place in a context
+LONE_TEXTS = (*LABELLED, "qa", "lm")  # tasks that can learn from texts without answers
+ASKED = {
+    "relation": ("text", "e1", "e2"), "qa": ("context", "question"), "translate": ("source",),
+    "summarize": ("document",), "dialogue": ("turns",), "choice": ("question", "choices"),
+    "code": ("prompt",),
+}  # fmt: skip
+"""The fields that ask, where that is not the text or the words alone; of several, the first is a text."""
 
-LONE = re.compile("[\ud800-\udfff]")  # half a character: JSON can spell it, UTF-8 and tokenizers cannot
+UNREAD = ("test", "entry")  # fields that no model reads or writes
+ENDS = ("start", "end")  # what a model says of each place in a context
 
 
 class Fault(NamedTuple):
@@ -68,9 +88,16 @@ def example(raw: Raw, kind: str, where: str) -> Example:
             there = ", ".join(repr(str(n)) for n in raw) or "none"
             wanted = " or ".join(repr(n) for n in names)
             raise DataError(f"{where}: no field {wanted}; it has: {there}; rename the field that holds the {field}")
-        made[field] = CONVERT[field](raw[name], f"{where}: field {name!r}")
+        made[field] = _converted(kind, field, raw[name], f"{where}: field {name!r}")
     named = NAMED.get(kind)
-    return made if named is None or named not in raw else {named: str(raw[named]), **made}
+    if named is not None and named in raw:
+        made = {named: _converted(kind, named, raw[named], f"{where}: field {named!r}"), **made}
+    return made
+
+
+def _converted(kind: str, field: str, value: Any, where: str) -> Any:
+    convert: Callable[[Any, str], Any] = CONVERT.get(f"{kind}.{field}", CONVERT.get(field, values.string))
+    return convert(value, where)
 
 
 def question(raw: Raw, where: str, kind: str) -> Example:
@@ -82,61 +109,29 @@ def question(raw: Raw, where: str, kind: str) -> Example:
         lacking = [field for field in ASKED[kind] if field not in raw]
         if lacking:
             raise DataError(f"{where}: no field {lacking[0]!r}; a text for {kind} has: {', '.join(ASKED[kind])}")
-        return {field: CONVERT[field](raw[field], f"{where}: field {field!r}") for field in ASKED[kind]}
+        return {field: _converted(kind, field, raw[field], f"{where}: field {field!r}") for field in ASKED[kind]}
     for field, names in (("tokens", FIELDS["ner"]["tokens"]), ("text", FIELDS["classify"]["text"])):
         name = next((n for n in names if n in raw), None)
         if name is not None:
-            return {field: CONVERT[field](raw[name], f"{where}: field {name!r}")}
+            return {field: _converted(kind, field, raw[name], f"{where}: field {name!r}")}
     there = ", ".join(repr(str(n)) for n in raw) or "none"
     raise DataError(f"{where}: no field 'text' or 'tokens'; it has: {there}; rename the field that holds the text")
 
 
-def _string(value: Any, where: str) -> str:
-    if not isinstance(value, str):
-        raise DataError(f"{where} is {_short(value)}, not text; give it in quotes")
-    if not value.isascii() and LONE.search(value):
-        raise DataError(f"{where} holds half a character (a lone surrogate), which no UTF-8 can say; mend the text")
-    return value
-
-
-def _strings(value: Any, where: str) -> list[str]:
-    if not isinstance(value, list):
-        raise DataError(f"{where} is {_short(value)}, not a list; give one text for each word")
-    for i, item in enumerate(value):
-        if not isinstance(item, str):
-            raise DataError(f"{where} holds {_short(item)} as item {i + 1}; every item is text, such as 'B-PER'")
-        _string(item, where)
-    return value
-
-
-def _label(value: Any, where: str) -> str | list[str]:
-    if isinstance(value, list):
-        return [_class(item, where) for item in value]
-    return _class(value, where)
-
-
-def _class(value: Any, where: str) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return str(value) if isinstance(value, int) else _string(value, where)
-
-
-def _short(value: Any) -> str:
-    shown = repr(value)
-    return shown if len(shown) <= 40 else shown[:37] + "..."
-
-
 CONVERT: dict[str, Callable[[Any, str], Any]] = {
-    "tokens": _strings,
-    "tags": _strings,
-    "text": _string,
-    "label": _label,
+    "tokens": values.strings,
+    "tags": values.strings,
+    "label": values.label,
     "e1": places.entity,
     "e2": places.entity,
-    "context": _string,
-    "question": _string,
     "answers": places.answers,
+    "id": values.name,
+    "references": values.strings,
+    "turns": values.turns,
+    "choices": values.choices,
+    "choice.label": values.place,
 }
+"""How a field is read, where it is not as text; one task's own comes first."""
 
 
 def faults(record: Example, kind: str) -> Iterator[Fault]:
@@ -148,8 +143,18 @@ def faults(record: Example, kind: str) -> Iterator[Fault]:
         if not record["text"]:
             yield Fault("error", "empty text", "text", "the text is empty; remove the record")
         return
-    if kind in ASKED:
+    if kind in ("qa", "relation"):
         yield from (Fault(*wrong) for wrong in (places.question if kind == "qa" else places.relation)(record))
+        return
+    if kind in ("dialogue", "choice"):
+        yield from (Fault(*wrong) for wrong in (values.silent if kind == "dialogue" else values.undecided)(record))
+        return
+    if kind in ASKED:
+        yield from (
+            Fault("error", "empty text", field, f"the {field} is empty; remove the record")
+            for field in fields(kind)
+            if not record[field].strip()
+        )
         return
     if not record["text"].strip():
         yield Fault("warning", "empty text", "text", "the text is empty; remove the record or give it a text")
@@ -173,7 +178,19 @@ def _tagging_faults(tokens: list[str], tags: list[str]) -> Iterator[Fault]:
 
 def text(record: Example, kind: str) -> str:
     """The record without its answer, as one line of text."""
-    return " ".join(record["tokens"]) if kind == "ner" else str(record["context" if kind == "qa" else "text"])
+    if kind in ("ner", "dialogue"):
+        return " ".join(texts(record, kind))
+    return str(record[ASKED.get(kind, ("text",))[0]])
+
+
+def texts(record: Example, kind: str) -> list[str]:
+    """Every text that a model reads or writes of the record, its labels left out."""
+    if kind == "dialogue":
+        return [turn["text"] for turn in record["turns"]]
+    if kind in LONE_TEXTS:
+        return [str(record[field]) for field in ("text", "context", "question") if field in record] or record["tokens"]
+    held = [record[field] for field in fields(kind) if field not in UNREAD]
+    return [text for value in held for text in ([value] if isinstance(value, str) else value)]
 
 
 def key(record: Example, kind: str) -> tuple[str, ...]:
@@ -189,9 +206,11 @@ def origin(record: Example, kind: str) -> tuple[str, ...]:
 
 
 def answers(record: Example, kind: str) -> list[str]:
-    """The tags or labels of one record."""
+    """The tags or labels of one record; none where answers are not labels."""
     if kind == "ner":
         return list(record["tags"])
+    if kind not in LABELLED:
+        return []
     label = record.get("label", [])
     return list(label) if isinstance(label, list) else [label]
 

@@ -53,6 +53,8 @@ def with_texts(splits: Splits, source: str | Path, task: Task, progress: bool = 
     A file of plain text holds one text a line (for lm, documents). Texts become words where the task reads words. Empty
     ones, and those of the validation split, spaces aside, are left out.
     """
+    if task.name not in records.LONE_TEXTS:
+        raise DataError(f"{source}: texts without answers are for {', '.join(records.LONE_TEXTS)}; leave them out")
     rows = follow(_questions(source, task), "reading texts", progress)
     asked = (_as_task(records.question(raw, where, task.name), task) for where, raw in rows)
     held = {_letters(example, task) for example in splits.validation}

@@ -100,7 +100,7 @@ def check(
     def finding(level: str, name: str, message: str, value: float, record: int | None = None) -> Finding:
         return Finding(level, name, split, record, column, message, value)
 
-    if counts.long and records.labelled(kind):  # a text without an answer is read in windows
+    if counts.long and kind not in ("lm", "dialogue"):  # which read a text in parts
         message = f"{_some(counts.long)} longer than {most} tokens (the longest {counts.longest}); the rest is cut off"
         yield finding("warning", "too long", message, float(len(counts.long)), counts.long[0] + 1)
     if counts.dropped:
@@ -115,6 +115,14 @@ def check(
     level = "warning" if over > OVER_SPLIT else "info"
     message = f"{over:.2%} of {counts.words:,} words are split into {MANY_PIECES} tokens or more"
     yield finding(level, "over-split words", message, over)
+
+
+def uncoded(text: str, encoding: Any, unknown: int | None, start: int = 0) -> int:
+    """UTF-8 bytes of the text behind unknown tokens, from token `start` on."""
+    if unknown is None or unknown not in encoding.ids:
+        return 0
+    pairs = list(zip(encoding.offsets, encoding.ids, strict=True))[start:]
+    return sum(len(text[begin:end].encode()) for (begin, end), i in pairs if i == unknown)
 
 
 def _some(found: Sequence[int]) -> str:

@@ -17,7 +17,7 @@ from laconic.contracts import Example
 from laconic.data.words import spans
 
 SHARE = 0.2  # of words swapped
-FIELDS = ("text", "question", "context")  # of running text
+FIELDS = ("text", "question", "context", "source", "document")  # of running text that is read, not written
 LOST = 0.3  # of swapped words: how many are of those the student has no piece for
 
 Pools = dict[tuple[bool, bool], list[str]]  # words by how they are written
@@ -39,8 +39,7 @@ def _pools(words: Iterable[str]) -> Pools:
 
 def _words(example: Example) -> Iterator[str]:
     yield from example.get("tokens", ())
-    for field in FIELDS:
-        text = example.get(field, "")
+    for text in [example.get(field, "") for field in FIELDS] + [turn["text"] for turn in example.get("turns", ())]:
         yield from (text[start:end] for start, end in spans(text))
 
 
@@ -62,6 +61,8 @@ def _swap(example: Example, used: Pools, rare: Pools, rng: np.random.Generator) 
     made = dict(example)
     if "tokens" in example:
         made["tokens"] = others(list(example["tokens"]))
+    if "turns" in example:
+        made["turns"] = [{**turn, "text": _rewritten(turn["text"], (), others)[0]} for turn in example["turns"]]
     for field in FIELDS:
         if field in example:
             entities = [e for e in ("e1", "e2") if e in example and field == "text"]

@@ -7,9 +7,7 @@ the data are the answers, given the texts.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
-
-import numpy as np
+from typing import Any, Protocol
 
 from laconic.contracts import Example, Feature
 from laconic.errors import DataError
@@ -18,7 +16,7 @@ from laconic.errors import DataError
 class Coding(Protocol):
     """What of a task this measure asks."""
 
-    def bits(self, outputs: Sequence[np.ndarray], features: Sequence[Feature], examples: Sequence[Example]) -> float:
+    def bits(self, outputs: Sequence[Any], features: Sequence[Feature], examples: Sequence[Example]) -> float:
         """Bits to write down the examples' answers with these outputs."""
         ...
 
@@ -40,7 +38,7 @@ class Bits:
 
 def take(
     task: Coding,
-    outputs: Sequence[np.ndarray],
+    outputs: Sequence[Any],
     features: Sequence[Feature],
     examples: Sequence[Example],
     *,

@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 
 from laconic.contracts import Feature
-from laconic.data.batching import MODEL_INPUTS, order, pad
+from laconic.data.batching import MODEL_INPUTS, lengths, order, pad
 from laconic.errors import LaconicError
 
 THREADS = 2
@@ -86,10 +86,10 @@ def take(
 
     `threads` is what the factories were given, for the record. Raises LaconicError when there is nothing to time.
     """
-    lengths = {len(c.features) for c in contestants}
-    if len(lengths) != 1 or 0 in lengths or rounds < 1:
+    numbers = {len(c.features) for c in contestants}
+    if len(numbers) != 1 or 0 in numbers or rounds < 1:
         raise LaconicError("latency needs at least one round and the same texts, at least one, for every contestant")
-    count = lengths.pop()
+    count = numbers.pop()
     chosen = np.sort(np.random.default_rng(seed).permutation(count)[:texts])  # (texts,)
     readings: dict[str, list[Round]] = {c.name: [] for c in contestants}
     for turn in range(rounds):
@@ -115,8 +115,7 @@ def take(
 def _round(contestant: Contestant, chosen: np.ndarray, batch: int, warm_up: int) -> Round:
     features = [contestant.features[i] for i in chosen]
     singles = [_padded(contestant, [f]) for f in features]
-    lengths = [len(f["input_ids"]) for f in features]
-    batches = [_padded(contestant, [features[i] for i in rows]) for rows in order(lengths, batch)]
+    batches = [_padded(contestant, [features[i] for i in rows]) for rows in order(lengths(features), batch)]
     engine = contestant.open()
     for i in range(warm_up):
         engine.run(singles[i % len(singles)])

@@ -25,7 +25,7 @@ from laconic.maths import grid
 PLACES = ("linears", "attention", "ffn")
 FACTORS = (0.5, 1.5)  # of the ends of a range
 
-Told = tuple[Seen, torch.Tensor]  # a call of a block, and the mask of its tokens
+Told = tuple[Seen, scoring.Masks]  # a call of a block, and the masks of its tokens
 
 
 @dataclass(frozen=True)
@@ -160,11 +160,11 @@ def _straight(x: torch.Tensor) -> torch.Tensor:
 
 
 def _outputs(
-    model: nn.Module, inside: Mapping[str, Rounding], seen: Seen, mask: torch.Tensor
+    model: nn.Module, inside: Mapping[str, Rounding], seen: Seen, masks: scoring.Masks
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """What the block gives with its weights rounded, and what it gave, without padding: (tokens, hidden) both."""
     weights = {f"{name}.weight": rounding.soft() for name, rounding in inside.items()}
-    return tokens(seen.call.again(model, seen.given, weights), mask), tokens(seen.gave, mask)
+    return tokens(seen.call.again(model, seen.given, weights), masks), tokens(seen.gave, masks)
 
 
 @torch.no_grad()

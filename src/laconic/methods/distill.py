@@ -24,7 +24,7 @@ from laconic import layers, training
 from laconic.anatomy import Anatomy
 from laconic.answers import Batch, Objective, slot_labels, slot_logits, spots
 from laconic.contracts import PROPERTIES, Example, Feature, Sketch, Teacher, Work
-from laconic.data.batching import by_example
+from laconic.data.batching import SIDES, by_example, counts, mask_of, masks
 from laconic.data.variants import variants
 from laconic.errors import RecipeError
 from laconic.subwords import ids_in, lost_words
@@ -98,18 +98,30 @@ class Distill(training.Training):
             said = ask(
                 teacher, heard, taught, work.folder / "teacher", hidden=self.hidden > 0, attention=self.attention > 0
             )
-            objective = self._objective(work, said, Places(features, heard), own)
+            objective = self._objective(work, said, places(features, heard), own)
             return training.fit(work, self, objective=objective, features=features)
 
     def _blocks(self, student: PreTrainedModel, teacher: PreTrainedModel) -> tuple[list[int], list[int]]:
         """Blocks of teacher and student behind which hidden states and attention maps are compared."""
         if not self.hidden and not self.attention:
             return [], []
-        own, taught = (sum(s.depth for s in Anatomy(m).stacks) for m in (student, teacher))
-        return layer_map(own, taught), layer_map(own, own)
+        own, other = ([s.depth for s in Anatomy(m).stacks] for m in (student, teacher))
+        taught = [
+            sum(other[:i]) + block
+            for i, depths in enumerate(zip(own, other, strict=True))
+            for block in layer_map(*depths)
+        ]
+        return taught, layer_map(sum(own), sum(own))
 
-    def _objective(self, work: Work, said: Live | Recorded, places: Places, blocks: Sequence[int]) -> Objective:
-        """The weighted sum of the parts; `blocks` are the student's own that hidden states are taken behind."""
+    def _objective(
+        self, work: Work, said: Live | Recorded, sides: Sequence[Places], blocks: Sequence[int]
+    ) -> Objective:
+        """The weighted sum of the parts; `blocks` are the student's own that hidden states are taken behind.
+
+        `sides` are the places to compare of an encoder and of its decoder, or of one stack.
+        """
+        depths = [stack.depth for stack in work.anatomy.stacks]
+        of = [side for side, depth in zip(sides, depths, strict=False) for _ in range(depth)]  # of each block
         teacher = work.teacher.tokenizer if work.teacher else work.tokenizer
         pieces = [] if work.task.labels else ids_in(teacher, work.tokenizer)
         if pieces == list(range(len(teacher))):
@@ -127,13 +139,14 @@ class Distill(training.Training):
             if self.labels:
                 loss = loss + self.labels * work.task.loss(logits, slot_labels(batch).to(logits.device))
             if self.hidden:
-                here, there = places(chosen)
-                pairs = [(a[here], b[there].to(a)) for a, b in zip(mine.hidden, target.hidden, strict=True)]
-                loss = loss + self.hidden * sum(state_loss(a, b) for a, b in pairs) / len(blocks)
-            if self.attention and places.alike(chosen):
-                mask = batch["attention_mask"].to(logits.device)
+                found = {side: side(chosen) for side in sides}
+                pairs = zip(mine.hidden, target.hidden, [found[side] for side in of], strict=True)
+                errors = [state_loss(a[here], b[there].to(a)) for a, b, (here, there) in pairs]
+                loss = loss + self.hidden * sum(errors) / len(blocks)
+            if self.attention and all(side.alike(chosen) for side in sides):
                 maps = zip(mine.attention, target.attention, strict=True)
-                loss = loss + self.attention * sum(attention_loss(a, b, mask) for a, b in maps) / len(blocks)
+                real = masks(batch, logits.device)
+                loss = loss + self.attention * sum(attention_loss(a, b, real) for a, b in maps) / len(blocks)
             return loss
 
         return objective
@@ -143,11 +156,11 @@ class Places:
     """Which tokens of a batch stand for the same text in two encodings of the examples.
 
     All of them where both have as many; else the first pieces of words, or, for a task without words, the first token
-    of the text, in which encoders gather it.
+    of the text, in which encoders gather it. An encoder-decoder has such places on either of its SIDES.
     """
 
-    def __init__(self, own: Sequence[Feature], other: Sequence[Feature]) -> None:
-        self.lengths = [[len(f["input_ids"]) for f in features] for features in (own, other)]
+    def __init__(self, own: Sequence[Feature], other: Sequence[Feature], side: str = "input_ids") -> None:
+        self.lengths = [counts(features, side) for features in (own, other)]
         self.same = [a == b for a, b in zip(*self.lengths, strict=True)]
         held = [[spots(f) for f in features] for features in (own, other)]
         self.slots = [[FIRST if where is None else where for where in places] for places in held]
@@ -166,6 +179,11 @@ class Places:
                 places.extend(start + place for place in here)
                 start += lengths[i]
         return torch.tensor(found[0], dtype=torch.int64), torch.tensor(found[1], dtype=torch.int64)
+
+
+def places(own: Sequence[Feature], other: Sequence[Feature]) -> list[Places]:
+    """Of each side that the features have."""
+    return [Places(own, other, side) for side in SIDES if side in own[0]]
 
 
 @contextmanager
@@ -224,7 +242,8 @@ def _alike(own: Sequence[Feature], other: Sequence[Feature], known: Sequence[int
         return False
     if known is None:
         return all(a.get("words") == b.get("words") for a, b in zip(own, other, strict=True))
-    return all([known[i] for i in a["input_ids"]] == b["input_ids"] for a, b in zip(own, other, strict=True))
+    pairs = [(a[side], b[side]) for a, b in zip(own, other, strict=True) for side in SIDES if side in a]
+    return all([known[i] for i in a] == b for a, b in pairs)
 
 
 def soft_loss(student: torch.Tensor, teacher: torch.Tensor, temperature: float, several: bool = False) -> torch.Tensor:
@@ -249,8 +268,8 @@ def state_loss(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
     return functional.mse_loss(student, teacher) / teacher.square().mean()
 
 
-def attention_loss(student: torch.Tensor, teacher: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+def attention_loss(student: torch.Tensor, teacher: torch.Tensor, masks: Sequence[torch.Tensor]) -> torch.Tensor:
     """Mean KL(teacher || student) over the rows of real tokens; maps (batch, tokens, tokens), in nats."""
     floor = torch.finfo(student.dtype).tiny
     rows = (teacher * (teacher.clamp(min=floor).log() - student.clamp(min=floor).log())).sum(-1)  # (batch, tokens)
-    return rows[mask.bool()].mean()
+    return rows[mask_of(student, masks)].mean()

@@ -40,6 +40,11 @@ class Half:
         """Round every float parameter; weights on a grid stay on it."""
         layers.thaw(work.model)
         latent = {id(layer.latent) for _, layer in layers.held(work.model) if isinstance(layer, Quantized)}
+        moved = False
         for parameter in work.model.parameters():
             if id(parameter) not in latent:
-                parameter.copy_(parameter.clamp(-grid.LARGEST, grid.LARGEST).half().float())
+                rounded = parameter.clamp(-grid.LARGEST, grid.LARGEST).half().float()
+                moved = moved or not torch.equal(rounded, parameter)
+                parameter.copy_(rounded)
+        if not moved:
+            work.idle = "every float is a number of 16 bits already"

@@ -23,7 +23,7 @@ from laconic.errors import RecipeError
 from laconic.flow import Seen
 from laconic.teacher import layer_map
 
-Lesson = tuple[Seen, torch.Tensor, torch.Tensor]  # a call of a block, the original's output there, the mask of tokens
+Lesson = tuple[Seen, torch.Tensor, scoring.Masks]  # a call of a block, the original's output there, masks of tokens
 
 
 @dataclass(frozen=True)
@@ -99,15 +99,15 @@ def _order(stack: Stack) -> list[tuple[str, int]]:
 def _lessons(work: Work, teacher: Teacher, path: str, goals: Sequence[tuple[str, int]], samples: int) -> list[Lesson]:
     """Every call of the block at `path`, batch by batch, beside what the original gives at `goals`."""
     found: list[Lesson] = []
-    for seen, told, mask in scoring.together(work, teacher, [path], [goal for goal, _ in goals], samples):
-        found += [(call, told[goal][run].gave, mask) for call, (goal, run) in zip(seen[path], goals, strict=True)]
+    for seen, told, masks in scoring.together(work, teacher, [path], [goal for goal, _ in goals], samples):
+        found += [(call, told[goal][run].gave, masks) for call, (goal, run) in zip(seen[path], goals, strict=True)]
     return found
 
 
-def _loss(model: nn.Module, seen: Seen, target: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+def _loss(model: nn.Module, seen: Seen, target: torch.Tensor, masks: scoring.Masks) -> torch.Tensor:
     """Squared error of the block's tokens in units of the target's mean square."""
     out = seen.call.again(model, seen.given)
-    own, goal = calibration.tokens(out, mask), calibration.tokens(target, mask)  # (tokens, hidden)
+    own, goal = calibration.tokens(out, masks), calibration.tokens(target, masks)  # (tokens, hidden)
     return functional.mse_loss(own, goal) / goal.square().mean()
 
 

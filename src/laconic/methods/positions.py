@@ -9,13 +9,17 @@ from typing import ClassVar
 
 from laconic import options
 from laconic.contracts import Sketch, Work
+from laconic.data.batching import lengths
 
 STEP = 32  # the longest training example is rounded up to a multiple of this, as room for longer ones
 
 
 @dataclass(frozen=True)
 class Positions:
-    """Room for `tokens` pieces; without it, for the longest training example, rounded up to a multiple of 32."""
+    """Room for `tokens` pieces; without it, for the longest training example, rounded up to a multiple of 32.
+
+    A model without such a table (of relative or rotated positions) passes as it is, unless `tokens` are asked for.
+    """
 
     tokens: int | None = None
 
@@ -35,10 +39,13 @@ class Positions:
         return replace(sketch, positions=min(sketch.positions, self.tokens or sketch.positions))
 
     def apply(self, work: Work) -> None:
-        """Cut the table; the tokenizer truncates texts to it. Raises AnatomyError without learned positions."""
-        features = work.task.encode(work.data.train, work.tokenizer, answers=False)
-        longest = max((len(feature["input_ids"]) for feature in features), default=STEP)
+        """Cut the table; the tokenizer truncates texts to it. AnatomyError for `tokens` where there is no table."""
         now = work.anatomy.positions
+        if now is None and self.tokens is None:
+            work.log("positions: the model has no table of them")
+            return
+        features = work.task.encode(work.data.train, work.tokenizer, answers=False)
+        longest = max(lengths(features), default=STEP)
         tokens = self.tokens or min(-(-longest // STEP) * STEP, now or longest)
         work.anatomy.trim_positions(tokens)
         work.tokenizer = copy.deepcopy(work.tokenizer)  # the teacher may hold the same one

@@ -70,7 +70,7 @@ class Vocabulary:
             required={i for where in settings for i in _ids(where)},
         )
         if len(kept) == len(old):
-            work.log(f"vocabulary: all {len(kept):,} pieces are kept")
+            work.idle = f"all {len(kept):,} pieces are used or asked for"
             return
         work.anatomy.keep_vocabulary(kept)
         new = {i: place for place, i in enumerate(kept)}

@@ -83,7 +83,7 @@ def pretrain(
     A killed run goes on with the same call. Returns the folder.
     """
     options.seed(seed)
-    options.choice("objective", objective, tuple(tokenizer.SPECIAL))
+    options.choice("objective", objective, objectives.NAMES)
     plan = plan if isinstance(plan, Plan) else config.read(plan, scratch=source is None)
     taught, out = plan.training, Path(out)
     texts = corpus.splits(text)

@@ -23,6 +23,7 @@ from transformers import (
 from laconic.answers import Batch
 from laconic.errors import RecipeError
 
+NAMES = ("clm", "mlm", "span-corruption")
 IGNORED = -100  # target of a place that is not asked for
 REPLACED, KEPT = 0.8, 0.1  # of hidden tokens: a mask stands there, or the token itself; else a random token
 

@@ -27,16 +27,20 @@ from laconic.pretrain.config import Tokens
 
 SAMPLE = 200_000_000  # characters a tokenizer is trained on: more change its pieces little
 SENTINELS = [f"<extra_id_{i}>" for i in range(100)]
-SPECIAL: dict[str, dict[str, Any]] = {  # objective -> the tokenizer's special tokens, in order of their ids
+SPECIAL: dict[str, dict[str, Any]] = {  # what it is for -> the special tokens, in order of their ids
     "clm": {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"},
     "mlm": {
         "pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]",
     },
+    "seq2seq": {"pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"},
     "span-corruption": {
         "pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>", "extra_special_tokens": SENTINELS,
     },
 }  # fmt: skip
-AROUND = {"clm": "bos_token $A", "mlm": "cls_token $A sep_token", "span-corruption": "$A eos_token"}
+AROUND = {
+    "clm": "bos_token $A", "mlm": "cls_token $A sep_token",
+    "seq2seq": "$A eos_token", "span-corruption": "$A eos_token",
+}  # fmt: skip
 """What stands around one text, by the names of its special tokens."""
 
 

@@ -96,6 +96,6 @@ def times(value: float | None) -> str:
 def title(key: str) -> str:
     """A metric's key as a heading: entity_f1 is Entity F1."""
     words = key.replace("_", " ").strip().split(" ")
-    short = {"f1": "F1", "mcc": "MCC", "iou": "IoU"}
+    short = {"f1": "F1", "mcc": "MCC", "iou": "IoU", "bleu": "BLEU", "chrf": "chrF", "rouge": "ROUGE", "l": "L"}
     named = [short.get(word, word) for word in words]
     return " ".join([named[0][:1].upper() + named[0][1:], *named[1:]]) if named[0] else key

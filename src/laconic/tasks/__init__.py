@@ -4,8 +4,11 @@ No paper: discovery.
 """
 
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, fields
 from typing import Any, cast
+
+import yaml
 
 from laconic import units
 from laconic.contracts import Task
@@ -30,6 +33,22 @@ def build(name: str, **options: Any) -> Task:
         if option not in known:
             raise RecipeError(f"the task {name!r} has no option {option!r}; it has: {', '.join(known)}")
     return cast(Any, made)(**{**options, "labels": tuple(options["labels"])})  # type: ignore[no-any-return]
+
+
+def named(settings: Sequence[str]) -> dict[str, Any]:
+    """Options of a task from NAME=VALUE, values as YAML; raises RecipeError for what is none."""
+    found = {}
+    for setting in settings:
+        name, equals, value = setting.partition("=")
+        if not (name.isidentifier() and equals):
+            raise RecipeError(f"{setting!r} sets no option; write NAME=VALUE, such as beams=4")
+        try:
+            found[name] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise RecipeError(
+                f"{setting!r}: the value is not YAML ({' '.join(str(error).split())}); quote it"
+            ) from error
+    return found
 
 
 def describe(task: Task) -> dict[str, Any]:

@@ -19,10 +19,10 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from laconic import losses, options
 from laconic.contracts import Example, Feature
+from laconic.data.subwords import uncoded
 from laconic.errors import RecipeError
 
 BYTE = 8  # bits of a byte as it is
-CHUNK = 4_000_000  # logits turned into probabilities at once: 32 MB
 TEXTS = 256  # split into tokens at once
 
 
@@ -62,21 +62,31 @@ class LM:
 
         `example` is the text a window is of. `uncoded` bytes and a first token of `choices` are charged beside.
         """
-        size = min(self.context or tokenizer.model_max_length, tokenizer.model_max_length)
-        first = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
         features = []
-        for i, (ids, uncoded) in enumerate(_pieces([e["text"] for e in examples], tokenizer)):
-            choices = len(tokenizer) if first is None and ids else 1
-            ids = ids if first is None else [first, *ids]
-            feature = {"uncoded": [uncoded], "choices": [choices]}
-            for begin, slots in windows(len(ids), size, int(self.overlap * size)):
-                feature |= {"example": [i], "input_ids": ids[begin : begin + size] or [0], "slots": slots}
-                feature["attention_mask"] = [1] * len(feature["input_ids"])
+        for i, (ids, lost) in enumerate(_pieces([e["text"] for e in examples], tokenizer)):
+            for feature in self.windowed(i, ids, tokenizer, uncoded=lost):
                 if answers:
-                    feature["labels"] = [ids[begin + place + 1] for place in slots]
+                    feature["labels"] = [feature["input_ids"][place + 1] for place in feature["slots"]]
                 features.append(feature)
-                feature = {"uncoded": [0], "choices": [1]}
         return features
+
+    def windowed(
+        self, example: int, ids: list[int], tokenizer: PreTrainedTokenizerFast, *, uncoded: int = 0
+    ) -> Iterator[Feature]:
+        """The windows of one text whose tokens are `ids`, without labels."""
+        first, size = beginning(tokenizer), self.size(tokenizer)
+        choices = len(tokenizer) if first is None and ids else 1
+        ids = ids if first is None else [first, *ids]
+        feature = {"uncoded": [uncoded], "choices": [choices]}
+        for begin, slots in windows(len(ids), size, int(self.overlap * size)):
+            feature |= {"example": [example], "input_ids": ids[begin : begin + size] or [0], "slots": slots}
+            feature["attention_mask"] = [1] * len(feature["input_ids"])
+            yield feature
+            feature = {"uncoded": [0], "choices": [1]}
+
+    def size(self, tokenizer: PreTrainedTokenizerFast) -> int:
+        """Tokens of a window."""
+        return min(self.context or tokenizer.model_max_length, tokenizer.model_max_length)
 
     def loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Mean over the tokens of a batch, in nats; logits (slots, vocabulary), labels (slots,)."""
@@ -84,15 +94,7 @@ class LM:
 
     def reduce(self, logits: np.ndarray, feature: Feature) -> np.ndarray:
         """Bits of each token that was to be predicted, (slots,), of logits (slots, vocabulary)."""
-        ids, slots = torch.tensor(feature["input_ids"]), torch.tensor(feature["slots"], dtype=torch.int64)
-        rows = max(1, CHUNK // logits.shape[-1])
-        parts = [np.zeros(0)]
-        for start in range(0, len(logits), rows):
-            some = slice(start, start + rows)
-            scores, said = torch.from_numpy(logits[some]).double(), ids[slots[some] + 1]
-            nats = torch.nn.functional.cross_entropy(scores, said, reduction="none")  # (rows,)
-            parts.append(nats.numpy() / np.log(2))
-        return np.concatenate(parts)
+        return losses.bits(logits, [feature["input_ids"][slot + 1] for slot in feature["slots"]])
 
     def predict(
         self, outputs: Sequence[np.ndarray], features: Sequence[Feature], examples: Sequence[Example]
@@ -101,8 +103,8 @@ class LM:
         rows = [{"bits": 0.0, "tokens": 0} for _ in examples]
         for output, feature in zip(outputs, features, strict=True):
             row = rows[feature["example"][0]]
-            (uncoded,), (choices,) = feature["uncoded"], feature["choices"]
-            row["bits"] += float(output.sum()) + BYTE * uncoded + float(np.log2(choices))
+            (lost,), (choices,) = feature["uncoded"], feature["choices"]
+            row["bits"] += float(output.sum()) + BYTE * lost + float(np.log2(choices))
             row["tokens"] += len(output) + (choices > 1)
         return rows
 
@@ -139,6 +141,12 @@ class LM:
         return {"text": example["text"], **prediction, "bytes": amount, "bits_per_byte": per_byte}
 
 
+def beginning(tokenizer: PreTrainedTokenizerFast) -> int | None:
+    """The token that stands before a text, where the tokenizer has one: what begins texts, or else ends them."""
+    first: int | None = tokenizer.bos_token_id
+    return tokenizer.eos_token_id if first is None else first
+
+
 def windows(tokens: int, size: int, overlap: int) -> list[tuple[int, list[int]]]:
     """(where it begins, places in it whose next token is predicted) of each window of at most `size` tokens.
 
@@ -161,12 +169,4 @@ def _pieces(texts: Sequence[str], tokenizer: PreTrainedTokenizerFast) -> Iterato
         some = list(texts[start : start + TEXTS])
         encoded = tokenizer(some, add_special_tokens=False, truncation=False, verbose=False)
         for text, encoding in zip(some, encoded.encodings or [], strict=True):
-            yield encoding.ids, _uncoded(text, encoding, tokenizer.unk_token_id)
-
-
-def _uncoded(text: str, encoding: Any, unknown: int | None) -> int:
-    """UTF-8 bytes of the text behind unknown tokens."""
-    if unknown is None or unknown not in encoding.ids:
-        return 0
-    spans = [span for span, i in zip(encoding.offsets, encoding.ids, strict=True) if i == unknown]
-    return sum(len(text[start:end].encode()) for start, end in spans)
+            yield encoding.ids, uncoded(text, encoding, tokenizer.unk_token_id)

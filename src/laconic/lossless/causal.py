@@ -1,0 +1,74 @@
+"""Open a causal language model of any origin: a Hugging Face folder, a run folder or an artifact.
+
+No paper: what `trained` opens, with the windows of the task `lm`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from laconic import answers, artifact, checkpoint, trained
+from laconic.errors import ArtifactError, RecipeError
+from laconic.measures import size
+from laconic.subwords import exact
+from laconic.tasks.lm import LM
+
+UNNAMED = ("_name_or_path", "transformers_version", "architectures")  # of a config: what no probability depends on
+
+
+@dataclass(frozen=True)
+class Causal:
+    """A model that predicts the next token, in windows as its task has them."""
+
+    name: str
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerFast
+    task: LM
+    folder_bytes: int | None  # of its folder, where it has one
+
+    @property
+    def context(self) -> int:
+        """Tokens of a window."""
+        return self.task.size(self.tokenizer)
+
+    def digest(self) -> str:
+        """sha256 of all that its probabilities depend on: weights, tokenizer, configuration."""
+        config = {k: v for k, v in self.model.config.to_dict().items() if k not in UNNAMED}
+        said = checkpoint.digest(self.model, self.tokenizer) + json.dumps(config, sort_keys=True, default=str)
+        return hashlib.sha256(said.encode()).hexdigest()
+
+    def spell(self, parts: Sequence[bytes]) -> tuple[list[list[int]], bytes]:
+        """Tokens of each part and what they leave out; ArtifactError for a token that the model does not know."""
+        ids, rest = exact.spell(self.tokenizer, parts)
+        highest, known = max((max(one, default=0) for one in ids), default=0), answers.width(self.model)
+        if highest >= known:
+            raise ArtifactError(f"{self.name}: its tokenizer gives token {highest} and its model knows {known}")
+        return ids, rest
+
+
+def read(source: str | Path, context: int | None = None, overlap: float | None = None) -> Causal:
+    """The model in a folder or of a hub id; ArtifactError where it is no causal language model.
+
+    `context` and `overlap` are those of the task `lm`: by default those it was trained with, or else what fits.
+    """
+    path = Path(source)
+    given: dict[str, Any] = {"context": context, "overlap": overlap}
+    given = {key: value for key, value in given.items() if value is not None}
+    whole = artifact.is_artifact(path) or (path / trained.RUN_FILE).is_file()
+    held = trained.read(path) if whole else trained.decoder(source, context)
+    asked: Any = held.task
+    if not isinstance(asked, LM):
+        raise ArtifactError(f"{path} is for the task {held.task.name}; give a causal language model, of the task lm")
+    task = replace(asked, **given)
+    limit = checkpoint.limit(held.model, held.tokenizer, task.context)
+    if context is not None and context > limit:
+        raise RecipeError(f"context is {context}; {source} reads at most {limit} tokens")
+    held.tokenizer.model_max_length = limit
+    return Causal(str(source), held.model, held.tokenizer, task, size.folder_bytes(path) if path.is_dir() else None)

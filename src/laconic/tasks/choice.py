@@ -1,0 +1,171 @@
+"""Multiple choice by likelihood: which of several texts a model would sooner write behind a question.
+
+Brown et al. 2020, arXiv:2005.14165, section 2.4 (the likeliest choice, and the likeliest for its length); Gao et al.
+2024, doi:10.5281/zenodo.12608602 (how prompt and choice are cut into tokens). A question with one choice, such as the
+last word of a passage (Paperno et al. 2016, arXiv:1606.06031), is answered when each of its tokens is the likeliest.
+Differs from Gao et al.: lengths are UTF-8 bytes, not characters.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, PreTrainedTokenizerFast
+
+from laconic import losses
+from laconic.contracts import Example, Feature
+from laconic.errors import DataError, RecipeError
+from laconic.writing import encode
+from laconic.writing.task import BYTE, MARKS
+
+BETWEEN = "\t"  # question and choices of a typed line
+NONE = -1  # the place of no choice
+UNKNOWN = -100  # the label of a token that is not learned
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Places of the likeliest choice and of the likeliest for its length; of one, 0 where it would be written."""
+
+    likeliest: int
+    by_length: int
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The likeliest of `choices` behind a `prompt`, in which {} is the question; the right one is learned.
+
+    `start` is the token that an encoder-decoder begins to write with; a decoder has None.
+    """
+
+    labels: tuple[str, ...] = ()
+    prompt: str = encode.PLACE
+    start: str | None = None
+
+    name: ClassVar[str] = "choice"
+    main: ClassVar[str] = "accuracy"
+    multiple: ClassVar[bool] = False
+    token_types: ClassVar[int] = 1
+
+    @property
+    def auto(self) -> type:
+        """The head of an encoder-decoder or of a decoder."""
+        return AutoModelForCausalLM if self.start is None else AutoModelForSeq2SeqLM
+
+    def __post_init__(self) -> None:
+        if self.labels:
+            raise RecipeError(f"labels are {', '.join(self.labels)}; each question has choices of its own")
+        encode.check(self.prompt)
+
+    def parse(self, text: str) -> Example:
+        """A line with a question and its choices, with tabs between."""
+        question, *choices = [part.strip() for part in text.split(BETWEEN)]
+        if not choices or not all([question, *choices]):
+            raise DataError(f"{text[:40]!r} holds no question with choices; give them in a line, with tabs between")
+        return {"question": question, "choices": choices}
+
+    def encode(
+        self, examples: Sequence[Example], tokenizer: PreTrainedTokenizerFast, *, answers: bool
+    ) -> list[Feature]:
+        """One feature for each choice; of a question that is too long, the beginning is cut off."""
+        choices = [choice for e in examples for choice in e["choices"]]
+        longest = max((len(ids) for ids in encode.tokens(choices, tokenizer)), default=0)
+        frame = len(encode.ids(self.prompt.replace(encode.PLACE, ""), tokenizer))
+        room = tokenizer.model_max_length - MARKS - frame - (longest if self.start is None else 0)
+        asked = encode.fitted([e["question"] for e in examples], tokenizer, room, end=True)
+        prompts = [
+            self.prompt.replace(encode.PLACE, q) for q, e in zip(asked, examples, strict=True) for _ in e["choices"]
+        ]
+        made = encode.features(
+            prompts, choices, tokenizer, start=self.start, tokens=max(longest + MARKS, 1), labels=answers, ended=False
+        )
+        of = [(i, place) for i, e in enumerate(examples) for place in range(len(e["choices"]))]
+        for feature, (i, place) in zip(made, of, strict=True):
+            feature["example"] = [i]
+            if answers and place != _right(examples[i]):
+                feature["labels"] = [UNKNOWN] * len(feature["labels"])
+        return made
+
+    def loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Mean over the tokens of right choices, in nats; logits (slots, vocabulary), labels (slots,)."""
+        known = labels != UNKNOWN
+        return losses.loss("cross_entropy", logits[known], labels[known]) if known.any() else 0 * logits.sum()
+
+    def reduce(self, logits: np.ndarray, feature: Feature) -> np.ndarray:
+        """Bits of each token of a choice, and whether it comes first: (slots, 2), of logits (slots, vocabulary)."""
+        first = logits.argmax(-1) == feature["said"]
+        return np.stack([losses.bits(logits, feature["said"]), first], axis=1)
+
+    def predict(
+        self, outputs: Sequence[np.ndarray], features: Sequence[Feature], examples: Sequence[Example]
+    ) -> list[Chosen]:
+        """The places of the choices with the fewest bits, and with the fewest bits a byte."""
+        found = []
+        for held, example in zip(_costs(outputs, features, len(examples)), examples, strict=True):
+            sizes = np.array([len(choice.encode()) for choice in example["choices"]])
+            costs = np.array([bits for bits, _ in held])
+            if len(held) == 1:
+                place = 0 if held[0][1] else NONE
+                found.append(Chosen(place, place))
+            else:
+                found.append(Chosen(int(costs.argmin()), int((costs / sizes).argmin())))
+        return found
+
+    def score(self, predictions: Sequence[Chosen], examples: Sequence[Example]) -> dict[str, Any]:
+        """Shares of questions that are answered right: by the likeliest choice, and by the likeliest for its length."""
+        right, normalized, questions = self._right(predictions, examples).sum(0)
+        return {
+            "accuracy": float(right / max(questions, 1)),
+            "normalized_accuracy": float(normalized / max(questions, 1)),
+        }
+
+    def counts(self, predictions: Sequence[Chosen], examples: Sequence[Example]) -> np.ndarray:
+        """Whether the likeliest choice is right, and 1, of each question: (examples, 2)."""
+        return self._right(predictions, examples)[:, [0, 2]]
+
+    def _right(self, predictions: Sequence[Chosen], examples: Sequence[Example]) -> np.ndarray:
+        rows = [
+            (p.likeliest == _right(e), p.by_length == _right(e), 1) for p, e in zip(predictions, examples, strict=True)
+        ]
+        return np.array(rows, dtype=np.int64).reshape(-1, 3)
+
+    def metric(self, summed: np.ndarray) -> np.ndarray:
+        """Accuracy from summed counts (..., 2)."""
+        return np.asarray(summed[..., 0] / np.maximum(summed[..., 1], 1))
+
+    def bits(self, outputs: Sequence[np.ndarray], features: Sequence[Feature], examples: Sequence[Example]) -> float:
+        """Bits to say which choice is right, given what they are; of one choice, those of its text."""
+        total = 0.0
+        for held, example in zip(_costs(outputs, features, len(examples)), examples, strict=True):
+            costs = np.array([bits for bits, _ in held])
+            total += costs[0] if len(costs) == 1 else costs[_right(example)] + np.logaddexp2.reduce(-costs)
+        return float(total)
+
+    def answers(self, example: Example) -> int:
+        """A question has one answer; the bytes of the text, where there is one choice."""
+        return 1 if len(example["choices"]) > 1 else len(example["choices"][0].encode())
+
+    def show(self, prediction: Chosen, example: Example) -> dict[str, Any]:
+        """The question and the choices taken; None where the only one would not be written."""
+        likeliest, by_length = (
+            None if place == NONE else example["choices"][place]
+            for place in (prediction.likeliest, prediction.by_length)
+        )
+        return {"question": example["question"], "choice": likeliest, "by_length": by_length}
+
+
+def _right(example: Example) -> int:
+    """The place of the right choice; the only one has no label."""
+    return int(example.get("label", 0))
+
+
+def _costs(outputs: Sequence[np.ndarray], features: Sequence[Feature], number: int) -> list[list[tuple[float, bool]]]:
+    """(bits, whether every token is the likeliest) of each choice of each example."""
+    found: list[list[tuple[float, bool]]] = [[] for _ in range(number)]
+    for output, feature in zip(outputs, features, strict=True):
+        lost = feature["uncoded"][0]
+        bits = float(output[:, 0].sum()) + BYTE * lost
+        found[feature["example"][0]].append((bits, bool(output[:, 1].all()) and not lost))
+    return found

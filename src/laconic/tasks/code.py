@@ -1,0 +1,98 @@
+"""Code: the rest of a program, judged by whether tests pass, by a decoder or an encoder-decoder.
+
+Chen et al. 2021, arXiv:2107.03374: pass@k without bias, where a text ends, and programs that run shut in.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import comb
+from typing import Any, ClassVar
+
+import numpy as np
+
+from laconic import options
+from laconic.contracts import Example, Feature, Writing, Written
+from laconic.errors import RecipeError
+from laconic.writing.locked import passes
+from laconic.writing.task import Asks
+
+STOPS = ("\nclass", "\ndef", "\n#", "\nif", "\nprint")  # what a text is cut before: it is not of the function
+TRIES = (1, 10, 100)  # k of pass@k, where there are as many samples
+
+Texts = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Code(Asks):
+    """A `solution` behind each `prompt`, which together pass the `test` of the function `entry` in so many `seconds`.
+
+    Of `samples` texts, drawn at a `temperature`, or the likeliest text where that is 0.
+    """
+
+    length: int = 256
+    samples: int = 1
+    temperature: float = 0.0
+    seconds: int = 5
+
+    name: ClassVar[str] = "code"
+    main: ClassVar[str] = "pass_at_1"
+    question: ClassVar[str] = "prompt"
+    answer: ClassVar[str] = "solution"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        options.whole("samples", self.samples)
+        options.whole("seconds", self.seconds)
+        if not 0 <= self.temperature <= 10:
+            raise RecipeError(f"temperature is {self.temperature}; give 0 for the likeliest text, or up to 10")
+        if self.samples > 1 and not self.temperature:
+            raise RecipeError(
+                f"samples is {self.samples}, but without a temperature all are the same; give one, as 0.8"
+            )
+        if self.beams > 1 and self.temperature:
+            raise RecipeError(f"beams is {self.beams}, but with a temperature texts are drawn; give beams 1")
+
+    @property
+    def writing(self) -> Writing:
+        """Drawn, or the likeliest; up to where the function ends."""
+        return Writing(
+            self.length, beams=self.beams, samples=self.samples, temperature=self.temperature, start=self.start,
+            stops=STOPS,
+        )  # fmt: skip
+
+    def predict(
+        self, outputs: Sequence[Written], features: Sequence[Feature], examples: Sequence[Example]
+    ) -> list[Texts]:
+        """The texts that were written, with their white space."""
+        return [output.texts for output in outputs]
+
+    def score(self, predictions: Sequence[Texts], examples: Sequence[Example]) -> dict[str, Any]:
+        """pass@k: the chance that one of k samples passes, for 1, 10 and 100 as far as there are samples."""
+        right = [self._passed(p, e) for p, e in zip(predictions, examples, strict=True)]
+        return {
+            f"pass_at_{k}": float(np.mean([pass_at(k, len(p), c) for p, c in zip(predictions, right, strict=True)]))
+            for k in TRIES
+            if k <= self.samples
+        }
+
+    def counts(self, predictions: Sequence[Texts], examples: Sequence[Example]) -> np.ndarray:
+        """Share of samples that pass, and 1, of each problem: (examples, 2)."""
+        shares = [self._passed(p, e) / len(p) for p, e in zip(predictions, examples, strict=True)]
+        return np.stack([np.array(shares), np.ones(len(shares))], axis=1)
+
+    def metric(self, summed: np.ndarray) -> np.ndarray:
+        """pass@1 from summed counts (..., 2)."""
+        return np.asarray(summed[..., 0] / np.maximum(summed[..., 1], 1))
+
+    def _passed(self, texts: Texts, example: Example) -> int:
+        end = f"\n{example['test']}\ncheck({example['entry']})\n"
+        return sum(passes(example["prompt"] + text + end, self.seconds) for text in texts)
+
+    def show(self, prediction: Texts, example: Example) -> dict[str, Any]:
+        """The prompt and what was written behind it."""
+        return {"prompt": example["prompt"], "completions": list(prediction)}
+
+
+def pass_at(k: int, samples: int, right: int) -> float:
+    """The chance that of k out of so many samples, of which some are right, one is right."""
+    return 1 - comb(samples - right, k) / comb(samples, k)

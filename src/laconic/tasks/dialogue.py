@@ -1,0 +1,180 @@
+"""Dialogue: what the one who is spoken to says next, turn by turn, by a decoder or an encoder-decoder.
+
+Perplexity, bits per byte and BLEU (Papineni et al. 2002, P02-1040) of the replies; distinct-1 and distinct-2, different
+words and pairs of words over all words that were said (Li et al. 2016, arXiv:1510.03055). Turns become text by a chat
+template, as transformers renders it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+from transformers import PreTrainedTokenizerFast
+
+from laconic import options
+from laconic.contracts import Example, Feature, Written
+from laconic.data.words import spans
+from laconic.errors import DataError, RecipeError
+from laconic.writing import encode
+from laconic.writing.bleu import share, statistics
+from laconic.writing.task import BYTE, Writes
+
+ROLES = ("user", "assistant")
+PLAIN = (
+    "{% for turn in messages %}{{ turn['role'] }}: {{ turn['content'] }}\n{% endfor %}"
+    "{% if add_generation_prompt %}assistant:{% endif %}"
+)
+BETWEEN = "\t"  # the turns of a typed line
+
+Message = dict[str, str]
+
+
+@dataclass(frozen=True)
+class Replies:
+    """What is said in the places of one dialogue, and what the right replies cost there."""
+
+    texts: tuple[str, ...]
+    bits: float = field(compare=False)
+    tokens: int = field(compare=False)
+
+
+@dataclass(frozen=True)
+class Dialogue(Writes):
+    """The second speaker's replies, each after at most `turns` turns before it, put into words by a `template`.
+
+    Of a history that is too long, the oldest turns are left out.
+    """
+
+    template: str = PLAIN
+    turns: int = 6
+    tokenize: str = "13a"
+
+    name: ClassVar[str] = "dialogue"
+    main: ClassVar[str] = "saved"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        options.whole("turns", self.turns)
+        if not isinstance(self.template, str) or "messages" not in self.template:
+            raise RecipeError(f"template is {str(self.template)[:40]!r}; give a chat template, which reads 'messages'")
+
+    def parse(self, text: str) -> Example:
+        """A line holds the turns so far, with tabs between, the first of them the other's; the reply is not known."""
+        said = [part.strip() for part in text.split(BETWEEN)]
+        if len(said) % 2 == 0 or not all(said):
+            raise DataError(
+                f"{text[:40]!r} holds {len(said)} turns; give an odd number, with tabs between and none empty, "
+                "the last one what is to be answered"
+            )
+        turns: list[dict[str, Any]] = [{"speaker": ROLES[i % 2], "text": part} for i, part in enumerate(said)]
+        return {"turns": [*turns, {"speaker": ROLES[1], "text": None}]}
+
+    def encode(
+        self, examples: Sequence[Example], tokenizer: PreTrainedTokenizerFast, *, answers: bool
+    ) -> list[Feature]:
+        """One feature for each reply, with the `example` it is of."""
+        asked = [(i, place) for i, e in enumerate(examples) for place in _places(e["turns"])]
+        prompts = [self._prompt(examples[i]["turns"][:place], tokenizer) for i, place in asked]
+        said = [examples[i]["turns"][place]["text"] for i, place in asked]
+        made = encode.features(prompts, said, tokenizer, start=self.start, tokens=self.length, labels=answers)
+        return [feature | {"example": [i]} for feature, (i, _) in zip(made, asked, strict=True)]
+
+    def _prompt(self, before: Sequence[dict[str, str]], tokenizer: PreTrainedTokenizerFast) -> str:
+        """As many of the turns before a reply as there is room for, as text; of a single one too long, its end."""
+        messages, room = _messages(before), self.room(tokenizer)
+        for begin in range(max(0, len(messages) - self.turns), len(messages)):
+            text = self._text(messages[begin:], tokenizer)
+            if messages[begin]["role"] == ROLES[0] and len(encode.ids(text, tokenizer)) <= room:
+                return text
+        frame = len(encode.ids(self._text([{**messages[-1], "content": ""}], tokenizer), tokenizer))
+        (cut,) = encode.fitted([messages[-1]["content"]], tokenizer, room - frame, end=True)
+        return self._text([{**messages[-1], "content": cut}], tokenizer)
+
+    def _text(self, messages: Sequence[Message], tokenizer: PreTrainedTokenizerFast) -> str:
+        text = tokenizer.apply_chat_template(
+            list(messages), chat_template=self.template, tokenize=False, add_generation_prompt=True
+        )
+        return str(text).removeprefix(tokenizer.bos_token or "")  # which the tokenizer puts before a text itself
+
+    def predict(
+        self, outputs: Sequence[Written], features: Sequence[Feature], examples: Sequence[Example]
+    ) -> list[Replies]:
+        """The replies of each dialogue."""
+        found: list[list[tuple[Written, Feature]]] = [[] for _ in examples]
+        for output, feature in zip(outputs, features, strict=True):
+            found[feature["example"][0]].append((output, feature))
+        return [
+            Replies(
+                tuple(written.texts[0].strip() for written, _ in some),
+                sum(float(written.bits.sum()) + BYTE * sum(feature.get("uncoded", [])) for written, feature in some),
+                sum(len(written.bits) for written, _ in some),
+            )
+            for some in found
+        ]
+
+    def score(self, predictions: Sequence[Replies], examples: Sequence[Example]) -> dict[str, Any]:
+        """The share of the replies' bits that is saved; bits per byte, perplexity of a token; BLEU, distinct-n."""
+        bits, amount = self.counts(predictions, examples).sum(0)
+        pairs = [
+            pair for p, e in zip(predictions, examples, strict=True) for pair in zip(p.texts, _said(e), strict=True)
+        ]
+        said = [text for text, _ in pairs]
+        return {
+            "saved": float(self.metric(np.array([bits, amount]))),
+            "bits_per_byte": float(bits / max(amount, 1)),
+            "perplexity": float(2 ** (bits / max(sum(p.tokens for p in predictions), 1))),
+            "bleu": float(share(statistics(said, [true for _, true in pairs], self.tokenize).sum(0))),
+            "distinct_1": distinct(said, 1),
+            "distinct_2": distinct(said, 2),
+        }
+
+    def counts(self, predictions: Sequence[Replies], examples: Sequence[Example]) -> np.ndarray:
+        """Bits of the right replies, and their UTF-8 bytes, of each dialogue: (examples, 2)."""
+        return np.array([(p.bits, self.answers(e)) for p, e in zip(predictions, examples, strict=True)])
+
+    def metric(self, summed: np.ndarray) -> np.ndarray:
+        """1 - bits per byte / 8, from summed counts (..., 2)."""
+        return np.asarray(1 - summed[..., 0] / np.maximum(summed[..., 1], 1) / BYTE)
+
+    def answers(self, example: Example) -> int:
+        """Replies are written byte by byte."""
+        return sum(len(text.encode()) for text in _said(example))
+
+    def show(self, prediction: Replies, example: Example) -> dict[str, Any]:
+        """What was said, and the reply to it; of a whole dialogue, those in all its places."""
+        turns = [turn["text"] for turn in example["turns"] if turn["text"] is not None]
+        return {"turns": turns, "replies": list(prediction.texts)}
+
+
+def distinct(texts: Sequence[str], size: int) -> float:
+    """Different runs of `size` words of the texts, over all their words; 0 where there are none."""
+    said = [[text[a:b] for a, b in spans(text)] for text in texts]
+    runs = {tuple(words[i : i + size]) for words in said for i in range(len(words) - size + 1)}
+    return len(runs) / max(sum(map(len, said)), 1)
+
+
+def _places(turns: Sequence[dict[str, Any]]) -> list[int]:
+    """Which turns are replies: those of the second speaker, or the one that is not known."""
+    unknown = [i for i, turn in enumerate(turns) if turn["text"] is None]
+    if unknown:
+        return unknown
+    first = turns[0]["speaker"]
+    second = next(turn["speaker"] for turn in turns if turn["speaker"] != first)
+    return [i for i, turn in enumerate(turns) if turn["speaker"] == second]
+
+
+def _messages(turns: Sequence[dict[str, str]]) -> list[Message]:
+    """Turns before a reply as messages, those that one speaker says one after another as one."""
+    found: list[Message] = []
+    for turn in turns:
+        role = ROLES[turn["speaker"] != turns[0]["speaker"]]
+        if found and found[-1]["role"] == role:
+            found[-1]["content"] += f" {turn['text']}"
+        else:
+            found.append({"role": role, "content": turn["text"]})
+    return found
+
+
+def _said(example: Example) -> list[str]:
+    return [example["turns"][place]["text"] for place in _places(example["turns"])]

@@ -1,0 +1,59 @@
+"""Whether a program comes to its end, run in a child process that may compute and nothing else.
+
+Chen et al. 2021, arXiv:2107.03374, section 2.3. The child has no environment, an empty folder, its own session, bounds
+on time and memory, and a hook that refuses files, processes, sockets and foreign code: see `child`. That holds what
+models write by mistake; against a program that sets out to break out of Python, run Laconic itself in a container.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import tempfile
+from functools import lru_cache
+from pathlib import Path
+
+from laconic.errors import EngineError
+
+CHILD = Path(__file__).with_name("child.py")
+MEGABYTES = 1024  # of address space
+START = 20  # seconds for the child to start, on a busy machine
+KEPT = 100_000  # verdicts that are remembered
+
+
+@lru_cache(KEPT)
+def passes(program: str, seconds: int) -> bool:
+    """Whether the program runs to its end without an error in `seconds` of processor time.
+
+    EngineError where it can't be locked in.
+    """
+    if sys.platform != "linux":
+        raise EngineError(f"programs can be locked in on Linux only, not on {sys.platform}; measure code there")
+    word = secrets.token_hex(16).encode()
+    bounds = [str(seconds), str(MEGABYTES)]
+    said, error = _run(bounds, word + b"\n" + program.encode("utf-8", "replace"), START + seconds)
+    if not said.startswith(word):
+        raise EngineError(f"a program could not be locked in: {error.decode(errors='replace').strip()[-200:]}")
+    return said == 2 * word  # when locked, and at the end
+
+
+def _run(bounds: list[str], given: bytes, seconds: int) -> tuple[bytes, bytes]:
+    """What the child says, and what it complains of, until it ends or `seconds` have gone by."""
+    command = [sys.executable, "-I", "-S", "-B", str(CHILD), *bounds]
+    pipe = subprocess.PIPE
+    with (
+        tempfile.TemporaryDirectory() as empty,
+        subprocess.Popen(
+            command, stdin=pipe, stdout=pipe, stderr=pipe, cwd=empty, env={}, start_new_session=True
+        ) as running,
+    ):
+        try:
+            return running.communicate(given, timeout=seconds)
+        except subprocess.TimeoutExpired as late:
+            return late.output or b"", late.stderr or b""
+        finally:
+            if running.poll() is None:
+                os.killpg(running.pid, signal.SIGKILL)
