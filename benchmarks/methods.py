@@ -139,8 +139,10 @@ def apply(work: Work, steps: list[dict[str, Any]]) -> None:
         work.folder.mkdir(parents=True)
         before = effects.measure(work.model)
         torch.manual_seed(work.seed)
+        work.idle = None
         method.apply(work)
-        require(number, method, before, effects.measure(work.model))
+        if work.idle is None:
+            require(number, method, before, effects.measure(work.model))
 
 
 def require(number: int, method: Method, before: dict[str, float], after: dict[str, float]) -> None:
