@@ -30,13 +30,17 @@ format: setup
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: setup  ## every benchmark; needs LACONIC_DATA and LACONIC_MODELS
+bench: setup  ## every benchmark, for days; needs LACONIC_DATA and LACONIC_MODELS
 	$(INSTALL) -e '.[bench]'
 	$(BIN)/python -m benchmarks.conll2003
 	$(BIN)/python -m benchmarks.classification
 	$(BIN)/python -m benchmarks.methods
 	$(BIN)/python -m benchmarks.kill
 	$(BIN)/python -m benchmarks.coding
+	$(BIN)/python -m benchmarks.cache
+	$(BIN)/python -m benchmarks.zip
+	$(BIN)/python -m benchmarks.tasks
+	$(BIN)/python -m benchmarks.peers
 
 clean:
 	rm -rf $(VENV) demo-out

@@ -11,7 +11,7 @@ from typing import Any
 
 import laconic
 from benchmarks import record
-from benchmarks.conll2003 import in_bfloat16, judge
+from benchmarks.conll2003 import PRECISION, in_bfloat16, judge
 from laconic import data, prove, trained
 from laconic.measures import quality, size
 from laconic.recipe import Recipe
@@ -37,7 +37,8 @@ def main() -> None:
         table[-1] += [change, f"{row['speedup_batch1']:.1f}", f"{row['speedup_batch32']:.1f}"]
     remark = (
         f"Accuracy on test, read once; the recipe is `{RECIPE}`, from {MODEL}. Texts without labels: for banking77 the "
-        "training texts of clinc150. sst2 is trained on the phrases of its training sentences, as GLUE has it."
+        "training texts of clinc150. sst2 is trained on the phrases of its training sentences, as GLUE has it. "
+        f"{PRECISION}"
     )
     record.write("classification", rows, [("Models", remark, table)])
 

@@ -40,7 +40,10 @@ def main() -> None:
     """Write docs/results/codec.md for the artifact named on the command line."""
     torch.set_num_threads(1)
     found = decode_speed(Path(sys.argv[1]))
-    table = [["", "value"], *([name, f"{value:,.4g}"] for name, value in found.items())]
+    table = [
+        ["", "value"],
+        *([name, f"{value:,.0f}" if value > 1000 else f"{value:.4g}"] for name, value in found.items()),
+    ]
     record.write("codec", [found], [("Decoding on one core", "Medians of processor time.", table)])
 
 

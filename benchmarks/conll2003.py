@@ -40,6 +40,10 @@ SPEED = (
     "int8 engine among them."
 )
 DATASET, MODEL = "conll2003", "all-minilm-l6-v2"
+PRECISION = (
+    "All training is in bfloat16 (`--precision bfloat16`; in recipes `--set N.precision=bfloat16` for each `distill`), "
+    "for time."
+)
 
 
 def main() -> None:
@@ -97,7 +101,7 @@ def learned(teachers: list[Path], original: Path) -> tuple[str, str, list[list[s
         rows[-1].append(f"{reached(folder):.4f}")
     remark = (
         f"The teachers learnt the labels; the original learnt their mean answer, to the training texts and to those of "
-        f"{UNLABELLED}, whose labels are not read."
+        f"{UNLABELLED}, whose labels are not read. {PRECISION}"
     )
     return "Training", remark, rows
 

@@ -63,6 +63,8 @@ def _page(name: str, record: dict[str, Any], sections: list[tuple[str, str, list
         "",
         f"`{record['command']}` at commit `{record['commit'][:12]}`, {record['date']}, on {machine['processor']} "
         f"with {machine['threads']} threads. The figures as data: [{name}.json]({name}.json).",
+        "",
+        f"Versions: {', '.join(f'{package} {version}' for package, version in record['versions'].items())}.",
     ]
     for title, remark, table in sections:
         header, *body = table

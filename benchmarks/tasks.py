@@ -17,7 +17,7 @@ from typing import Any
 
 import laconic
 from benchmarks import record
-from benchmarks.conll2003 import in_bfloat16, judge
+from benchmarks.conll2003 import PRECISION, in_bfloat16, judge
 from benchmarks.pretrain import decoder
 from laconic import data, prove, trained
 from laconic.measures import quality, size
@@ -216,8 +216,8 @@ def publish(name: str, rows: list[dict[str, Any]]) -> None:
 REMARK = (
     f"Test is read once, after all choices; the recipe is `{RECIPE}`. Differences are to the original, with their "
     "paired bootstrap interval of 95 %. The last column says whether the original reaches the bar that was set for it, "
-    f"and `{RECIPE}` is {SMALLER} times smaller and at most {100 * WITHIN:g} points worse. Each row has its commit "
-    "and date; the line above is that of the last one."
+    f"and `{RECIPE}` is {SMALLER} times smaller and at most {100 * WITHIN:g} points worse. {PRECISION} Each row "
+    "has its commit and date; the line above is that of the last one."
 )
 
 

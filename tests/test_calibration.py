@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from laconic import calibration, flow, layers, scoring
+from laconic.calibration import examples
 from laconic.layers.quantized import Quantized
 from laconic.methods.wanda import Wanda
 from tests import tiny
@@ -33,7 +34,7 @@ def rewrite(w, pairs):
 @pytest.mark.parametrize("sequential", [False, True])
 @pytest.mark.parametrize(("family", "head"), MODELS)
 def test_inputs_are_those_of_the_model_as_it_is_by_then(family, head, sequential, monkeypatch):
-    monkeypatch.setattr(calibration, "TOKENS", 30)  # several batches
+    monkeypatch.setattr(examples, "TOKENS", 30)  # several batches
     w = work(family, head=head)
     seen, done = [], set()
     for found in calibration.inputs(w, "all", 8, sequential=sequential):
@@ -80,6 +81,43 @@ def test_a_block_runs_no_further_than_the_last_layer_that_is_asked_for():
     assert len(calls) == 1  # in finding the order, not in summing
 
 
+def walked(w, where="linears"):
+    """Gram of every set of layers, all rewritten but one in the first block, and how often that one was called."""
+    calls, first = [], w.anatomy.stacks[0].blocks[0].attention.o
+    o = w.model.get_submodule(first)
+    o.register_forward_hook(lambda *_: calls.append(1))
+    found = []
+    for one in calibration.inputs(w, where, 8, sequential=True):
+        found.append(one.gram)
+        layers.swap(w.model, one.pairs[0][0], one.pairs[0][1])  # in place of itself, so that its calls are seen
+        for path, module in one.pairs:
+            if path != first:
+                layers.swap(w.model, path, Quantized.of(module, bits=3, group="channel", symmetric=True))
+    return found, len(calls)
+
+
+@pytest.mark.parametrize(("family", "head"), MODELS)
+def test_passes_that_wait_and_passes_from_the_start_see_the_same(family, head, monkeypatch):
+    monkeypatch.setattr(examples, "TOKENS", 30)
+    found, few = walked(work(family, head=head))
+    monkeypatch.setattr(calibration, "ROOM", 0)
+    monkeypatch.setattr(calibration, "HELD", 2**40)
+    again, many = walked(work(family, head=head))
+    for one, other in zip(found, again, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
+    assert few <= many
+    assert few < many or family == "albert"  # whose block runs more than once
+
+
+@pytest.mark.parametrize("width", [3, 7, 16])
+def test_sums_are_those_of_all_products(width, monkeypatch):
+    monkeypatch.setattr(calibration, "SQUARE", 7)
+    x = torch.randn(20, width)
+    torch.testing.assert_close(calibration.gram(x), x.T @ x)
+    assert torch.equal(calibration.gram(x), calibration.gram(x).T)
+    torch.testing.assert_close(calibration.gram(x, x[:, :2]), x.T @ x[:, :2])
+
+
 def test_samples_length_and_seed_say_what_is_run():
     w = work("bert")
     assert len(calibration.draw(w, 5)) == 5
@@ -93,7 +131,7 @@ def test_samples_length_and_seed_say_what_is_run():
 def test_padding_is_no_token_and_batches_do_not_matter(monkeypatch):
     sums = []
     for most in (10_000, 12):
-        monkeypatch.setattr(calibration, "TOKENS", most)
+        monkeypatch.setattr(examples, "TOKENS", most)
         sums.append(next(calibration.inputs(work("bert"), "linears", 12)).gram)
     torch.testing.assert_close(sums[0], sums[1], rtol=1e-4, atol=1e-4)
 

@@ -44,6 +44,15 @@ def test_a_file_is_no_run_folder(base, tmp_path, name):
     assert [path.name for path in tmp_path.iterdir()] == ["afile"]
 
 
+@pytest.mark.parametrize("name", [".", ".."])
+def test_the_folder_one_stands_in_is_no_run_folder(base, tmp_path, monkeypatch, name):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(DataError, match="is the folder you are in, or one above it; name a new one"):
+        train(base, type(base)(name))
+    assert [path.name for path in tmp_path.rglob("*")] == ["here"]
+
+
 @pytest.mark.parametrize(("content", "words"), [("[]", "another run"), ("{", "is damaged"), ('{"seed": 0}', "another")])
 def test_a_run_file_that_is_none_is_refused(base, tmp_path, content, words):
     (tmp_path / trained.RUN_FILE).write_text(content)

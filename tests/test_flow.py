@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from laconic.errors import AnatomyError
-from laconic.flow import Enough, entering, replaced, standing_in, watch
+from laconic.flow import Enough, entering, quiet, replaced, standing_in, waiting, watch
 
 
 class Pair(nn.Module):
@@ -106,3 +106,51 @@ def test_a_stand_in_is_gone_after_an_error():
             model(torch.randn(2, 3))
     assert model.training
     assert model(torch.randn(2, 3)).shape == (2, 2)
+
+
+def test_passes_wait_where_they_are_told_and_go_on_with_what_stands_there_by_then():
+    model, xs = Pair().eval(), [torch.randn(2, 3), torch.randn(4, 3)]
+    with torch.no_grad(), waiting(model, ["first", "second"], [lambda x=x: model(x) for x in xs]) as passes:
+        assert all(torch.equal(one.on(), x) for one, x in zip(passes, xs, strict=True))
+        model.first = nn.Linear(3, 4)
+        given = [one.on() for one in passes]
+        assert all(torch.equal(g, model.first(x)) for g, x in zip(given, xs, strict=True))
+        assert torch.equal(model(xs[0]), model.second(hidden=given[0])[0])  # no pass of theirs: it does not wait
+        assert all(torch.equal(one.on(), model.second(hidden=g)[0]) for one, g in zip(passes, given, strict=True))
+    assert "forward" not in vars(model.second)
+
+
+def test_passes_that_are_not_run_to_their_end_leave_nothing():
+    ended = []
+
+    def run():
+        try:
+            return model(torch.randn(2, 3))
+        finally:
+            ended.append(1)
+
+    model = Pair()
+    with waiting(model, ["second"], [run, run]) as passes:
+        passes[0].on()
+    assert ended == [1]
+    assert model.training
+    assert "forward" not in vars(model.second)
+
+
+def test_an_error_in_a_pass_is_an_error_where_it_is_asked_on():
+    model = Pair()
+    with (
+        pytest.raises(RuntimeError, match="shapes cannot be multiplied"),
+        waiting(model, ["second"], [lambda: model(torch.ones(2, 5))]) as one,
+    ):
+        one[0].on()
+    assert "forward" not in vars(model.second)
+
+
+def test_a_module_that_came_meanwhile_has_the_mode_of_its_place():
+    model = Pair()
+    model.second.eval()
+    with quiet(model):
+        model.first, model.second = nn.Sequential(nn.Linear(3, 4)), Named()
+    assert model.first[0].training
+    assert not model.second.training

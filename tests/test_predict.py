@@ -35,6 +35,7 @@ def run(folder, **record):
 def test_a_text_alone_is_one_text(folder):
     loaded = laconic.load(folder, engine="torch")
     assert loaded.predict("ab ba") == loaded.predict(["ab ba"])
+    assert loaded.predict([]) == []
 
 
 def rounded(folder, family, head):

@@ -76,4 +76,4 @@ def test_what_cannot_be_compared_is_refused_before_anything_is_measured(base, tm
     rewritten(other, task={"name": "ner", "labels": ["O"]})
     assert "different tasks (labels ['O']" in refused(other, base / "run")
     assert "no manifest.json" in refused(base / "run", base / "run")
-    assert "give the run folder, or --data" in refused(base / "out", base / "out")
+    assert "out is an artifact; compare" in refused(base / "out", base / "out", base / "data")

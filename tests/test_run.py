@@ -186,6 +186,18 @@ def test_a_target_that_is_not_ours_is_left_alone(trained, tmp_path):
     assert (tmp_path / "out" / "thesis.txt").read_text() == "ten years of work"
 
 
+def test_from_within_the_run_folder_but_never_into_it(trained, tmp_path, monkeypatch):
+    recipe, steps = road.recipe(tmp_path / "road.yaml"), trained.parent / f"{trained.name}.steps"
+    monkeypatch.chdir(trained)
+    with pytest.raises(ArtifactError, match="the folder you are in, or one above it"):
+        laconic.compress(".", recipe, ".", progress=False, log=str)
+    laconic.compress(".", recipe, tmp_path / "out", progress=False, log=str)
+    assert list(steps.iterdir())
+    said = []
+    laconic.compress(trained, recipe, tmp_path / "again", progress=False, log=said.append)
+    assert sum("was done before" in line for line in said) == len(list(steps.iterdir()))
+
+
 def test_training_again_is_done_and_other_options_are_refused(trained):
     base = trained.parent
     options = laconic.Training(epochs=4, learning_rate=3e-3, batch=4)

@@ -6,6 +6,7 @@ wrong with one is refused alike by every command.
 
 import hashlib
 import os
+import textwrap
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
@@ -42,7 +43,12 @@ class _Reading(AbstractContextManager["_Reading"]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if isinstance(error, FOREIGN) or kind is Exception:  # tokenizers raises Exception itself
-            cause = f"{type(error).__name__}: {' '.join(str(error).split())}"[:CAUSE]
+            cause = textwrap.shorten(f"{type(error).__name__}: {error}", CAUSE, placeholder=" ...")
+            if not Path(self.source).exists():
+                raise ArtifactError(
+                    f"there is no model folder {str(self.source)!r}, and it cannot be had from the hub ({cause}); give "
+                    "a folder, or a hub id such as org/name where the hub is in reach"
+                ) from error
             raise ArtifactError(
                 f"{self.source}: its {self.part} cannot be read ({cause}); copy the model again or give another one"
             ) from error

@@ -64,7 +64,7 @@ def train(
     built = tasks.build(task, labels=data.labels(splits.train, task), **task_options)
     splits = data.read_splits(data_source, built, seed=seed, progress=False)  # the task knows how many labels fit
     if unlabelled is not None:
-        splits = data.with_texts(splits, unlabelled, built)
+        splits = data.with_texts(splits, unlabelled, built, data.unseen(data_source, built, seed))
     teacher = _teacher(teachers, built) if teachers else None
     out = Path(out)
     record = {

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from greenlet import getcurrent, greenlet
 from torch import nn
 from transformers import Cache
 
@@ -111,16 +112,58 @@ def standing_in(model: nn.Module, answers: Mapping[str, Answer]) -> Iterator[Non
                     vars(module)["forward"] = own
 
 
+class Pass:
+    """A computation that waits where `waiting` says."""
+
+    def __init__(self, run: Callable[[], torch.Tensor]) -> None:
+        """Nothing runs yet."""
+        self.fibre = greenlet(run)
+
+    def on(self) -> torch.Tensor:
+        """Run to the next place: the first tensor that is given there; at the end, what was computed."""
+        found: torch.Tensor = self.fibre.switch()
+        return found
+
+    def end(self) -> None:
+        """Leave the rest undone."""
+        self.fibre.throw()
+
+
+@contextmanager
+def waiting(model: nn.Module, paths: Sequence[str], runs: Sequence[Callable[[], torch.Tensor]]) -> Iterator[list[Pass]]:
+    """Passes of the model that wait at the modules at `paths`; each goes on with the module that is there by then."""
+    passes = [Pass(run) for run in runs]
+    fibres = {one.fibre for one in passes}
+    modules = {path: model.get_submodule(path) for path in paths}
+
+    def wait(call: Call, given: torch.Tensor, own: Callable[[], Any]) -> Any:
+        outside = getcurrent().parent
+        if outside is None or getcurrent() not in fibres:
+            return own()
+        outside.switch(given)
+        same = model.get_submodule(call.path) is modules[call.path]
+        return own() if same else call.again(model, given)
+
+    with standing_in(model, dict.fromkeys(paths, wait)):
+        try:
+            yield passes
+        finally:
+            for one in passes:
+                one.end()
+
+
 @contextmanager
 def quiet(model: nn.Module) -> Iterator[None]:
-    """The model in eval mode; after it, every module is in the mode it was in."""
-    training = {module: module.training for module in model.modules()}
+    """The model in eval mode; after it, every module is in the mode it was in, and a new one in that of its place."""
+    training = {path: module.training for path, module in model.named_modules()}
     try:
         model.eval()
         yield
     finally:
-        for module, was in training.items():
-            module.training = was
+        for path, module in model.named_modules():
+            while path not in training:
+                path = path.rpartition(".")[0]
+            module.training = training[path]
 
 
 def first(out: Any) -> torch.Tensor:

@@ -56,9 +56,12 @@ class Loaded:
         features = self.task.encode(examples, self.tokenizer, answers=False)
         return list(self.task.predict(self.outputs(features), features, examples))
 
-    def predict(self, texts: str | Sequence[str]) -> list[dict[str, Any]]:
-        """One record for each text, also for a text alone: what `laconic predict` prints."""
-        examples = [self.task.parse(text) for text in ([texts] if isinstance(texts, str) else texts)]
+    def predict(self, texts: str | Sequence[str | Example]) -> list[dict[str, Any]]:
+        """One record for each text, also for a text alone, or record of data: what `laconic predict` prints."""
+        given = [texts] if isinstance(texts, str) else texts
+        examples = [self.task.parse(text) if isinstance(text, str) else text for text in given]
+        if not examples:
+            return []
         return [self.task.show(p, e) for p, e in zip(self.answer(examples), examples, strict=True)]
 
 

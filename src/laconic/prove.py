@@ -116,6 +116,13 @@ def evidence(folder: str | Path, against: str | Path, source: str | Path | None 
     return report
 
 
+def check_test(against: str | Path, source: str | Path | None = None) -> None:
+    """Raise DataError, before work is done for it, where `compare` would find no test split or one it can't score."""
+    origin = trained.read(against)
+    if source is not None or not origin.untrained:
+        data.read_split(origin.data(source), origin.task, "test", seed=origin.seed)
+
+
 def agreement(one: Candidate, examples: Sequence[Example]) -> float | None:
     """Share of answers that PyTorch gives as well, with the same weights; an engine's own rounding changes the rest."""
     if one.engine == "torch":
@@ -165,6 +172,8 @@ def stored(folder: Path) -> dict[str, int] | None:
 
 def _comparable(manifest: artifact.Manifest, origin: trained.Source, folder: Path, against: Path) -> None:
     """Raise ArtifactError for two models that do not answer the same question, before either is measured."""
+    if artifact.is_artifact(against):
+        raise ArtifactError(f"{against} is an artifact; compare {folder} with the run folder that it was made from")
     described = tasks.describe(origin.task)
     for key in ANSWERS:
         mine, theirs = manifest.task.get(key), described.get(key)

@@ -63,7 +63,7 @@ def compress(
     methods = recipe.check()
     origin = trained.read(source)
     artifact.check_target(Path(out))
-    near, own = Path(out) if origin.untrained else Path(source), _writes(origin, data_source)
+    near, own = Path(os.path.abspath(out if origin.untrained else source)), _writes(origin, data_source)
     folder = Path(steps) if steps else near.with_name(f"{near.name}.steps")
     splits = _splits(origin, data_source, unlabelled) if not own else _own(origin, recipe.seed, folder, progress, log)
     teacher = Teacher(origin.model, origin.tokenizer)
@@ -107,9 +107,10 @@ def plan(
 
 def _splits(origin: trained.Source, given: str | Path | None, unlabelled: str | Path | Literal[False] | None) -> Splits:
     """The data of a run, or those that are given; with them the texts without answers, where there are any."""
-    splits = data.read_splits(origin.data(given), origin.task, seed=origin.seed)
+    source, task, seed = origin.data(given), origin.task, origin.seed
+    splits = data.read_splits(source, task, seed=seed)
     texts = origin.texts if unlabelled is None else unlabelled
-    return data.with_texts(splits, texts, origin.task) if texts else splits
+    return data.with_texts(splits, texts, task, data.unseen(source, task, seed)) if texts else splits
 
 
 def _writes(origin: trained.Source, given: str | Path | None) -> bool:
@@ -222,12 +223,7 @@ def _step(work: Work, folder: Path, number: int, name: str, method: Method) -> d
         "step": name, "options": _all_options(method), "score": score, "effects": after,
         "seconds": round(time.monotonic() - started, 1), "bytes": size.folder_bytes(fresh),
     }  # fmt: skip
-    part = folder / f"{STEP_FILE}.part"
-    with part.open("w", encoding="utf-8") as file:
-        file.write(json.dumps(row))
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, folder / STEP_FILE)
+    artifact.write_file(folder / STEP_FILE, json.dumps(row).encode())
     shutil.rmtree(work.folder)
     work.log(f"step {number} ({name}): validation {work.task.main} {score:.4f}, {row['seconds']:.0f} s")
     return row

@@ -76,7 +76,7 @@ class Source:
 def read(path: str | Path) -> Source:
     """The model in an artifact, a run folder or a decoder's checkpoint, in PyTorch; ArtifactError for anything else."""
     path = Path(path)
-    if artifact.is_artifact(path):
+    if artifact.is_artifact(path) or artifact.is_damaged(path):
         opened = artifact.load(path)
         task = _task(opened.manifest.task, path)
         return _fitting(Source(opened.model, opened.tokenizer, task, opened.manifest.record()), path)

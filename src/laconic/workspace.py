@@ -14,6 +14,7 @@ from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+from laconic import artifact
 from laconic.errors import DataError
 from laconic.training import writing
 
@@ -25,6 +26,8 @@ def is_done(out: Path, record: dict[str, Any], file: str) -> bool:
 
     Nothing is made.
     """
+    if artifact.is_underfoot(out):
+        raise DataError(f"{out} is the folder you are in, or one above it; name a new one for the run")
     there = next(path for path in (out, *out.absolute().parents) if path.exists())
     if not there.is_dir():
         raise DataError(f"{there} is a file; choose another folder for the run")
@@ -43,13 +46,15 @@ def is_done(out: Path, record: dict[str, Any], file: str) -> bool:
 
 def begin(out: Path, record: dict[str, Any]) -> Path:
     """Make the folder beside `out` where a run's work goes; that of this very run is kept."""
+    out = out.absolute()
     work = out.with_name(f".{out.name}.training")
     ticket = work / TICKET
     text = json.dumps(record, sort_keys=True)
     if ticket.exists() and ticket.read_text(encoding="utf-8") != text:
         shutil.rmtree(work)  # the work of other options is of no use to this run
     (work / "checkpoints").mkdir(parents=True, exist_ok=True)
-    ticket.write_text(text, encoding="utf-8")
+    if not ticket.exists():
+        artifact.write_file(ticket, text.encode())
     return work
 
 

@@ -6,7 +6,7 @@ import json
 import pytest
 import torch
 
-from laconic.anatomy import Anatomy
+from laconic.anatomy import Anatomy, buffers
 from laconic.errors import AnatomyError
 from tests.tiny import FAMILIES, GROUPED, heads, tiny, tiny_inputs
 from tests.tiny import tiny_logits as logits
@@ -65,7 +65,7 @@ def rebuild(model, base, shape):
         empty = type(model)(base)
         anatomy = Anatomy(empty)
         anatomy.reshape(shape)
-    anatomy.materialise()
+    buffers.materialise(empty)
     empty.load_state_dict(model.state_dict(), strict=True)
     return empty.eval()
 
@@ -113,7 +113,7 @@ def test_ties_are_kept_when_memory_is_given():
     for family in ("bert", "bart", "t5", "gpt2"):
         with torch.device("meta"):
             empty = type(tiny(family, head="lm"))(tiny(family).config)
-        Anatomy(empty).materialise()
+        buffers.materialise(empty)
         assert empty.get_input_embeddings().weight is empty.get_output_embeddings().weight, family
 
 
@@ -123,7 +123,7 @@ def test_rotary_frequencies_are_computed_after_the_hidden_size_is_cut():
     anatomy = Anatomy(model)
     anatomy.remove_hidden(range(8))
     model.model.rotary_emb.inv_freq.zero_()
-    anatomy.fill_buffers()
+    buffers.fill(model)
     assert model.model.rotary_emb.inv_freq.equal(wanted)
 
 

@@ -178,6 +178,17 @@ def test_every_byte_flip_is_noticed_and_the_file_named(tmp_path):
     artifact.load(folder)
 
 
+def test_a_size_that_is_not_said_is_noticed_before_the_file_is_read(tmp_path, monkeypatch):
+    folder = tmp_path / "a"
+    saved(folder, bert())
+    with (folder / "weights.safetensors").open("ab") as file:
+        file.write(b"x")
+    read = Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda path: b"" if path.suffix == ".safetensors" else read(path))
+    with pytest.raises(ArtifactError, match=r"weights\.safetensors: \d+ bytes and not \d+"):
+        artifact.load(folder)
+
+
 def test_missing_and_truncated_files_are_named(tmp_path):
     folder = tmp_path / "a"
     saved(folder, bert())

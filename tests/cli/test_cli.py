@@ -56,6 +56,20 @@ def test_predict_gives_json_lines(laconic_command, base, tmp_path):
     assert "engine: " in err
 
 
+def test_predict_reads_records(laconic_command, base, tmp_path):
+    (tmp_path / "asked.jsonl").write_text('{"text": "ab ba"}\n{"tokens": ["cd", "dc"], "tags": ["O", "B-NEVER"]}\n')
+    status, out, _ = laconic_command("predict", base / "out", tmp_path / "asked.jsonl")
+    assert status == 0
+    assert [json.loads(line)["tokens"] for line in out.splitlines()] == [["ab", "ba"], ["cd", "dc"]]
+
+
+def test_a_dash_is_stdin(laconic_command, base, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"ab ba\n")))
+    status, out, _ = laconic_command("predict", base / "out", "-")
+    assert status == 0
+    assert [json.loads(line)["tokens"] for line in out.splitlines()] == [["ab", "ba"]]
+
+
 @pytest.mark.parametrize("text", ["ab " * 2000, "ab\0ba"])
 def test_a_text_that_can_be_no_path_is_answered(laconic_command, base, text):
     status, out, err = laconic_command("predict", base / "out", text)
@@ -118,6 +132,10 @@ def test_evaluate_against_writes_the_report_and_report_shows_it_again(laconic_co
     assert rows[-1]["latency"]["p50_seconds"] > 0
     assert rows[0]["agreement"] is None
     assert rows[-1]["engine"] == "torch" or 0.9 < rows[-1]["agreement"] <= 1
+    for place in (base / "no" / "x.html", base / "data"):
+        status, _, err = laconic_command("report", base / "out", "-o", place)
+        assert status != 0
+        assert f"laconic: {place}: can't be written" in err
     (base / "out" / "report.html").unlink()
     status, _, err = laconic_command("report", base / "out")
     assert status == 0, err
@@ -143,6 +161,15 @@ def test_inspect_shows_every_path_and_its_bytes_in_80_columns(laconic_command, b
     assert "bert.encoder.layer.0.attention.self.query" in first
     rows = [line.split() for line in err.splitlines() if " attention " in line]
     assert all(row[-6] == "attention" and int(row[-2].replace(",", "")) > 0 for row in rows), "bytes"
+
+
+def test_numbers_stay_whole_in_a_narrow_terminal(capsys, monkeypatch):
+    monkeypatch.setattr(console.people, "width", 40)
+    console.table("t", ["layer", "bytes", "what"], [["a.long.path.of.a.layer", "1,234,567,890", "some words " * 4]])
+    err = capsys.readouterr().err
+    assert "1,234,567,890" in err
+    assert all(name in err for name in ("a.long", "layer", "some"))
+    assert max(map(len, err.splitlines())) <= 40
 
 
 def test_methods_are_shown(laconic_command):
@@ -179,7 +206,18 @@ BAD = {
     "truncated": (["predict", "{tmp}/short", "ab"], "weights.safetensors"),
     "escape": (["predict", "{tmp}/escape", "ab"], "not a plain file name"),
     "compress again": ([*COMPRESS_OUT, "{base}/road.yaml"], "give the run folder, or --data"),
-    "against itself": (["evaluate", "{base}/out", "--against", "{base}/out"], "give the run folder, or --data"),
+    "against itself": (["evaluate", "{base}/out", "--against", "{base}/out"], "compare"),
+    "damaged manifest": (["inspect", "{tmp}/cleared"], "manifest.json: damaged"),
+    "tag in test": (
+        ["compress", "{base}/run", "-o", "{tmp}/x", "--recipe", "{base}/road.yaml", "--data", "{tmp}/tags"], "'B-NEW'",
+    ),
+    "no test": (
+        ["compress", "{base}/run", "-o", "{tmp}/x", "--recipe", "{base}/road.yaml", "--data", "{tmp}/halves"],
+        "no test split",
+    ),
+    "no model": ([*TRAIN, "--data", "{base}/data", "nomodel"], "there is no model folder 'nomodel'"),
+    "no file": (["predict", "{base}/out", "{tmp}/texts.txt"], "there is no file"),
+    "a folder": (["predict", "{base}/out", "{tmp}"], "there is no file"),
     "other task": (["evaluate", "{tmp}/other", "--against", "{base}/run"], "different tasks"),
     "no artifact": (["evaluate", "{base}/run", "--against", "{base}/run"], "there is no manifest.json"),
     "bytes": (["predict", "{base}/out", "{tmp}/latin.txt"], "line 2: byte 0xE9 is not UTF-8"),
@@ -198,6 +236,10 @@ def faults(base, tmp_path):
     tags.mkdir()
     (tags / "test.jsonl").write_text('{"tokens": ["ab"], "tags": ["B-NEW"]}\n')
     (tags / "train.jsonl").write_text('{"tokens": ["ab"], "tags": ["O"]}\n' * 20)
+    halves = tmp_path / "halves"
+    halves.mkdir()
+    for name in ("train", "validation"):
+        (halves / f"{name}.jsonl").write_text('{"tokens": ["ab"], "tags": ["O"]}\n' * 20)
     bare, pickled = copy(base / "encoder", tmp_path / "bare"), copy(base / "encoder", tmp_path / "pickled")
     for name in ("tokenizer.json", "tokenizer_config.json"):
         (bare / name).unlink()
@@ -211,6 +253,7 @@ def faults(base, tmp_path):
     renamed = {f"../{name}" if name == "weights.safetensors" else name: said for name, said in files.items()}
     rewritten(copy(base / "out", tmp_path / "escape"), files=renamed)
     rewritten(copy(base / "out", tmp_path / "other"), task={"name": "classify", "labels": ["a", "b"]})
+    spoil(copy(base / "out", tmp_path / "cleared"), "manifest.json", lambda _: b"")
     (tmp_path / "latin.txt").write_bytes("ab\ncaf\u00e9\n".encode("latin-1"))
     return tmp_path
 
@@ -255,7 +298,7 @@ def test_what_takes_up_its_work_says_so_when_interrupted(laconic_command, base, 
         raise KeyboardInterrupt
 
     monkeypatch.setattr("laconic.run.compress", interrupted)
-    status, _, err = laconic_command("compress", base / "run", "--recipe", "tiny", "-o", tmp_path / "x")
+    status, _, err = laconic_command("compress", base / "run", "--recipe", "tiny", "-o", tmp_path / "x", "--no-report")
     assert status == 130
     assert err == "laconic: interrupted; the same command goes on from where it was\n"
 

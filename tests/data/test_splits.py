@@ -248,6 +248,10 @@ def test_texts_without_answers_stand_beside_the_splits(tmp_path):
     assert both.unlabelled == [{"tokens": ["One", ",", "two"]}, {"tokens": ["c"]}]
     assert (both.train, both.validation) == (plain.train, plain.validation)
     assert both.digest != plain.digest
+    write(folder, "test.jsonl", [{"tokens": ["One", ",", "two"], "tags": ["O", "B-Z", "O"]}])
+    assert data.with_texts(plain, tmp_path / "texts.jsonl", task, data.unseen(folder, task)).unlabelled == [
+        {"tokens": ["c"]}
+    ]
     classify = Classify(("a", "b"))
     flat = data.with_texts(Splits([], [], "0"), tmp_path / "texts.jsonl", classify)
     assert [e["text"] for e in flat.unlabelled] == ["One, two", "Held out", " Heldout", "c"]

@@ -16,7 +16,6 @@ from transformers import PreTrainedModel
 from laconic import layers
 from laconic.anatomy import (
     blocks,
-    buffers,
     feeds,
     heads,
     hidden,
@@ -227,14 +226,6 @@ class Anatomy:
         """Cut an empty model, built from the config before any surgery, to what `shape()` said of another."""
         shape.reshape(self, wanted)
         self._say()
-
-    def materialise(self, device: str | torch.device = "cpu") -> None:
-        """After building on the meta device: memory for every tensor, ties kept, unsaved buffers (rotary) computed."""
-        buffers.materialise(self.model, device)
-
-    def fill_buffers(self) -> None:
-        """Compute every buffer that `state_dict` leaves out, where it stands."""
-        buffers.fill(self.model)
 
     def macs(self, tokens: int, written: int | None = None) -> int:
         """Multiply-accumulates of one sequence of that many tokens; an encoder-decoder writes `written`, or as many."""

@@ -5,10 +5,10 @@ coders are in `integers`, `masks`, `floats` and `planes`, each with its source.
 """
 
 from laconic.artifact.folder import Opened, load, save, weigh
-from laconic.artifact.manifest import MANIFEST, REPORTS, Manifest, is_artifact
+from laconic.artifact.manifest import MANIFEST, REPORTS, Manifest, is_artifact, is_damaged
 from laconic.artifact.manifest import read as read_manifest
 from laconic.artifact.original import check_model_folder
-from laconic.artifact.place import check_target
+from laconic.artifact.place import check_target, is_underfoot, write_file
 
 __all__ = [
     "MANIFEST",
@@ -18,8 +18,11 @@ __all__ = [
     "check_model_folder",
     "check_target",
     "is_artifact",
+    "is_damaged",
+    "is_underfoot",
     "load",
     "read_manifest",
     "save",
     "weigh",
+    "write_file",
 ]

@@ -80,6 +80,12 @@ def is_artifact(folder: Path | str) -> bool:
         return file.read(len(OPENING)) == OPENING
 
 
+def is_damaged(folder: Path | str) -> bool:
+    """Whether a folder has an artifact's files and a manifest that does not begin as one."""
+    there = all((Path(folder) / name).is_file() for name in (MANIFEST, WEIGHTS))
+    return there and not is_artifact(folder)
+
+
 def describe(contents: Mapping[str, bytes]) -> dict[str, dict[str, Any]]:
     """Size and sha256 of each file."""
     return {name: {"bytes": len(held), "sha256": hashlib.sha256(held).hexdigest()} for name, held in contents.items()}

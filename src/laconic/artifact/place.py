@@ -62,6 +62,8 @@ def write_file(path: Path, held: bytes) -> None:
 def check_target(folder: Path | str) -> None:
     """Raise ArtifactError for a place that holds anything that is not ours, before work is done for it."""
     folder = Path(folder)
+    if is_underfoot(folder):
+        raise ArtifactError(f"{folder}: the folder you are in, or one above it; name a new one for the artifact")
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
         raise ArtifactError(f"{folder}: not a folder; choose another place for the artifact")
     if folder.is_dir() and any(folder.iterdir()) and not is_artifact(folder):
@@ -73,6 +75,12 @@ def check_target(folder: Path | str) -> None:
             f"{folder / others[0]}: not part of the artifact that stands here ({len(others)} such), and replacing that "
             "would delete it; move it away or choose another place"
         )
+
+
+def is_underfoot(folder: Path) -> bool:
+    """Whether the program stands in that folder, which thus can't be put in its place whole."""
+    here = Path.cwd()
+    return folder.resolve() in (here, *here.parents)
 
 
 def _write(path: Path, held: bytes) -> None:

@@ -17,9 +17,7 @@ if TYPE_CHECKING:
 
 
 def command(
-    source: Annotated[
-        Path, typer.Argument(help="A run folder, as laconic train writes it, or the folder of a pretrained decoder.")
-    ],
+    source: Annotated[Path, typer.Argument(help="A run folder of laconic train, or a pretrained decoder's folder.")],
     recipe: Annotated[str, typer.Option(help="A YAML file, or a built-in recipe: fast, balanced, tiny.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The artifact folder to write.")],
     data: Annotated[
@@ -27,7 +25,7 @@ def command(
         typer.Option(help="The data; by default what the run was trained on; a decoder as it stands writes its own."),
     ] = None,
     unlabelled: Annotated[
-        str | None, typer.Option(help="Texts without answers to learn from as well; by default those of the run.")
+        str | None, typer.Option(help="Unlabelled texts to learn from; by default the run's.")
     ] = None,
     no_unlabelled: Annotated[bool, typer.Option("--no-unlabelled", help="Without the run's texts.")] = False,
     settings: Annotated[
@@ -46,7 +44,7 @@ def command(
 
     A killed run goes on with the same command and writes the same bytes.
     """
-    from laconic import run
+    from laconic import prove, run
     from laconic.recipe import Recipe
 
     texts = _texts(unlabelled, no_unlabelled)
@@ -54,9 +52,10 @@ def command(
     if dry_run:
         _show(run.plan(source, chosen, data, texts), chosen.name, as_json)
         return
-    result = run.compress(
-        source, chosen, out, data_source=data, unlabelled=texts, steps=steps, progress=not quiet, log=say
-    )
+    if report:
+        prove.check_test(source, data)
+    given: dict[str, Any] = {"data_source": data, "unlabelled": texts, "steps": steps}
+    result = run.compress(source, chosen, out, **given, progress=not quiet, log=say)
     say(f"{out}: written")
     if report:
         _prove(result, source, data, as_json)

@@ -15,7 +15,9 @@ from rich.table import Table
 if TYPE_CHECKING:
     from laconic.report.record import Report
 
-people = Console(stderr=True, highlight=False)
+LONGEST = 1000  # characters of a line that goes to a file or a pipe
+
+people = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else LONGEST)
 
 
 def say(text: str) -> None:
@@ -29,10 +31,14 @@ def give(record: Any) -> None:
 
 
 def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
-    """A table for people; columns after the first stand to the right; what is too long is folded, never cut."""
+    """A table for people; columns after the first stand to the right.
+
+    In a terminal too narrow for it the first column is folded, and those of several words.
+    """
     drawn = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    whole = [i > 0 and not any(" " in row[i] for row in rows) for i in range(len(columns))]
     for i, column in enumerate(columns):
-        drawn.add_column(column, justify="right" if i else "left", overflow="fold")
+        drawn.add_column(column, justify="right" if i else "left", overflow="fold", no_wrap=whole[i])
     for row in rows:
         drawn.add_row(*row)
     people.print(drawn)

@@ -6,6 +6,6 @@ No paper: `records` says what a record is, `sources` finds the files of a source
 
 from laconic.data import records
 from laconic.data.records import digest, labels
-from laconic.data.splits import read_split, read_splits, with_texts
+from laconic.data.splits import asked, read_split, read_splits, unseen, with_texts
 
-__all__ = ["digest", "labels", "read_split", "read_splits", "records", "with_texts"]
+__all__ = ["asked", "digest", "labels", "read_split", "read_splits", "records", "unseen", "with_texts"]

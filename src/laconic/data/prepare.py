@@ -71,7 +71,11 @@ def _put(fresh: Path, out: Path) -> None:
         return
     aside = Path(tempfile.mkdtemp(prefix=f".{out.name}.old.", dir=out.parent))
     os.replace(out, aside)  # a folder replaces an empty one
-    os.replace(fresh, out)
+    try:
+        os.replace(fresh, out)
+    finally:
+        if not out.exists():
+            os.replace(aside, out)
     shutil.rmtree(aside)
 
 

@@ -47,22 +47,34 @@ def read_splits(source: str | Path, task: Task | str, seed: int = 0, progress: b
     return Splits(examples["train"], examples["validation"], records.digest(both))
 
 
-def with_texts(splits: Splits, source: str | Path, task: Task, progress: bool = False) -> Splits:
+def with_texts(
+    splits: Splits, source: str | Path, task: Task, test: Sequence[Example] = (), progress: bool = False
+) -> Splits:
     """The splits and, beside them, the texts of `source` without their answers: a file, or a folder's training split.
 
     A file of plain text holds one text a line (for lm, documents). Texts become words where the task reads words. Empty
-    ones, and those of the validation split, spaces aside, are left out.
+    ones, and those of validation and `test`, spaces aside, are left out.
     """
     if task.name not in records.LONE_TEXTS:
         raise DataError(f"{source}: texts without answers are for {', '.join(records.LONE_TEXTS)}; leave them out")
-    rows = follow(_questions(source, task), "reading texts", progress)
-    asked = (_as_task(records.question(raw, where, task.name), task) for where, raw in rows)
-    held = {_letters(example, task) for example in splits.validation}
-    texts = [e for e in asked if records.text(e, task.name).strip() and _letters(e, task) not in held]
+    held = {_letters(example, task) for example in (*splits.validation, *test)}
+    found = (e for e in asked(source, task, progress) if records.text(e, task.name).strip())
+    texts = [e for e in found if _letters(e, task) not in held]
     if not texts:
-        raise DataError(f"{source}: every text is empty or one of the validation split; give other texts")
+        raise DataError(f"{source}: every text is empty or one of the validation or test split; give other texts")
     digest = records.digest([{"labelled": splits.digest, "texts": records.digest(texts)}])
     return Splits(splits.train, splits.validation, digest, texts)
+
+
+def asked(source: str | Path, task: Task, progress: bool = False) -> Iterator[Example]:
+    """The records of a file, or of a folder's training split, as the task reads them, without their answers."""
+    for where, raw in follow(_questions(source, task), "reading texts", progress):
+        yield _as_task(records.question(raw, where, task.name), task)
+
+
+def unseen(source: str | Path, task: Task, seed: int = 0) -> list[Example]:
+    """The test split, where there is one, whose answers are not looked at: what no training may come across."""
+    return [example for _, example in load(source, task.name, ("test",), seed).get("test", [])]
 
 
 def _questions(source: str | Path, task: Task) -> Iterator[tuple[str, records.Raw]]:

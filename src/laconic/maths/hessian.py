@@ -19,6 +19,7 @@ from laconic.errors import RecipeError
 from laconic.maths import grid
 
 BLOCK = 128  # inputs between updates of all later ones: fewer passes over the weight
+SURE = 0.98  # of nearest rounding's loss: one below it is smaller however float32 rounds
 SWEEPS = 2  # of the improvement; a third gains little
 TRIES = 6  # each raises the damping tenfold
 
@@ -58,8 +59,7 @@ def inverse_factor(hessian: torch.Tensor, damp: float) -> torch.Tensor:
 
 def loss(weight: torch.Tensor, rounded: torch.Tensor, hessian: torch.Tensor) -> torch.Tensor:
     """Squared error of each output over the calibration inputs, (out,) float64: diag(D H D^T), D the difference."""
-    difference = weight.double() - rounded.double()  # (out, in)
-    return ((difference @ hessian.double()) * difference).sum(1)
+    return _squared(weight.double() - rounded.double(), hessian.double())
 
 
 def solve(
@@ -85,8 +85,21 @@ def solve(
     points = Points.of(scale, zero, bits, group, weight.shape, order)
     found = descend(weight, hessian, factor, order, points.nearest)
     nearest = grid.snap(weight.float(), scale, zero, bits, group)
-    worse = loss(weight, found, hessian) > loss(weight, nearest, hessian)  # (out,)
-    return torch.where(worse.unsqueeze(1), nearest, found).contiguous()
+    return torch.where(_worse(weight, found, nearest, hessian).unsqueeze(1), nearest, found).contiguous()
+
+
+def _worse(weight: torch.Tensor, found: torch.Tensor, nearest: torch.Tensor, hessian: torch.Tensor) -> torch.Tensor:
+    """Rows (out,) in which `found` has the larger loss; where float32 may not tell, float64 does."""
+    plain, matrix = weight.float(), hessian.float()
+    worse = ~(_squared(plain - found, matrix) < SURE * _squared(plain - nearest, matrix))
+    rows = worse.nonzero()[:, 0]
+    worse[rows] = loss(weight[rows], found[rows], hessian) > loss(weight[rows], nearest[rows], hessian)
+    return worse
+
+
+def _squared(difference: torch.Tensor, hessian: torch.Tensor) -> torch.Tensor:
+    """diag(D H D^T), (out,), of differences (out, in)."""
+    return ((difference @ hessian) * difference).sum(1)
 
 
 def descend(

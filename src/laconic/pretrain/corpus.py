@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -18,6 +17,7 @@ from typing import Any
 import numpy as np
 from transformers import PreTrainedTokenizerFast
 
+from laconic import artifact
 from laconic.data import readers, records, sources
 from laconic.data.sources import Rows
 from laconic.errors import DataError
@@ -91,9 +91,7 @@ def write(texts: Texts, tokenizer: PreTrainedTokenizerFast, path: Path, before: 
             documents, tokens = documents + len(some), tokens + len(ids)
             size += sum(len(text.encode()) for text in some)
     counts = Counts(documents, tokens, size, digest.hexdigest())
-    part = about.with_suffix(".part")
-    part.write_text(json.dumps(asdict(counts)), encoding="utf-8")
-    os.replace(part, about)
+    artifact.write_file(about, json.dumps(asdict(counts)).encode())
     return counts
 
 

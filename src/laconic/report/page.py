@@ -7,12 +7,13 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from laconic import artifact
 from laconic.measures.size import Layer
 from laconic.report import changes, figures, plots, sections
 from laconic.report.markup import Markup, join, tag
 from laconic.report.notes import notes
 from laconic.report.plots import Bar
-from laconic.report.record import Curve, Report, Trace, write_text
+from laconic.report.record import Curve, Report, Trace
 from laconic.report.sections import section
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
@@ -20,7 +21,7 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 def write(report: Report, path: Path) -> None:
     """Write the page atomically."""
-    write_text(path, render(report))
+    artifact.write_file(path, render(report).encode())
 
 
 def render(report: Report) -> str:

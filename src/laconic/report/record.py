@@ -4,11 +4,11 @@ No paper: a versioned schema. Fields that were not measured are None or empty, a
 """
 
 import json
-import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from laconic import artifact
 from laconic.errors import LaconicError
 from laconic.maths.bootstrap import Interval
 from laconic.measures.bits import Bits
@@ -121,7 +121,7 @@ class Report:
 
     def write(self, path: Path) -> None:
         """Write atomically."""
-        write_text(path, self.to_json())
+        artifact.write_file(path, self.to_json().encode())
 
     @classmethod
     def read(cls, path: Path) -> "Report":
@@ -134,13 +134,3 @@ class Report:
         except UnicodeDecodeError as error:
             raise LaconicError(f"{path}: not UTF-8 text ({error}); write the report again") from error
         return cls.from_json(text, str(path))
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file that is whole or not there."""
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        part.write_text(text, encoding="utf-8")
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)

@@ -2,30 +2,31 @@
 
 Frantar et al. 2022, arXiv:2210.17323: a block's inputs come from the blocks before it as they are after rewriting, and
 with `sequential` (its authors' "true sequential") a layer's inputs from the layers before it in its block.
-Held are the examples, the hidden states that enter the next block with what it is given beside them, and one batch's
-activations. Blocks are called again with the arguments the
-model gave them, taken down in one pass a stack in which all but the stack's first block are stood in for, so that no
-architecture has to be known here.
+Held are the examples and the hidden states that enter the next block. With `sequential`, held is also what a block has
+computed of all of them so far: its passes wait at each layer while that is rewritten, so that one pass serves all
+layers. Where there is no room, or a block is called more than once, every layer has its own pass from the start.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
 import numpy as np
 import torch
 from torch import nn
 
 from laconic import layers, options
-from laconic.anatomy import Stack
+from laconic.calibration.examples import Examples, Part
 from laconic.contracts import Example, Feature, Work
-from laconic.data.batching import batches, lengths, mask_of, masks, model_inputs
-from laconic.flow import Answer, Call, Enough, entering, quiet, replaced, standing_in
+from laconic.data.batching import mask_of
+from laconic.flow import Enough, entering, waiting
 
-TOKENS = 8192  # of a batch: enough to fill the processor, and few enough to hold what a block computes of them
+ROOM = 2**30  # bytes that waiting passes may hold where the model has fewer itself
+HELD = 8  # tensors of a hidden state's size that a block holds while it waits: residual, query, key, value and more
+SQUARE = 256  # inputs of a sum x x^T that are multiplied with all before them at a time, since its halves are the same
 
 Pairs = list[tuple[str, nn.Module]]
 
@@ -71,8 +72,23 @@ def tokens(x: torch.Tensor, masks: Sequence[torch.Tensor], *, ones: bool = False
 
 def gram(x: torch.Tensor, other: torch.Tensor | None = None) -> torch.Tensor:
     """sum x x'^T over tokens of (tokens, in), (in, in) float32; x' is x itself where there is no `other`."""
+    if other is not None:
+        return x.float().T @ other.float()
+    return mirrored(add(x.new_zeros(x.shape[1], x.shape[1], dtype=torch.float32), x))
+
+
+def add(below: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    """Add sum x x^T over tokens of (tokens, in) to `below` (in, in) in place, up to its diagonal at least."""
     x = x.float()
-    return x.T @ (x if other is None else other.float())
+    for start in range(0, len(below), SQUARE):
+        end = min(start + SQUARE, len(below))
+        below[start:end, :end].addmm_(x[:, start:end].T, x[:, :end])
+    return below
+
+
+def mirrored(below: torch.Tensor) -> torch.Tensor:
+    """The symmetric matrix that is `below` on its diagonal and below it."""
+    return below.tril() + below.tril(-1).T
 
 
 def inputs(
@@ -109,15 +125,15 @@ def stages(work: Work, where: str, samples: int, *, length: int | None = None) -
     entry = {path for path, _ in anatomy.linears("embeddings")}
     early = [p for p in chosen if p[0] in entry]
     late = [p for p in chosen if p[0] not in inside and p not in early]
-    examples = _Examples(work, draw(work, samples, length=length))
+    examples = Examples(work, draw(work, samples, length=length))
     yield from (Stage(examples, [p], examples.before) for p in early)
     for stack in anatomy.stacks:
         if not inside and not late:
             return
-        for paths, run in examples.walk(stack):
-            pairs = [(path, inside.pop(path)) for path in list(inside) if path.startswith(paths)]
+        for part in examples.walk(stack):
+            pairs = [(path, inside.pop(path)) for path in list(inside) if path.startswith(part.paths)]
             if pairs:
-                yield Stage(examples, pairs, run)
+                yield Stage(examples, pairs, part.run, part)
             if not inside and not late:
                 return
     if late:
@@ -128,9 +144,10 @@ def stages(work: Work, where: str, samples: int, *, length: int | None = None) -
 class Stage:
     """A part of the model that is rewritten at a time: its layers, and a way to run it on each batch."""
 
-    examples: _Examples
+    examples: Examples
     pairs: Pairs
     run: Callable[[int], object]
+    part: Part | None = None  # the blocks, where it is of blocks
 
     def inputs(self, *, sequential: bool = False) -> Iterator[Inputs]:
         """Layers by the tensor they read, in order; with `sequential`, each as the layers before it are by then."""
@@ -138,10 +155,25 @@ class Stage:
         order = self._order([path for path, module in self.pairs if layers.take(module).role == "linear"])
         called = {path for group in order for path in group.paths}
         yield from (Inputs([p], None) for p in self.pairs if p[0] not in called)
-        sums = [] if sequential else self._grams(order)
-        for i, group in enumerate(order):
-            found = self._grams([group])[0] if sequential else sums[i]
+        for group, found in zip(order, self._sums(order, sequential), strict=True):
             yield Inputs([(p, modules[p]) for p in group.paths], found)
+
+    def _sums(self, order: Sequence[_Group], sequential: bool) -> Iterator[torch.Tensor]:
+        """`_grams` of each group, made when it is asked for with `sequential`."""
+        if not sequential:
+            return iter(self._grams(order))
+        if self.part is not None and _can_wait(self.part, order):
+            return self._waiting(self.part, order)
+        return (self._grams([group])[0] for group in order)
+
+    @torch.no_grad()
+    def _waiting(self, part: Part, order: Sequence[_Group]) -> Iterator[torch.Tensor]:
+        """Sums of one pass, which waits at each group until the caller has rewritten it, and leaves its outputs."""
+        runs = [partial(part.run, batch) for batch in range(len(part.hidden))]
+        with waiting(part.model, [group.paths[0] for group in order], runs) as passes:
+            for _ in order:
+                yield _summed(tokens(one.on(), sides) for one, sides in zip(passes, self.examples.masks, strict=True))
+            part.outputs = [one.on() for one in passes]
 
     @torch.no_grad()
     def _order(self, paths: Sequence[str]) -> list[_Group]:
@@ -180,94 +212,16 @@ class _Group:
     calls: int
 
 
-class _Examples:
-    """Batches of examples on their way through the model: the hidden states that enter the next block."""
-
-    def __init__(self, work: Work, features: Sequence[Feature]) -> None:
-        self.model = work.model
-        longest = max(lengths(features), default=1)
-        found = batches(features, max(1, TOKENS // longest), work.tokenizer.pad_token_id or 0)
-        self.batches = [batch for _, batch in found]
-        self.masks = [masks(batch, work.model.device) for batch in self.batches]  # each (batch, longest)
-        self.stacks = work.anatomy.stacks
-        self.hidden: list[torch.Tensor] = []  # (batch, longest, hidden), of each batch
-        self.gave: list[dict[str, Any]] = [{} for _ in self.batches]  # of each batch, what a block of a stack gave
-
-    @torch.no_grad()
-    def walk(self, stack: Stack) -> Iterator[tuple[tuple[str, ...], Callable[[int], torch.Tensor]]]:
-        """Blocks of a stack in turn: their paths with a dot behind, and how to run them on a batch.
-
-        Blocks whose runs alternate (ALBERT's) come together. When the next are asked for, the hidden states go through.
-        """
-        calls = [self._enter(stack, batch) for batch in range(len(self.batches))]
-        for start, end in _runs([call.path for call in calls[0]] if calls else []):
-
-            def run(batch: int, start: int = start, end: int = end) -> torch.Tensor:
-                x = self.hidden[batch]
-                for call in calls[batch][start:end]:
-                    x = call.again(self.model, x)
-                return x
-
-            yield tuple({f"{call.path}.": None for call in calls[0][start:end]}), run
-            with quiet(self.model):
-                for batch in range(len(self.batches)):
-                    self.hidden[batch] = run(batch)
-        for batch, gave in enumerate(self.gave):
-            gave[stack.path] = replaced(gave[stack.path], self.hidden[batch])
-        self.hidden = []
-
-    def before(self, batch: int) -> None:
-        """Run what stands before the first block."""
-        self._forward(batch, {block.path: _end for block in self.stacks[0].blocks})
-
-    def after(self, batch: int) -> None:
-        """Run what stands after the last block; all stacks have been walked."""
-        self._forward(batch, self._walked(batch))
-
-    def _enter(self, stack: Stack, batch: int) -> list[Call]:
-        """The calls of a stack's blocks, in order, as the model makes them; their first tensor is kept as `hidden`.
-
-        The first block answers itself, for what it gives beside hidden states; the others give the same again.
-        """
-        calls: list[Call] = []
-        runs = sum(block.repeats for block in stack.blocks)
-
-        def answer(call: Call, given: torch.Tensor, own: Callable[[], Any]) -> Any:
-            if not calls:
-                self.hidden.append(given)
-                self.gave[batch][stack.path] = own()
-            calls.append(call)
-            if len(calls) == runs:
-                raise Enough
-            return self.gave[batch][stack.path]
-
-        self._forward(batch, {**self._walked(batch), **{block.path: answer for block in stack.blocks}})
-        return calls
-
-    def _walked(self, batch: int) -> dict[str, Answer]:
-        """Answers of stacks that have been walked: what their last block gives."""
-        found: dict[str, Answer] = {}
-        for stack in self.stacks:
-            if stack.path in self.gave[batch]:
-                given = self.gave[batch][stack.path]
-                found |= {block.path: lambda *_, given=given: given for block in stack.blocks}
-        return found
-
-    def _forward(self, batch: int, answers: dict[str, Answer]) -> None:
-        with standing_in(self.model, answers), suppress(Enough):
-            self.model(**model_inputs(self.batches[batch], self.model.device))
+def _summed(batches: Iterable[torch.Tensor]) -> torch.Tensor:
+    """sum x x^T over all tokens, (in, in), of batches (tokens, in)."""
+    below = None
+    for x in batches:
+        below = add(x.new_zeros(x.shape[1], x.shape[1], dtype=torch.float32) if below is None else below, x)
+    return torch.zeros(()) if below is None else mirrored(below)
 
 
-def _end(*_: Any) -> Any:
-    raise Enough
-
-
-def _runs(paths: Sequence[str]) -> Iterator[tuple[int, int]]:
-    """Ranges of calls in which every path has all its calls, as short as can be."""
-    last = {path: i for i, path in enumerate(paths)}
-    start = reach = 0
-    for i, path in enumerate(paths):
-        reach = max(reach, last[path])
-        if i == reach:
-            yield start, i + 1
-            start = i + 1
+def _can_wait(part: Part, order: Sequence[_Group]) -> bool:
+    """Whether a pass reaches each group once, and what all passes hold has room."""
+    own = sum(p.numel() * p.element_size() for p in part.model.parameters())
+    held = HELD * sum(x.numel() * x.element_size() for x in part.hidden)
+    return all(group.calls == 1 for group in order) and held <= max(ROOM, own)

@@ -1,0 +1,134 @@
+"""Examples on their way through the blocks of a model: the hidden states that enter the next one.
+
+Frantar et al. 2022, arXiv:2210.17323, section 3: the model is rewritten block by block, and only what enters a block is
+held. Blocks are called again with the arguments the model gave them, taken down in one pass a stack in which all but
+the stack's first block are stood in for, so that no architecture has to be known here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from laconic.anatomy import Stack
+from laconic.contracts import Feature, Work
+from laconic.data.batching import batches, lengths, masks, model_inputs
+from laconic.flow import Answer, Call, Enough, quiet, replaced, standing_in
+
+TOKENS = 2048  # of a batch: enough to fill the processor, and few enough to hold what a block computes of them
+
+
+@dataclass
+class Part:
+    """Blocks of a stack that come together, with what enters them; `run` and `outputs` give (batch, longest, hidden).
+
+    Who runs them to their end anyway leaves `outputs`, which spares a pass.
+    """
+
+    paths: tuple[str, ...]  # of the blocks, with a dot behind
+    model: torch.nn.Module
+    hidden: list[torch.Tensor]  # (batch, longest, hidden), of each batch
+    calls: list[list[Call]]  # of each batch
+    outputs: list[torch.Tensor] = field(default_factory=list)
+
+    def run(self, batch: int) -> torch.Tensor:
+        """What the blocks make of a batch, as they are now."""
+        x = self.hidden[batch]
+        for call in self.calls[batch]:
+            x = call.again(self.model, x)
+        return x
+
+    def leave(self) -> list[torch.Tensor]:
+        """What enters the next part, of each batch."""
+        with quiet(self.model):
+            return self.outputs or [self.run(batch) for batch in range(len(self.hidden))]
+
+
+class Examples:
+    """Batches of examples on their way through the model: the hidden states that enter the next block."""
+
+    def __init__(self, work: Work, features: Sequence[Feature]) -> None:
+        self.model = work.model
+        longest = max(lengths(features), default=1)
+        found = batches(features, max(1, TOKENS // longest), work.tokenizer.pad_token_id or 0)
+        self.batches = [batch for _, batch in found]
+        self.masks = [masks(batch, work.model.device) for batch in self.batches]  # each (batch, longest)
+        self.stacks = work.anatomy.stacks
+        self.hidden: list[torch.Tensor] = []  # (batch, longest, hidden), of each batch
+        self.gave: list[dict[str, Any]] = [{} for _ in self.batches]  # of each batch, what a block of a stack gave
+
+    @torch.no_grad()
+    def walk(self, stack: Stack) -> Iterator[Part]:
+        """Blocks of a stack in turn; when the next are asked for, the hidden states go through.
+
+        Blocks whose runs alternate (ALBERT's) come together.
+        """
+        calls = [self._enter(stack, batch) for batch in range(len(self.batches))]
+        for start, end in _runs([call.path for call in calls[0]] if calls else []):
+            paths = tuple({f"{call.path}.": None for call in calls[0][start:end]})
+            part = Part(paths, self.model, self.hidden, [found[start:end] for found in calls])
+            yield part
+            self.hidden = part.leave()
+        for batch, gave in enumerate(self.gave):
+            gave[stack.path] = replaced(gave[stack.path], self.hidden[batch])
+        self.hidden = []
+
+    def before(self, batch: int) -> None:
+        """Run what stands before the first block."""
+        self._forward(batch, {block.path: _end for block in self.stacks[0].blocks})
+
+    def after(self, batch: int) -> None:
+        """Run what stands after the last block; all stacks have been walked."""
+        self._forward(batch, self._walked(batch))
+
+    def _enter(self, stack: Stack, batch: int) -> list[Call]:
+        """The calls of a stack's blocks, in order, as the model makes them; their first tensor is kept as `hidden`.
+
+        The first block answers itself, for what it gives beside hidden states; the others give the same again.
+        """
+        calls: list[Call] = []
+        runs = sum(block.repeats for block in stack.blocks)
+
+        def answer(call: Call, given: torch.Tensor, own: Callable[[], Any]) -> Any:
+            if not calls:
+                self.hidden.append(given)
+                self.gave[batch][stack.path] = own()
+            calls.append(call)
+            if len(calls) == runs:
+                raise Enough
+            return self.gave[batch][stack.path]
+
+        self._forward(batch, {**self._walked(batch), **{block.path: answer for block in stack.blocks}})
+        return calls
+
+    def _walked(self, batch: int) -> dict[str, Answer]:
+        """Answers of stacks that have been walked: what their last block gives."""
+        found: dict[str, Answer] = {}
+        for stack in self.stacks:
+            if stack.path in self.gave[batch]:
+                given = self.gave[batch][stack.path]
+                found |= {block.path: lambda *_, given=given: given for block in stack.blocks}
+        return found
+
+    def _forward(self, batch: int, answers: dict[str, Answer]) -> None:
+        with standing_in(self.model, answers), suppress(Enough):
+            self.model(**model_inputs(self.batches[batch], self.model.device))
+
+
+def _end(*_: Any) -> Any:
+    raise Enough
+
+
+def _runs(paths: Sequence[str]) -> Iterator[tuple[int, int]]:
+    """Ranges of calls in which every path has all its calls, as short as can be."""
+    last = {path: i for i, path in enumerate(paths)}
+    start = reach = 0
+    for i, path in enumerate(paths):
+        reach = max(reach, last[path])
+        if i == reach:
+            yield start, i + 1
+            start = i + 1
