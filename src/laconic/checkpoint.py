@@ -97,6 +97,18 @@ def model(auto: type, source: str | Path, **options: Any) -> Any:
         )
 
 
+def whole(auto: type, source: str | Path, mend: str) -> Any:
+    """`model`, in eval mode; raises ArtifactError with the mend where the folder lacks some of its weights."""
+    made, found = model(auto, source, output_loading_info=True)
+    lost = [*found["missing_keys"], *(name for name, *_ in found["mismatched_keys"])]
+    if lost:
+        raise ArtifactError(
+            f"{source}: {len(lost)} weights of {type(made).__name__} are missing or of another shape, {min(lost)} for "
+            f"one; {mend}"
+        )
+    return made.eval()
+
+
 def digest(model: nn.Module, tokenizer: PreTrainedTokenizerFast) -> str:
     """sha256 of the weights' bits and the tokenizer."""
     found = hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode())

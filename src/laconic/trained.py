@@ -73,6 +73,11 @@ class Source:
         return found
 
 
+def is_trained(path: str | Path) -> bool:
+    """Whether a folder says of itself that it is an artifact or a run folder."""
+    return artifact.is_artifact(path) or (Path(path) / RUN_FILE).is_file()
+
+
 def read(path: str | Path) -> Source:
     """The model in an artifact, a run folder or a decoder's checkpoint, in PyTorch; ArtifactError for anything else."""
     path = Path(path)
@@ -104,13 +109,7 @@ def decoder(source: str | Path, context: int | None = None) -> Source:
     mend = "give a run folder of laconic train, or a decoder such as GPT-2 or Llama"
     if checkpoint.config(source).is_encoder_decoder:
         raise ArtifactError(f"{source} is an encoder-decoder that was trained for no task; {mend}")
-    model, found = checkpoint.model(task.auto, source, output_loading_info=True)
-    lost = [*found["missing_keys"], *(name for name, *_ in found["mismatched_keys"])]
-    if lost:
-        raise ArtifactError(
-            f"{source}: {len(lost)} weights of a causal language model are missing or of another shape, {min(lost)} "
-            f"for one; {mend}"
-        )
+    model = checkpoint.whole(task.auto, source, mend)
     tokenizer = checkpoint.tokenizer(source)
     tokenizer.model_max_length = checkpoint.limit(model.eval(), tokenizer, context)
     if not _causal(model):

@@ -16,7 +16,7 @@ FILES = sorted(p.relative_to(SRC).as_posix() for p in SRC.rglob("*.py"))
 ROWS = [  # a file may import what stands in a lower row, and of its own row only itself
     {"__main__", "__init__"},
     {"cli", "testing"},
-    {"run", "prove"},
+    {"run", "prove", "augment"},
     {"recipe", "report"},
     {"predict", "harness", "lossless"},
     {"finetune"},

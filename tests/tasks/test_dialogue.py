@@ -16,7 +16,8 @@ from laconic.data.variants import variants
 from laconic.errors import DataError, RecipeError
 from laconic.measures import quality
 from laconic.measures.memory import Memory
-from laconic.tasks.dialogue import Dialogue, Replies, distinct
+from laconic.tasks.dialogue import Dialogue
+from laconic.writing.said import Said, distinct
 from tests.workshop import USED, tokenizer, work
 
 CHAT = (
@@ -106,7 +107,7 @@ def test_bits_are_those_of_the_chain_rule(family):
 
 def test_figures_by_hand():
     task, pair = Dialogue(), [talk("q", "the cat sat on the mat", "q", "a dog"), talk("q", "it is so good here")]
-    said = [Replies(("the cat sat on a mat", "a dog"), 30.0, 9), Replies(("the cat",), 12.0, 6)]
+    said = [Said(("the cat sat on a mat", "a dog"), 30.0, 9), Said(("the cat",), 12.0, 6)]
     score = task.score(said, pair)
     true = ["the cat sat on the mat", "a dog", "it is so good here"]
     bleu = sacrebleu.corpus_bleu(["the cat sat on a mat", "a dog", "the cat"], [true]).score / 100
@@ -117,7 +118,7 @@ def test_figures_by_hand():
     assert distinct([""], 2) == 0
     assert score["saved"] == pytest.approx(1 - 42 / (22 + 5 + 18) / 8)
     assert task.metric(np.array([[8.0, 1], [0, 1]])).tolist() == [0, 1]
-    assert quality.flips(said, [replace(said[0], bits=1.0), Replies(("x",), 12.0, 6)]) == 0.5
+    assert quality.flips(said, [replace(said[0], bits=1.0), Said(("x",), 12.0, 6)]) == 0.5
 
 
 @pytest.mark.parametrize("family", ["llama", "marian"])

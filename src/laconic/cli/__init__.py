@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 import typer
 
 from laconic.cli import (
+    augment,
     bits,
     compress,
     evaluate,
@@ -58,7 +59,21 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Make a language model small and fast for a task, and prove what was lost. Start with laconic prepare.",
 )
-for module in (prepare, pretrain, train, compress, evaluate, predict, inspect, report, methods, bits, zip, unzip):
+for module in (
+    prepare,
+    pretrain,
+    train,
+    compress,
+    evaluate,
+    predict,
+    inspect,
+    report,
+    methods,
+    bits,
+    zip,
+    unzip,
+    augment,
+):
     app.command(name=module.__name__.rsplit(".", 1)[1])(explained(module.command))
 
 

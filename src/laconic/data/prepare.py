@@ -35,7 +35,7 @@ def prepare(
     """
     target = Path(out) if out is not None else None
     if target is not None:
-        _refuse(target, source)
+        check_out(target, source)
     options.seed(seed)
     parts = splits.load(source, kind, ("train", "validation", "test"), seed, progress)
     examples = {name: [example for _, example in rows] for name, rows in parts.items()}
@@ -79,7 +79,8 @@ def _put(fresh: Path, out: Path) -> None:
     shutil.rmtree(aside)
 
 
-def _refuse(out: Path, source: str | Path) -> None:
+def check_out(out: Path, source: str | Path) -> None:
+    """Raise DataError for a place where `write` would lose something."""
     if out.exists() and not out.is_dir():
         raise DataError(f"{out} is a file; give a folder that is not there yet")
     if out.exists() and out.resolve() in (Path(source).resolve(), *Path(source).resolve().parents):

@@ -20,6 +20,7 @@ Raw = dict[str, Any]  # a record as a file holds it, under the file's own field 
 FIELDS: dict[str, dict[str, tuple[str, ...]]] = {
     "ner": {"tokens": ("tokens", "words"), "tags": ("tags", "ner_tags")},
     "classify": {"text": ("text", "sentence"), "label": ("label", "labels", "intent")},
+    "control": {"label": ("label", "labels", "intent"), "text": ("text", "sentence")},
     "lm": {"text": ("text", "sentence")},
     "relation": {"text": ("text", "sentence"), "e1": ("e1",), "e2": ("e2",), "label": ("label", "relation")},
     "qa": {"context": ("context",), "question": ("question",), "answers": ("answers",)},
@@ -46,10 +47,11 @@ LONE_TEXTS = (*LABELLED, "qa", "lm")  # tasks that can learn from texts without 
 ASKED = {
     "relation": ("text", "e1", "e2"), "qa": ("context", "question"), "translate": ("source",),
     "summarize": ("document",), "dialogue": ("turns",), "choice": ("question", "choices"),
-    "code": ("prompt",),
+    "code": ("prompt",), "control": ("label",),
 }  # fmt: skip
 """The fields that ask, where that is not the text or the words alone; of several, the first is a text."""
 
+WHOLE = ("control",)  # tasks that ask the same of many records, which differ by what answers it
 UNREAD = ("test", "entry")  # fields that no model reads or writes
 ENDS = ("start", "end")  # what a model says of each place in a context
 
@@ -130,6 +132,7 @@ CONVERT: dict[str, Callable[[Any, str], Any]] = {
     "turns": values.turns,
     "choices": values.choices,
     "choice.label": values.place,
+    "control.label": values.string,
 }
 """How a field is read, where it is not as text; one task's own comes first."""
 
@@ -195,6 +198,8 @@ def texts(record: Example, kind: str) -> list[str]:
 
 def key(record: Example, kind: str) -> tuple[str, ...]:
     """What two records must share to be the same question."""
+    if kind in WHOLE:
+        return tuple(record[field] for field in fields(kind))
     if kind in ASKED:
         return tuple(str(record[field]) for field in ASKED[kind])
     return tuple(record["tokens"]) if kind == "ner" else (record["text"],)
@@ -202,7 +207,7 @@ def key(record: Example, kind: str) -> tuple[str, ...]:
 
 def origin(record: Example, kind: str) -> tuple[str, ...]:
     """What no two splits should share: the text, whatever is asked of it."""
-    return (text(record, kind),) if kind in ASKED else key(record, kind)
+    return (text(record, kind),) if kind in ASKED and kind not in WHOLE else key(record, kind)
 
 
 def answers(record: Example, kind: str) -> list[str]:

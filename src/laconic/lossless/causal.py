@@ -14,7 +14,7 @@ from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from laconic import answers, artifact, checkpoint, trained
+from laconic import answers, checkpoint, trained
 from laconic.errors import ArtifactError, RecipeError
 from laconic.measures import size
 from laconic.subwords import exact
@@ -61,8 +61,7 @@ def read(source: str | Path, context: int | None = None, overlap: float | None =
     path = Path(source)
     given: dict[str, Any] = {"context": context, "overlap": overlap}
     given = {key: value for key, value in given.items() if value is not None}
-    whole = artifact.is_artifact(path) or (path / trained.RUN_FILE).is_file()
-    held = trained.read(path) if whole else trained.decoder(source, context)
+    held = trained.read(path) if trained.is_trained(path) else trained.decoder(source, context)
     asked: Any = held.task
     if not isinstance(asked, LM):
         raise ArtifactError(f"{path} is for the task {held.task.name}; give a causal language model, of the task lm")

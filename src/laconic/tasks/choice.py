@@ -18,7 +18,8 @@ from laconic import losses
 from laconic.contracts import Example, Feature
 from laconic.errors import DataError, RecipeError
 from laconic.writing import encode
-from laconic.writing.task import BYTE, MARKS
+from laconic.writing.said import BYTE
+from laconic.writing.task import MARKS
 
 BETWEEN = "\t"  # question and choices of a typed line
 NONE = -1  # the place of no choice

@@ -6,7 +6,7 @@ template, as transformers renders it.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,11 +14,11 @@ from transformers import PreTrainedTokenizerFast
 
 from laconic import options
 from laconic.contracts import Example, Feature, Written
-from laconic.data.words import spans
 from laconic.errors import DataError, RecipeError
-from laconic.writing import encode
+from laconic.writing import encode, said
 from laconic.writing.bleu import share, statistics
-from laconic.writing.task import BYTE, Writes
+from laconic.writing.said import Said
+from laconic.writing.task import Writes
 
 ROLES = ("user", "assistant")
 PLAIN = (
@@ -28,15 +28,6 @@ PLAIN = (
 BETWEEN = "\t"  # the turns of a typed line
 
 Message = dict[str, str]
-
-
-@dataclass(frozen=True)
-class Replies:
-    """What is said in the places of one dialogue, and what the right replies cost there."""
-
-    texts: tuple[str, ...]
-    bits: float = field(compare=False)
-    tokens: int = field(compare=False)
 
 
 @dataclass(frozen=True)
@@ -61,13 +52,13 @@ class Dialogue(Writes):
 
     def parse(self, text: str) -> Example:
         """A line holds the turns so far, with tabs between, the first of them the other's; the reply is not known."""
-        said = [part.strip() for part in text.split(BETWEEN)]
-        if len(said) % 2 == 0 or not all(said):
+        parts = [part.strip() for part in text.split(BETWEEN)]
+        if len(parts) % 2 == 0 or not all(parts):
             raise DataError(
-                f"{text[:40]!r} holds {len(said)} turns; give an odd number, with tabs between and none empty, "
+                f"{text[:40]!r} holds {len(parts)} turns; give an odd number, with tabs between and none empty, "
                 "the last one what is to be answered"
             )
-        turns: list[dict[str, Any]] = [{"speaker": ROLES[i % 2], "text": part} for i, part in enumerate(said)]
+        turns: list[dict[str, Any]] = [{"speaker": ROLES[i % 2], "text": part} for i, part in enumerate(parts)]
         return {"turns": [*turns, {"speaker": ROLES[1], "text": None}]}
 
     def encode(
@@ -76,8 +67,8 @@ class Dialogue(Writes):
         """One feature for each reply, with the `example` it is of."""
         asked = [(i, place) for i, e in enumerate(examples) for place in _places(e["turns"])]
         prompts = [self._prompt(examples[i]["turns"][:place], tokenizer) for i, place in asked]
-        said = [examples[i]["turns"][place]["text"] for i, place in asked]
-        made = encode.features(prompts, said, tokenizer, start=self.start, tokens=self.length, labels=answers)
+        right = [examples[i]["turns"][place]["text"] for i, place in asked]
+        made = encode.features(prompts, right, tokenizer, start=self.start, tokens=self.length, labels=answers)
         return [feature | {"example": [i]} for feature, (i, _) in zip(made, asked, strict=True)]
 
     def _prompt(self, before: Sequence[dict[str, str]], tokenizer: PreTrainedTokenizerFast) -> str:
@@ -99,59 +90,42 @@ class Dialogue(Writes):
 
     def predict(
         self, outputs: Sequence[Written], features: Sequence[Feature], examples: Sequence[Example]
-    ) -> list[Replies]:
+    ) -> list[Said]:
         """The replies of each dialogue."""
         found: list[list[tuple[Written, Feature]]] = [[] for _ in examples]
         for output, feature in zip(outputs, features, strict=True):
             found[feature["example"][0]].append((output, feature))
-        return [
-            Replies(
-                tuple(written.texts[0].strip() for written, _ in some),
-                sum(float(written.bits.sum()) + BYTE * sum(feature.get("uncoded", [])) for written, feature in some),
-                sum(len(written.bits) for written, _ in some),
-            )
-            for some in found
-        ]
+        return [said.gather(some) for some in found]
 
-    def score(self, predictions: Sequence[Replies], examples: Sequence[Example]) -> dict[str, Any]:
+    def score(self, predictions: Sequence[Said], examples: Sequence[Example]) -> dict[str, Any]:
         """The share of the replies' bits that is saved; bits per byte, perplexity of a token; BLEU, distinct-n."""
-        bits, amount = self.counts(predictions, examples).sum(0)
         pairs = [
             pair for p, e in zip(predictions, examples, strict=True) for pair in zip(p.texts, _said(e), strict=True)
         ]
-        said = [text for text, _ in pairs]
+        texts = [text for text, _ in pairs]
         return {
-            "saved": float(self.metric(np.array([bits, amount]))),
-            "bits_per_byte": float(bits / max(amount, 1)),
-            "perplexity": float(2 ** (bits / max(sum(p.tokens for p in predictions), 1))),
-            "bleu": float(share(statistics(said, [true for _, true in pairs], self.tokenize).sum(0))),
-            "distinct_1": distinct(said, 1),
-            "distinct_2": distinct(said, 2),
+            **said.cost(predictions, [self.answers(e) for e in examples]),
+            "bleu": float(share(statistics(texts, [true for _, true in pairs], self.tokenize).sum(0))),
+            "distinct_1": said.distinct(texts, 1),
+            "distinct_2": said.distinct(texts, 2),
         }
 
-    def counts(self, predictions: Sequence[Replies], examples: Sequence[Example]) -> np.ndarray:
+    def counts(self, predictions: Sequence[Said], examples: Sequence[Example]) -> np.ndarray:
         """Bits of the right replies, and their UTF-8 bytes, of each dialogue: (examples, 2)."""
         return np.array([(p.bits, self.answers(e)) for p, e in zip(predictions, examples, strict=True)])
 
     def metric(self, summed: np.ndarray) -> np.ndarray:
         """1 - bits per byte / 8, from summed counts (..., 2)."""
-        return np.asarray(1 - summed[..., 0] / np.maximum(summed[..., 1], 1) / BYTE)
+        return said.saved(summed)
 
     def answers(self, example: Example) -> int:
         """Replies are written byte by byte."""
         return sum(len(text.encode()) for text in _said(example))
 
-    def show(self, prediction: Replies, example: Example) -> dict[str, Any]:
+    def show(self, prediction: Said, example: Example) -> dict[str, Any]:
         """What was said, and the reply to it; of a whole dialogue, those in all its places."""
         turns = [turn["text"] for turn in example["turns"] if turn["text"] is not None]
         return {"turns": turns, "replies": list(prediction.texts)}
-
-
-def distinct(texts: Sequence[str], size: int) -> float:
-    """Different runs of `size` words of the texts, over all their words; 0 where there are none."""
-    said = [[text[a:b] for a, b in spans(text)] for text in texts]
-    runs = {tuple(words[i : i + size]) for words in said for i in range(len(words) - size + 1)}
-    return len(runs) / max(sum(map(len, said)), 1)
 
 
 def _places(turns: Sequence[dict[str, Any]]) -> list[int]:

@@ -17,8 +17,8 @@ from laconic import losses, options
 from laconic.contracts import Example, Feature, Writing, Written
 from laconic.errors import RecipeError
 from laconic.writing import encode
+from laconic.writing.said import BYTE
 
-BYTE = 8  # bits of a byte as it is
 MARKS = 4  # tokens kept free for those that begin and end a text, and for a cut that falls between pieces
 
 

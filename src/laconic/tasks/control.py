@@ -1,0 +1,71 @@
+"""Controllable generation: a new text of a given label, by a decoder or an encoder-decoder.
+
+Keskar et al. 2019, arXiv:1909.05858: the label as a control code before the text. Kumar et al. 2020, arXiv:2003.02245:
+texts made so as more data for a classifier (`laconic augment`). Scored by the bits of the right texts, given their
+labels, and by distinct-1 and distinct-2 of what is written (Li et al. 2016, arXiv:1510.03055).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from laconic import options
+from laconic.contracts import Example, Feature, Writing, Written
+from laconic.errors import RecipeError
+from laconic.writing import said
+from laconic.writing.said import Said
+from laconic.writing.task import Asks
+
+
+@dataclass(frozen=True)
+class Control(Asks):
+    """`samples` texts for each `label`, drawn at a `temperature`; the lower, the likelier and the less varied."""
+
+    prompt: str = "{}:"
+    length: int = 64
+    samples: int = 1
+    temperature: float = 1.0
+
+    name: ClassVar[str] = "control"
+    main: ClassVar[str] = "saved"
+    question: ClassVar[str] = "label"
+    answer: ClassVar[str] = "text"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        options.whole("samples", self.samples)
+        if not 0 < self.temperature <= 10:
+            raise RecipeError(f"temperature is {self.temperature}; give a number above 0, up to 10")
+        if self.beams > 1:
+            raise RecipeError(f"beams is {self.beams}, but texts of a label are drawn; give beams 1")
+
+    @property
+    def writing(self) -> Writing:
+        """Drawn, so that a label has many texts."""
+        return Writing(self.length, samples=self.samples, temperature=self.temperature, start=self.start)
+
+    def predict(
+        self, outputs: Sequence[Written], features: Sequence[Feature], examples: Sequence[Example]
+    ) -> list[Said]:
+        """The texts that were written for each label, and what the right one costs."""
+        return [said.gather([pair]) for pair in zip(outputs, features, strict=True)]
+
+    def score(self, predictions: Sequence[Said], examples: Sequence[Example]) -> dict[str, Any]:
+        """The share of the right texts' bits that is saved; bits per byte, perplexity of a token; distinct-n."""
+        texts = [text for p in predictions for text in p.texts]
+        found = said.cost(predictions, [self.answers(e) for e in examples])
+        return found | {f"distinct_{size}": said.distinct(texts, size) for size in (1, 2)}
+
+    def counts(self, predictions: Sequence[Said], examples: Sequence[Example]) -> np.ndarray:
+        """Bits of each right text, and its UTF-8 bytes: (examples, 2)."""
+        return np.array([(p.bits, self.answers(e)) for p, e in zip(predictions, examples, strict=True)])
+
+    def metric(self, summed: np.ndarray) -> np.ndarray:
+        """1 - bits per byte / 8, from summed counts (..., 2)."""
+        return said.saved(summed)
+
+    def show(self, prediction: Said, example: Example) -> dict[str, Any]:
+        """The label and the texts that were written for it."""
+        return {"label": example["label"], "texts": list(prediction.texts)}

@@ -1,0 +1,99 @@
+"""Rewriting: the masked model's own choice in the places it was given, and every other letter as it was."""
+
+import pytest
+import torch
+from tokenizers import pre_tokenizers
+from transformers import BertConfig, BertForMaskedLM, set_seed
+
+from laconic.augment.rewriting import FRONT, Rewriting
+from laconic.errors import ArtifactError
+from tests.tiny import tiny
+from tests.workshop import USED, tokenizer
+
+TEXTS = [" ".join(USED[i : i + 3 + i % 5]) for i in range(12)]
+ROWS = [{"text": text, "label": "ab" if i % 2 else "ac"} for i, text in enumerate(TEXTS)]
+
+
+def checkpoint(folder):
+    """A masked language model that has not learnt anything."""
+    set_seed(0)
+    config = BertConfig(
+        vocab_size=100, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64,
+        max_position_embeddings=64, pad_token_id=1, initializer_range=0.5,
+    )  # fmt: skip
+    BertForMaskedLM(config).save_pretrained(folder)
+    plain = tokenizer()
+    plain.mask_token = "##m"
+    plain.backend_tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()  # so that a label is read without its colon
+    plain.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def masked(tmp_path_factory):
+    return checkpoint(tmp_path_factory.mktemp("masked"))
+
+
+def test_cold_tokens_are_those_the_model_thinks_likeliest(masked, monkeypatch):
+    made = Rewriting(masked, ROWS, 1e-4, 0.4, 0)
+    spots = {}
+    chosen = Rewriting._chosen
+
+    def noted(self, offsets, front):
+        found = chosen(self, offsets, front)
+        spots[len(spots)] = found
+        return found
+
+    monkeypatch.setattr(Rewriting, "_chosen", noted)
+    said = made._rewritten("ab", TEXTS)
+    special = made.tokenizer.all_special_ids
+    for i, (text, found) in enumerate(zip(TEXTS, said, strict=True)):
+        ids = made.tokenizer(FRONT.format("ab") + text)["input_ids"]
+        ids = [made.tokenizer.mask_token_id if k in spots[i] else id_ for k, id_ in enumerate(ids)]
+        with torch.no_grad():
+            logits = made.model(input_ids=torch.tensor([ids])).logits[0]
+        logits[:, special] = -torch.inf
+        words = text.split()
+        own = 2  # where the text begins: behind the label and its colon
+        for place in spots[i]:
+            words[place - own] = made.tokenizer.decode([int(logits[place].argmax())]).removeprefix("##")
+        assert found.split() == words
+
+
+@pytest.mark.parametrize("mask", [0.01, 0.4, 0.9])
+def test_the_share_is_rewritten_and_the_rest_stays(masked, mask):
+    made = Rewriting(masked, ROWS, 1.0, mask, 0)
+    texts = [f"{text}  {text}" for text in TEXTS]  # two spaces, which no token holds
+    for text, found in zip(texts, made._rewritten("ac", texts), strict=True):
+        assert [len(part.split()) for part in found.split("  ")] == [len(part.split()) for part in text.split("  ")]
+        pairs = list(zip(text.split(), found.split(), strict=True))
+        assert sum(a != b for a, b in pairs) <= max(1, round(mask * len(pairs)))
+    assert any(a != b for a, b in zip(texts, made._rewritten("ac", texts), strict=True))
+
+
+def test_only_texts_of_the_label_are_rewritten_each_in_its_turn(masked):
+    made = Rewriting(masked, ROWS, 1.0, 0.01, 3)
+    own = [row["text"] for row in ROWS if row["label"] == "ab"]
+    found = made("ab", 2 * len(own))
+    near = [sum(sum(a != b for a, b in zip(t.split(), f.split(), strict=True)) <= 1 for f in found
+                if len(f.split()) == len(t.split())) for t in own]  # fmt: skip
+    assert min(near) >= 2
+    again = Rewriting(masked, ROWS, 1.0, 0.01, 3)("ab", 2 * len(own))
+    assert again == found
+    assert Rewriting(masked, ROWS, 1.0, 0.01, 4)("ab", 2 * len(own)) != found
+
+
+def test_the_label_in_front_is_read(masked):
+    cold = [Rewriting(masked, ROWS, 1e-4, 0.9, 0)._rewritten(label, TEXTS) for label in ("ab", "ed")]
+    assert cold[0] != cold[1]
+
+
+def test_a_model_without_such_a_head_or_a_mask_is_refused(tmp_path):
+    tiny("bert", head="tokens").save_pretrained(tmp_path / "m")
+    tokenizer().save_pretrained(tmp_path / "m")
+    with pytest.raises(ArtifactError, match=r"weights of \w+ are missing"):
+        Rewriting(tmp_path / "m", ROWS, 1.0, 0.3, 0)
+    checkpoint(tmp_path / "n")
+    tokenizer().save_pretrained(tmp_path / "n")
+    with pytest.raises(ArtifactError, match="has no mask"):
+        Rewriting(tmp_path / "n", ROWS, 1.0, 0.3, 0)
