@@ -51,11 +51,11 @@ def main() -> None:
     shots = ", ".join(f"{number} of {name}" for name, number in SHOTS.items())
     remark = (
         f"So many training records of each label: {shots}. `original` is the classifier of these alone, which also "
-        f"judges; the others have {TIMES} new records for each beside them and are trained for as many steps. `decoder` "
-        "is a Llama of eight million weights, pretrained on 12 MB of text and tuned on the few records (task `control`); "
-        f"`encoder` is {ENCODER} with a new masked head, tuned on lines `label: text` of the few records and on texts of "
-        f"{OTHERS}. Distinct-n is of the new records; in the row `original`, of the few. Test is read once, after all "
-        "choices."
+        f"judges; the others have {TIMES} new records for each beside them and are trained for as many steps. "
+        "`decoder` is a Llama of eight million weights, pretrained on 12 MB of text and tuned on the few records (task "
+        f"`control`); `encoder` is {ENCODER} with a new masked head, tuned on lines `label: text` of the few records "
+        f"and on texts of {OTHERS}. Distinct-n is of the new records; in the row `original`, of the few. Test is read "
+        "once, after all choices."
     )
     record.write("augment", rows, [("Few records and more", remark, table)])
 

@@ -128,7 +128,7 @@ def training_texts(name: str) -> Callable[[Path], Path]:
 
 SETTINGS: dict[str, Setting] = {
     "trec": Setting("classify", _training(8, 2e-4), 0.95, changes=WORDS + LARGER + LONGER, unlabelled=questions),
-    "ag_news": Setting("classify", _training(3, 1e-4), 0.91),
+    "ag_news": Setting("classify", _training(4, 2e-4), 0.91),
     "waimai_10k_zh": Setting("classify", _training(4, 3e-4, 16), model=chinese, changes=("7.epochs=6",)),
     "resume_ner_zh": Setting("ner", _training(6, 3e-4, 16), model=chinese, changes=("7.epochs=6",)),
     "clinc150": Setting("classify", _training(8, 2e-4)),
