@@ -88,7 +88,8 @@ class Examples:
     def _enter(self, stack: Stack, batch: int) -> list[Call]:
         """The calls of a stack's blocks, in order, as the model makes them; their first tensor is kept as `hidden`.
 
-        The first block answers itself, for what it gives beside hidden states; the others give the same again.
+        What a block gives beside hidden states the first one says itself, and the others give it again; where that is
+        nothing, as the first batch shows, no block has to compute.
         """
         calls: list[Call] = []
         runs = sum(block.repeats for block in stack.blocks)
@@ -96,7 +97,8 @@ class Examples:
         def answer(call: Call, given: torch.Tensor, own: Callable[[], Any]) -> Any:
             if not calls:
                 self.hidden.append(given)
-                self.gave[batch][stack.path] = own()
+                bare = batch > 0 and isinstance(self.gave[0][stack.path], torch.Tensor)
+                self.gave[batch][stack.path] = given if bare else replaced(own(), given)
             calls.append(call)
             if len(calls) == runs:
                 raise Enough

@@ -45,7 +45,8 @@ def inverse_factor(hessian: torch.Tensor, damp: float) -> torch.Tensor:
     mean = float(diagonal.mean()) or 1.0
     dead = torch.where(diagonal > 0, 0.0, mean)  # (in,)
     for _ in range(TRIES):
-        damped = matrix + torch.diag(dead + damp * mean)
+        damped = matrix.clone()
+        damped.diagonal().add_(dead + damp * mean)
         lower, failed = torch.linalg.cholesky_ex(damped)
         if not failed:
             upper, failed = torch.linalg.cholesky_ex(torch.cholesky_inverse(lower), upper=True)
