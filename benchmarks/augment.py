@@ -19,6 +19,7 @@ from benchmarks.conll2003 import judge
 from benchmarks.pretrain import decoder
 from laconic import data, trained
 from laconic.augment import augment
+from laconic.augment.rewriting import FRONT
 from laconic.measures import quality
 from laconic.pretrain import config, pretrain
 
@@ -55,7 +56,7 @@ def main() -> None:
         "`decoder` is a Llama of eight million weights, pretrained on 12 MB of text and tuned on the few records (task "
         f"`control`); `encoder` is {ENCODER} with a new masked head, tuned on lines `label: text` of the few records "
         f"and on texts of {OTHERS}. Distinct-n is of the new records; in the row `original`, of the few. Test is read "
-        "once, after all choices."
+        "once, after all choices; validation is whole."
     )
     record.write("augment", rows, [("Few records and more", remark, table)])
 
@@ -77,7 +78,7 @@ def dataset(name: str) -> list[dict[str, Any]]:
     rows = []
     for kind, one in judged.items():
         found = quality.take(one.task, examples, judged["original"].predictions, one.predictions)
-        made = facts.get(kind, facts["decoder"])
+        made = facts["decoder" if kind == "original" else kind]
         end = "_train" if kind == "original" else ""
         row = {"dataset": name, "task": "control", "name": kind, "metric": "accuracy", "shots": SHOTS[name]}
         row |= {"records": records if kind == "original" else made["records"], "score": found.after["accuracy"]}
@@ -121,18 +122,20 @@ def masked(few: Path, base: Path) -> Path:
     """The encoder with a masked head, tuned on texts with their labels in front."""
     text = base / "text"
     text.mkdir(parents=True, exist_ok=True)
-    for split in ("train", "validation"):
-        rows = data.read_splits(few, "classify", progress=False)
-        own = [f"{e['label']}: {e['text']}" for e in (rows.train if split == "train" else rows.train[:64])]
-        lines = own * 8
-        if split == "train":
-            others = data.read_splits(record.folder("LACONIC_DATA", OTHERS), "classify", progress=False).train
-            lines += [e["text"] for e in others]
-        text_of = "".join(json.dumps({"text": line}) + "\n" for line in lines)
-        (text / f"{split}.jsonl").write_text(text_of, encoding="utf-8")
+    rows = data.read_splits(few, "classify", progress=False)
+    others = data.read_splits(record.folder("LACONIC_DATA", OTHERS), "classify", progress=False).train
+    lines = {"train": _lines(rows.train) * 8 + [e["text"] for e in others], "validation": _lines(rows.validation[:64])}
+    for split, some in lines.items():
+        rows_of = "".join(json.dumps({"text": line}) + "\n" for line in some)
+        (text / f"{split}.jsonl").write_text(rows_of, encoding="utf-8")
     source = record.folder("LACONIC_MODELS", ENCODER)
     plan = config.parse(MASKED, "benchmarks.augment", scratch=False)
     return pretrain("mlm", plan, text, base / "masked", source=source)
+
+
+def _lines(examples: list[Any]) -> list[str]:
+    """Texts behind their labels, as `laconic augment` has a masked model read them."""
+    return [FRONT.format(e["label"]) + e["text"] for e in examples]
 
 
 if __name__ == "__main__":

@@ -57,8 +57,8 @@ class Splits:
 class Writing:
     """How a task's answer is written: at most `tokens`, the likeliest of `beams` that are kept side by side.
 
-    Above 0, `temperature` lets `samples` answers be drawn. `start` is the token that an encoder-decoder begins with; a
-    text ends before the first of `stops` in it.
+    Above 0, `temperature` lets `samples` answers be drawn, by `seed`. `start` is the token that an encoder-decoder
+    begins with; a text ends before the first of `stops` in it.
     """
 
     tokens: int
@@ -67,6 +67,7 @@ class Writing:
     temperature: float = 0.0
     start: str | None = None
     stops: tuple[str, ...] = ()
+    seed: int = 0
 
 
 @dataclass(frozen=True)

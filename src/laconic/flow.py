@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -144,12 +144,10 @@ def waiting(model: nn.Module, paths: Sequence[str], runs: Sequence[Callable[[], 
         same = model.get_submodule(call.path) is modules[call.path]
         return own() if same else call.again(model, given)
 
-    with standing_in(model, dict.fromkeys(paths, wait)):
-        try:
-            yield passes
-        finally:
-            for one in passes:
-                one.end()
+    with standing_in(model, dict.fromkeys(paths, wait)), ExitStack() as ends:
+        for one in passes:
+            ends.callback(one.end)
+        yield passes
 
 
 @contextmanager

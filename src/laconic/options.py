@@ -36,6 +36,12 @@ def seed(value: object) -> None:
 
 
 def whole(name: str, value: int, least: int = 1) -> None:
-    """Raise RecipeError unless the value is at least `least`."""
-    if value < least:
+    """Raise RecipeError unless the value is a whole number of at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise RecipeError(f"{name} is {value}; give a whole number of at least {least}")
+
+
+def temperature(value: object, least: float = 0.01) -> None:
+    """Raise RecipeError unless tokens can be drawn at that temperature: from `least` to 10."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= 10:
+        raise RecipeError(f"temperature is {value!r}; give a number from {least} to 10")

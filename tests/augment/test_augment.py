@@ -9,6 +9,7 @@ import pytest
 import laconic
 from laconic import cli, data
 from laconic.augment import _letters, augment
+from laconic.augment.writing import LabelWriting
 from laconic.errors import ArtifactError, DataError, RecipeError
 from tests.augment.test_rewriting import checkpoint as masked
 from tests.tiny import tiny
@@ -85,6 +86,26 @@ def test_a_model_of_labels_keeps_them_and_one_that_learnt_nothing_does_not(base,
     assert kept[0] > kept[1] + 0.15
 
 
+def test_labels_that_got_fewer_are_named_and_no_round_says_the_same(base, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr("laconic.augment._judge", lambda *_: lambda texts: asked.append(texts) or ["bb"] * len(texts))
+    made = augment(base / "control", base / "data", tmp_path / "m", number=3, judge="any", progress=False)
+    assert made.fewer == {"aa": 0} | {k: v for k, v in made.fewer.items() if k == "bb"}
+    assert all(e["label"] == "bb" for e in made.records)
+    rounds = [set(texts) for texts in asked if not set(texts) & {e["text"] for e in made.records}]
+    assert len(rounds) > 1, "a later round brought new texts"
+
+
+def test_texts_are_written_in_portions(base, monkeypatch):
+    monkeypatch.setattr("laconic.augment.writing.PORTION", 4)
+    write = LabelWriting(laconic.load(base / "control", engine="torch"), 1.0, 0)
+    found = write("aa", 10)
+    assert len(found) == 10
+    assert found[:4] != found[4:8]
+    assert found == LabelWriting(laconic.load(base / "control", engine="torch"), 1.0, 0)("aa", 10)
+    assert found != LabelWriting(laconic.load(base / "control", engine="torch"), 1.0, 9)("aa", 10)
+
+
 def test_without_a_judge_all_that_is_new_stays(base, tmp_path):
     made = augment(base / "masked", base / "data", tmp_path / "more", number=3, progress=False)
     assert made.label_kept is None
@@ -109,9 +130,16 @@ def test_the_command_says_its_figures(base, tmp_path, capsys, monkeypatch):
     [
         ({"mask": 1.0}, RecipeError, "mask is 1.0"),
         ({"number": 0}, RecipeError, "number is 0"),
-        ({"temperature": 0.0}, RecipeError, "temperature is 0.0"),
+        ({"temperature": 1e-30}, RecipeError, "temperature is 1e-30; give a number from 0.01 to 10"),
         ({"model": "judge"}, ArtifactError, "the model is for the task classify; give one of control"),
-        ({"judge": "control"}, DataError, "no classifier of one label"),
+        (
+            {"judge": "control"},
+            ArtifactError,
+            "for the task control; give a classifier of one label a text as the judge",
+        ),
+        ({"judge": "masked"}, ArtifactError, "no run folder or artifact; give a classifier as the judge"),
+        ({"source": "other"}, DataError, "does not know the label 'zz'"),
+        ({"source": "unnamed"}, DataError, "the label is empty"),
         ({"source": "several"}, DataError, "several labels"),
         ({"source": "nothing"}, DataError, "no file or folder"),
         ({"out": "data"}, DataError, "holds the source"),
@@ -120,7 +148,11 @@ def test_the_command_says_its_figures(base, tmp_path, capsys, monkeypatch):
 def test_what_cannot_work_is_refused_and_leaves_nothing(base, tmp_path, given, error, words):
     (base / "several").mkdir(exist_ok=True)
     (base / "several" / "train.jsonl").write_text("".join(f'{{"label": ["a"], "text": "b {i}"}}\n' for i in range(60)))
-    choices = {"model": "masked", "source": "data", "out": tmp_path / "more"} | given
+    for name, label in (("other", "zz"), ("unnamed", "")):
+        (base / name).mkdir(exist_ok=True)
+        (base / name / "train.jsonl").write_text(f'{{"label": "{label}", "text": "ab ac"}}\n' * 20)
+        (base / name / "validation.jsonl").write_text(f'{{"label": "{label}", "text": "ab ad"}}\n')
+    choices = {"model": "masked", "judge": "judge", "source": "data", "out": tmp_path / "more"} | given
     places = {name: base / choices.pop(name) for name in ("model", "source", "out")}
     if "judge" in choices:
         choices["judge"] = base / choices["judge"]
@@ -132,5 +164,5 @@ def test_what_cannot_work_is_refused_and_leaves_nothing(base, tmp_path, given, e
 
 def test_a_model_that_says_nothing_new_is_an_error(base, tmp_path):
     with pytest.raises(DataError, match=r"none of \d+ texts is new and of its label"):
-        augment(base / "control", base / "data", tmp_path / "more", temperature=1e-3, number=4, progress=False)
+        augment(base / "control", base / "data", tmp_path / "more", temperature=0.01, number=4, progress=False)
     assert not list(tmp_path.iterdir())

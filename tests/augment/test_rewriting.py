@@ -2,13 +2,13 @@
 
 import pytest
 import torch
-from tokenizers import pre_tokenizers
-from transformers import BertConfig, BertForMaskedLM, set_seed
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast, set_seed
 
 from laconic.augment.rewriting import FRONT, Rewriting
 from laconic.errors import ArtifactError
 from tests.tiny import tiny
-from tests.workshop import USED, tokenizer
+from tests.workshop import LETTERS, USED, WORDS, tokenizer
 
 TEXTS = [" ".join(USED[i : i + 3 + i % 5]) for i in range(12)]
 ROWS = [{"text": text, "label": "ab" if i % 2 else "ac"} for i, text in enumerate(TEXTS)]
@@ -39,13 +39,13 @@ def test_cold_tokens_are_those_the_model_thinks_likeliest(masked, monkeypatch):
     spots = {}
     chosen = Rewriting._chosen
 
-    def noted(self, offsets, front):
-        found = chosen(self, offsets, front)
+    def noted(self, own):
+        found = chosen(self, own)
         spots[len(spots)] = found
         return found
 
     monkeypatch.setattr(Rewriting, "_chosen", noted)
-    said = made._rewritten("ab", TEXTS)
+    said = made.rewritten("ab", TEXTS)
     special = made.tokenizer.all_special_ids
     for i, (text, found) in enumerate(zip(TEXTS, said, strict=True)):
         ids = made.tokenizer(FRONT.format("ab") + text)["input_ids"]
@@ -53,6 +53,8 @@ def test_cold_tokens_are_those_the_model_thinks_likeliest(masked, monkeypatch):
         with torch.no_grad():
             logits = made.model(input_ids=torch.tensor([ids])).logits[0]
         logits[:, special] = -torch.inf
+        pieces = made.tokenizer.convert_ids_to_tokens(range(100))
+        logits[:, [piece.startswith("##") for piece in pieces]] = -torch.inf  # a word's first piece stays one
         words = text.split()
         own = 2  # where the text begins: behind the label and its colon
         for place in spots[i]:
@@ -63,12 +65,63 @@ def test_cold_tokens_are_those_the_model_thinks_likeliest(masked, monkeypatch):
 @pytest.mark.parametrize("mask", [0.01, 0.4, 0.9])
 def test_the_share_is_rewritten_and_the_rest_stays(masked, mask):
     made = Rewriting(masked, ROWS, 1.0, mask, 0)
-    texts = [f"{text}  {text}" for text in TEXTS]  # two spaces, which no token holds
-    for text, found in zip(texts, made._rewritten("ac", texts), strict=True):
-        assert [len(part.split()) for part in found.split("  ")] == [len(part.split()) for part in text.split("  ")]
-        pairs = list(zip(text.split(), found.split(), strict=True))
+    found = made.rewritten("ac", TEXTS)
+    for text, said in zip(TEXTS, found, strict=True):
+        pairs = list(zip(text.split(), said.split(), strict=True))
         assert sum(a != b for a, b in pairs) <= max(1, round(mask * len(pairs)))
-    assert any(a != b for a, b in zip(texts, made._rewritten("ac", texts), strict=True))
+    assert found != TEXTS
+
+
+def test_no_special_token_is_said_even_where_the_model_wants_to(masked):
+    made = Rewriting(masked, ROWS, 1e-2, 0.9, 0)
+    with torch.no_grad():
+        made.model.cls.predictions.bias[:4] += 1000
+    assert all(word in (*WORDS, *LETTERS) for text in made.rewritten("ab", TEXTS) for word in text.split())
+
+
+@pytest.mark.parametrize("kind", ["wordpiece", "bytes", "unigram"])
+def test_tokens_that_stay_the_same_spell_the_same_text(masked, kind, monkeypatch):
+    texts = ["the cat sat on the mat today", "cat", "one two three four five six", "naïve 你好 world"]
+    made = Rewriting(masked, ROWS, 1.0, 0.5, 0)
+    made.tokenizer = {"wordpiece": made.tokenizer, "bytes": small("bpe"), "unigram": small("unigram")}[kind]
+    monkeypatch.setattr(Rewriting, "_draw", lambda *_: None)
+    monkeypatch.setattr("laconic.answers.room", lambda *_: 4)
+    texts = TEXTS if kind == "wordpiece" else texts
+    assert made.rewritten("ab", texts) == texts
+
+
+def small(kind):
+    """A tokenizer of two hundred pieces, some of which are parts of letters."""
+    model, trainer = {
+        "bpe": (models.BPE(), trainers.BpeTrainer(vocab_size=320, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+                                                  special_tokens=["[mask]"], show_progress=False)),
+        "unigram": (models.Unigram(), trainers.UnigramTrainer(vocab_size=60, special_tokens=["[mask]", "[unk]"],
+                                                              unk_token="[unk]", show_progress=False)),
+    }[kind]  # fmt: skip
+    made = Tokenizer(model)
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(False) if kind == "bpe" else pre_tokenizers.Metaspace()
+    made.decoder = decoders.ByteLevel() if kind == "bpe" else decoders.Metaspace()
+    made.post_processor = processors.ByteLevel(trim_offsets=False) if kind == "bpe" else None
+    texts = ["the cat sat on the mat today", "one two three four five six naïve 你好 world ab:"]
+    made.train_from_iterator(texts * 20, trainer)
+    return PreTrainedTokenizerFast(tokenizer_object=made, mask_token="[mask]", unk_token="[unk]")
+
+
+def test_broken_letters_and_empty_texts_are_none(masked):
+    made = Rewriting(masked, ROWS, 1.0, 0.5, 0)
+    assert made.rewritten("ab", ["", " "]) == ["", ""]
+    made.tokenizer = small("bpe")
+    ids = made.tokenizer("龙")["input_ids"]
+    assert made._spelt(ids) == "龙"
+    assert made._spelt(ids[:1]) == ""
+
+
+def test_of_a_long_text_the_beginning_is_rewritten(masked):
+    made = Rewriting(masked, ROWS, 1.0, 0.1, 0)
+    long = " ".join(USED[:10] * 20)
+    (found,) = made.rewritten("ab", [long])
+    assert 25 < len(found.split()) < 32
+    assert sum(a == b for a, b in zip(found.split(), long.split(), strict=False)) > 20
 
 
 def test_only_texts_of_the_label_are_rewritten_each_in_its_turn(masked):
@@ -84,7 +137,7 @@ def test_only_texts_of_the_label_are_rewritten_each_in_its_turn(masked):
 
 
 def test_the_label_in_front_is_read(masked):
-    cold = [Rewriting(masked, ROWS, 1e-4, 0.9, 0)._rewritten(label, TEXTS) for label in ("ab", "ed")]
+    cold = [Rewriting(masked, ROWS, 1e-4, 0.9, 0).rewritten(label, TEXTS) for label in ("ab", "ed")]
     assert cold[0] != cold[1]
 
 
@@ -93,6 +146,10 @@ def test_a_model_without_such_a_head_or_a_mask_is_refused(tmp_path):
     tokenizer().save_pretrained(tmp_path / "m")
     with pytest.raises(ArtifactError, match=r"weights of \w+ are missing"):
         Rewriting(tmp_path / "m", ROWS, 1.0, 0.3, 0)
+    tiny("llama", head="lm").save_pretrained(tmp_path / "l")
+    tokenizer().save_pretrained(tmp_path / "l")
+    with pytest.raises(ArtifactError, match="is no masked language model; give a masked language model, or one of"):
+        Rewriting(tmp_path / "l", ROWS, 1.0, 0.3, 0)
     checkpoint(tmp_path / "n")
     tokenizer().save_pretrained(tmp_path / "n")
     with pytest.raises(ArtifactError, match="has no mask"):

@@ -139,3 +139,17 @@ def test_dead_and_repeated_inputs_do_no_harm():
     assert torch.isfinite(found).all()
     with pytest.raises(RecipeError, match="not finite"):
         hessian.inverse_factor(torch.full((2, 2), torch.nan), 0.01)
+
+
+def test_no_row_is_worse_even_where_its_loss_drowns_in_float32():
+    """Differences across a direction in which the inputs are a million times as large as in all others."""
+    generator = torch.Generator().manual_seed(0)
+    wide = torch.randn(64, generator=generator, dtype=torch.float64)
+    matrix = torch.eye(64, dtype=torch.float64) + 1e6 * torch.outer(wide, wide)
+    both = torch.randn(2, 200, 64, generator=generator, dtype=torch.float64)
+    both -= (both @ wide).unsqueeze(-1) * wide / (wide @ wide)
+    weight = torch.zeros(200, 64)
+    ours, theirs = both.float()
+    worse = hessian._worse(weight, ours, theirs, matrix.float())
+    losses = [hessian.loss(weight, some, matrix.float()) for some in (ours, theirs)]
+    assert torch.equal(worse, losses[0] > losses[1])

@@ -69,6 +69,31 @@ def test_what_is_written_goes_by_the_label(tmp_path):
         assert np.mean([word in words for text in said for word in text.split()]) > 0.9
 
 
+def test_what_has_no_token_costs_its_bytes_but_no_perplexity():
+    given = replace(work("llama", head="lm"), task=Control(length=4))
+    example = {"label": "ab", "text": " ".join(USED[:8]) + " " + "x" * 4000}
+    features = given.task.encode([example], given.tokenizer, answers=False)
+    (output,) = answers.outputs(given.model, given.task, features, 1)
+    (said,) = given.task.predict([Written(("a",), output)], features, [example])
+    assert said.lost == len(example["text"]) - 8  # "ab ac ad": three words and the end are said
+    assert said.bits == pytest.approx(float(output.sum()) + 8 * said.lost)
+    score = given.task.score([said], [example])
+    assert score["perplexity"] == pytest.approx(2 ** (float(output.sum()) / 4))
+    assert score["bits_per_byte"] == pytest.approx(said.bits / len(example["text"]))
+
+
+def test_no_batch_draws_as_another_did(monkeypatch):
+    given = replace(work("llama", head="lm"), task=Control(length=8))
+    features = given.task.encode([{"label": "ab"}] * 8, given.tokenizer, answers=False)
+    monkeypatch.setattr(writing, "BATCH", 2)
+    said = [text for (text,) in writing.texts(writing.Pen(given.model), features, given.tokenizer, given.task.writing)]
+    assert len(set(said)) > 6
+    again = writing.texts(writing.Pen(given.model), features, given.tokenizer, given.task.writing)
+    assert [text for (text,) in again] == said
+    other = writing.texts(writing.Pen(given.model), features, given.tokenizer, Control(length=8, seed=1).writing)
+    assert other != again
+
+
 def test_a_prediction_is_shown_and_a_line_is_a_label():
     task = Control()
     assert task.parse("joy") == {"label": "joy"}
@@ -93,7 +118,10 @@ def test_records_of_one_label_are_many_and_a_text_is_in_one_split(tmp_path):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"temperature": 0.0}, "temperature is 0.0; give a number above 0"),
+        ({"temperature": 0.0}, "temperature is 0.0; give a number from 0.01 to 10"),
+        ({"temperature": "hot"}, "temperature is 'hot'"),
+        ({"samples": 1.5}, "samples is 1.5; give a whole number"),
+        ({"seed": -1}, "seed is -1"),
         ({"samples": 0}, "samples is 0"),
         ({"beams": 4}, "give beams 1"),
         ({"prompt": "text"}, "one {}"),

@@ -19,7 +19,7 @@ from laconic.contracts import Example
 from laconic.data import records
 from laconic.data.prepare import check_out, write
 from laconic.data.progress import follow
-from laconic.errors import DataError, RecipeError
+from laconic.errors import ArtifactError, DataError, RecipeError
 from laconic.writing.said import distinct
 
 KIND = "classify"
@@ -40,6 +40,7 @@ class Made:
     kept: int = 0  # new texts that the judge gives their label
     label_kept: float | None = None  # its share; None without a judge
     distinct: dict[str, float] = field(default_factory=dict)  # distinct-1 and 2 of the new records and of training
+    fewer: dict[str, int] = field(default_factory=dict)  # labels that got fewer records than asked for, and how many
 
     def figures(self) -> dict[str, Any]:
         """All but the records, as JSON."""
@@ -68,8 +69,7 @@ def augment(
     options.seed(seed)
     if not 0 < mask < 1:
         raise RecipeError(f"mask is {mask}; give a share of the tokens above 0 and below 1")
-    if not 0 < temperature <= 10:
-        raise RecipeError(f"temperature is {temperature}; give a number above 0, up to 10")
+    options.temperature(temperature)
     check_out(Path(out), source)
     parts = _parts(source, seed)
     labels = records.labels(parts["train"], KIND)
@@ -82,27 +82,37 @@ def augment(
 
 def _parts(source: str | Path, seed: int) -> dict[str, list[Example]]:
     """The splits of data with one label a text."""
-    found = {name: [e for _, e in rows] for name, rows in data.splits.load(source, KIND, SPLITS, seed).items()}
+    found = data.splits.load(source, KIND, SPLITS, seed)
     if not found.get("train"):
         raise DataError(f"{source}: no train split; give data with one")
     for part in found.values():
-        if any(isinstance(example["label"], list) for example in part):
+        if any(isinstance(example["label"], list) for _, example in part):
             raise DataError(f"{source}: texts have several labels; new ones can be made of texts with one")
-    return found
+        data.splits.refuse(part, KIND)
+        data.splits.refuse_unknown(part, records.labels([example for _, example in found["train"]], KIND), KIND)
+    return {name: [example for _, example in part] for name, part in found.items()}
 
 
 def _writer(model: str | Path, train: Sequence[Example], temperature: float, mask: float, seed: int) -> Write:
     if trained.is_trained(model):
-        return LabelWriting(predict.load(model, "torch"), temperature)
+        return LabelWriting(predict.load(model, "torch"), temperature, seed)
     return Rewriting(model, train, temperature, mask, seed)
 
 
 def _judge(folder: str | Path, labels: Sequence[str]) -> Judge:
     """What says the label of texts; DataError for one that does not know them all."""
+    if not trained.is_trained(folder):
+        raise ArtifactError(f"{folder} is no run folder or artifact; give a classifier as the judge")
     loaded = predict.load(folder, "torch")  # whose answer to a text is the same beside any other
+    if loaded.task.name != KIND or loaded.task.multiple:
+        raise ArtifactError(
+            f"{folder} is for the task {loaded.task.name}; give a classifier of one label a text as the judge"
+        )
     lacking = [label for label in labels if label not in loaded.task.labels]
-    if loaded.task.name != KIND or loaded.task.multiple or lacking:
-        raise DataError(f"{folder} is no classifier of one label a text that knows {labels[0]!r} and the other labels")
+    if lacking:
+        raise DataError(
+            f"{folder} does not know the label {lacking[0]!r} ({len(lacking)} such); give a judge of these data"
+        )
     return lambda texts: [record["label"] for record in loaded.predict(texts)]
 
 
@@ -119,6 +129,7 @@ def _gather(
             if lacking:
                 own += _news(write(label, 2 * lacking), label, judge, known, made)[:lacking]
         made.records += [{"text": text, "label": label} for text in own]
+        made.fewer |= {label: len(own)} if len(own) < number else {}
     if not made.records:
         raise DataError(
             f"none of {made.written} texts is new and of its label; write at another temperature, or longer"

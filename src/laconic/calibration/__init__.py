@@ -96,7 +96,7 @@ def inputs(
 ) -> Iterator[Inputs]:
     """The layers that `where` says, in the order the model reads them, each with its inputs as the model is by then.
 
-    The caller rewrites what it is handed before it asks for the next.
+    The caller rewrites what it is handed before it asks for the next, in the same thread, and copies nothing.
     """
     for stage in stages(work, where, samples, length=length):
         yield from stage.inputs(sequential=sequential)

@@ -24,7 +24,7 @@ def command(
     ] = None,
     temperature: Annotated[float, typer.Option(help="The lower, the likelier and the less varied.")] = 1.0,
     mask: Annotated[float, typer.Option(help="The share of tokens that a masked model says anew.")] = 0.3,
-    seed: Annotated[int, typer.Option(help="Deals splits where there are none, and draws tokens.")] = 0,
+    seed: Annotated[int, typer.Option(help="Deals splits where there are none, and draws texts.")] = 0,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> None:
@@ -38,5 +38,8 @@ def command(
         give(made)
     kept = "" if made["label_kept"] is None else f", {made['label_kept']:.1%} of them kept their label"
     say(f"{out}: {made['records']} records more; of {made['written']} texts {made['new']} were new{kept}")
+    if made["fewer"]:
+        some = ", ".join(f"{label!r} {count}" for label, count in list(made["fewer"].items())[:10])
+        say(f"{len(made['fewer'])} labels got fewer than {number}: {some}")
     say(", ".join(f"{name} {value:.3f}" for name, value in made["distinct"].items()))
     say(f"next: laconic train MODEL --task classify --data {out} -o RUN")

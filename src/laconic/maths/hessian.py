@@ -19,7 +19,7 @@ from laconic.errors import RecipeError
 from laconic.maths import grid
 
 BLOCK = 128  # inputs between updates of all later ones: fewer passes over the weight
-SURE = 0.98  # of nearest rounding's loss: one below it is smaller however float32 rounds
+SURE = 1e-5  # of |D|^2 tr H: more than what float32 makes of D H D^T can be wrong by
 SWEEPS = 2  # of the improvement; a third gains little
 TRIES = 6  # each raises the damping tenfold
 
@@ -91,8 +91,13 @@ def solve(
 
 def _worse(weight: torch.Tensor, found: torch.Tensor, nearest: torch.Tensor, hessian: torch.Tensor) -> torch.Tensor:
     """Rows (out,) in which `found` has the larger loss; where float32 may not tell, float64 does."""
-    plain, matrix = weight.float(), hessian.float()
-    worse = ~(_squared(plain - found, matrix) < SURE * _squared(plain - nearest, matrix))
+    ours, theirs, matrix = (
+        weight.float() - found,
+        weight.float() - nearest,
+        hessian.float(),
+    )  # (out, in) twice, (in, in)
+    doubt = SURE * matrix.trace() * (ours.square().sum(1) + theirs.square().sum(1))  # (out,)
+    worse = ~(_squared(ours, matrix) + doubt < _squared(theirs, matrix))
     rows = worse.nonzero()[:, 0]
     worse[rows] = loss(weight[rows], found[rows], hessian) > loss(weight[rows], nearest[rows], hessian)
     return worse

@@ -43,8 +43,8 @@ class Code(Asks):
         super().__post_init__()
         options.whole("samples", self.samples)
         options.whole("seconds", self.seconds)
-        if not 0 <= self.temperature <= 10:
-            raise RecipeError(f"temperature is {self.temperature}; give 0 for the likeliest text, or up to 10")
+        if self.temperature != 0:
+            options.temperature(self.temperature)
         if self.samples > 1 and not self.temperature:
             raise RecipeError(
                 f"samples is {self.samples}, but without a temperature all are the same; give one, as 0.8"

@@ -21,12 +21,16 @@ from laconic.writing.task import Asks
 
 @dataclass(frozen=True)
 class Control(Asks):
-    """`samples` texts for each `label`, drawn at a `temperature`; the lower, the likelier and the less varied."""
+    """`samples` texts for each `label`, drawn at a `temperature`; the lower, the likelier and the less varied.
+
+    The same `seed` draws the same texts.
+    """
 
     prompt: str = "{}:"
     length: int = 64
     samples: int = 1
     temperature: float = 1.0
+    seed: int = 0
 
     name: ClassVar[str] = "control"
     main: ClassVar[str] = "saved"
@@ -36,15 +40,17 @@ class Control(Asks):
     def __post_init__(self) -> None:
         super().__post_init__()
         options.whole("samples", self.samples)
-        if not 0 < self.temperature <= 10:
-            raise RecipeError(f"temperature is {self.temperature}; give a number above 0, up to 10")
+        options.temperature(self.temperature)
+        options.seed(self.seed)
         if self.beams > 1:
             raise RecipeError(f"beams is {self.beams}, but texts of a label are drawn; give beams 1")
 
     @property
     def writing(self) -> Writing:
         """Drawn, so that a label has many texts."""
-        return Writing(self.length, samples=self.samples, temperature=self.temperature, start=self.start)
+        return Writing(
+            self.length, samples=self.samples, temperature=self.temperature, start=self.start, seed=self.seed
+        )
 
     def predict(
         self, outputs: Sequence[Written], features: Sequence[Feature], examples: Sequence[Example]

@@ -19,7 +19,6 @@ from laconic.data.batching import batches
 from laconic.writing import cache
 
 BATCH = 32  # prompts that are answered side by side, over the number of beams or samples
-SEED = 0  # of what is drawn
 
 Batch = dict[str, torch.Tensor]
 Hand = Callable[[Batch, GenerationConfig], list[list[int]]]  # ids written for each prompt, `samples` in a row
@@ -57,12 +56,14 @@ def texts(hand: Hand, features: Sequence[Feature], tokenizer: PreTrainedTokenize
     made: list[list[str]] = [[] for _ in asked]
     chosen = settings(how, tokenizer)
     size = max(1, BATCH // max(how.beams, how.samples))
-    for rows, batch in batches([prompt for _, prompt in asked], size, tokenizer.pad_token_id or 0):
-        said = hand(batch, chosen)
-        for k, row in enumerate(rows):
-            before = [] if how.start is not None else asked[row][1]["input_ids"]
-            mine = said[k * how.samples : (k + 1) * how.samples]
-            made[row] = [_cut(_read(before, ids, tokenizer), how.stops) for ids in mine]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(how.seed)  # once, so that no batch draws as another did
+        for rows, batch in batches([prompt for _, prompt in asked], size, tokenizer.pad_token_id or 0):
+            said = hand(batch, chosen)
+            for k, row in enumerate(rows):
+                before = [] if how.start is not None else asked[row][1]["input_ids"]
+                mine = said[k * how.samples : (k + 1) * how.samples]
+                made[row] = [_cut(_read(before, ids, tokenizer), how.stops) for ids in mine]
     found: list[list[str]] = [[] for _ in features]
     for (i, _), some in zip(asked, made, strict=True):
         found[i] += some
@@ -86,8 +87,7 @@ class Pen:
         if self.longest is not None:  # a place without a row in the table cannot be written at
             chosen = copy.deepcopy(chosen)
             chosen.max_new_tokens = max(1, min(chosen.max_new_tokens, self.longest - before))
-        with _by(model, chosen), torch.random.fork_rng(devices=[]):
-            torch.manual_seed(SEED)
+        with _by(model, chosen):
             held = {"past_key_values": cache.empty(model, self.cache_bits)} if self.cache_bits else {}
             said = model.generate(input_ids=ids, attention_mask=mask, **held)  # type: ignore[operator]
         rows: list[list[int]] = said[:, before:].tolist()  # (batch * samples, written)

@@ -23,25 +23,29 @@ class Said:
     texts: tuple[str, ...]
     bits: float = field(compare=False)
     tokens: int = field(compare=False)
+    lost: int = field(default=0, compare=False)  # bytes of them that no token says; their bits are among the bits
 
 
 def gather(some: Iterable[tuple[Written, Feature]]) -> Said:
     """Of an example's outputs and features: all texts, without white space around them."""
     pairs = list(some)
+    lost = sum(sum(feature.get("uncoded", [])) for _, feature in pairs)
     return Said(
         tuple(text.strip() for written, _ in pairs for text in written.texts),
-        sum(float(written.bits.sum()) + BYTE * sum(feature.get("uncoded", [])) for written, feature in pairs),
+        sum(float(written.bits.sum()) for written, _ in pairs) + BYTE * lost,
         sum(len(written.bits) for written, _ in pairs),
+        lost,
     )
 
 
 def cost(predictions: Sequence[Said], amounts: Sequence[int]) -> dict[str, float]:
     """The share of the right texts' bits that is saved; bits per byte; perplexity of a token. `amounts` are bytes."""
     bits, amount = sum(p.bits for p in predictions), sum(amounts)
+    said = bits - BYTE * sum(p.lost for p in predictions)
     return {
         "saved": float(saved(np.array([bits, amount]))),
         "bits_per_byte": float(bits / max(amount, 1)),
-        "perplexity": float(2 ** (bits / max(sum(p.tokens for p in predictions), 1))),
+        "perplexity": float(2 ** (said / max(sum(p.tokens for p in predictions), 1))),
     }
 
 
