@@ -30,7 +30,7 @@ OTHERS = "clinc150"  # whose training texts, without labels, the masked encoder 
 TRAINING = laconic.Training(epochs=20, learning_rate=2e-4, batch=32, precision="bfloat16")
 CONTROL = laconic.Training(epochs=15, learning_rate=5e-4, batch=32, precision="bfloat16")
 MASKED: dict[str, Any] = {
-    "training": {"block": 64, "batch": 64, "steps": 900, "learning_rate": 3e-4, "precision": "bfloat16"},
+    "training": {"block": 64, "batch": 32, "steps": 300, "learning_rate": 5e-4, "precision": "bfloat16"},
 }
 
 
