@@ -40,6 +40,7 @@ bench: setup  ## every benchmark, for days; needs LACONIC_DATA and LACONIC_MODEL
 	$(BIN)/python -m benchmarks.cache
 	$(BIN)/python -m benchmarks.zip
 	$(BIN)/python -m benchmarks.tasks
+	$(BIN)/python -m benchmarks.augment
 	$(BIN)/python -m benchmarks.peers
 
 clean:
