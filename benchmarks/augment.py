@@ -24,7 +24,7 @@ from laconic.measures import quality
 from laconic.pretrain import config, pretrain
 
 ENCODER = "all-minilm-l6-v2"
-SHOTS = {"trec": 50, "banking77": 10}  # training records of each label
+SHOTS = {"trec": 50}  # training records of each label
 TIMES = 2  # new records for each that there is
 OTHERS = "clinc150"  # whose training texts, without labels, the masked encoder reads beside
 TRAINING = laconic.Training(epochs=20, learning_rate=2e-4, batch=32, precision="bfloat16")
