@@ -92,11 +92,8 @@ def leave(model: Any, job: frame.Job) -> tuple[dict[str, torch.Tensor], int]:
 
 
 def opened(folder: Path) -> Any:
-    """The decoder as Laconic opens it, in memory of its own, which `run.compress` works on and frees layer by layer."""
-    model = checkpoint.model(LM.auto, folder).eval()
-    for parameter in model.parameters():
-        parameter.data = parameter.data.clone()
-    return model
+    """The decoder as Laconic opens it."""
+    return checkpoint.model(LM.auto, folder).eval()
 
 
 if __name__ == "__main__":
