@@ -125,11 +125,11 @@ def _gather(
     for label in follow(labels, "writing", progress):
         own: list[str] = []
         for _ in range(ROUNDS):
-            lacking = number - len(own)
-            if lacking:
-                own += _news(write(label, 2 * lacking), label, judge, known, made)[:lacking]
-        made.records += [{"text": text, "label": label} for text in own]
-        made.fewer |= {label: len(own)} if len(own) < number else {}
+            if len(own) < number:
+                own += _news(write(label, 2 * (number - len(own))), label, judge, known, made)
+        made.records += [{"text": text, "label": label} for text in own[:number]]
+        if len(own) < number:
+            made.fewer[label] = len(own)
     if not made.records:
         raise DataError(
             f"none of {made.written} texts is new and of its label; write at another temperature, or longer"
@@ -148,11 +148,8 @@ def _news(texts: Sequence[str], label: str, judge: Judge | None, known: set[str]
         if letters and letters not in known:
             known.add(letters)
             fresh.append(text)
-    kept = (
-        fresh
-        if judge is None or not fresh
-        else [t for t, said in zip(fresh, judge(fresh), strict=True) if said == label]
-    )
+    labels = [label] * len(fresh) if judge is None else judge(fresh)
+    kept = [text for text, said in zip(fresh, labels, strict=True) if said == label]
     made.written, made.new, made.kept = made.written + len(texts), made.new + len(fresh), made.kept + len(kept)
     return kept
 

@@ -13,9 +13,6 @@ import typer
 
 from laconic.cli.console import give, say
 
-RECORDS = (".jsonl", ".json", ".csv", ".tsv", ".conll", ".parquet")  # files of data
-FILES = (".txt", *RECORDS)  # no text that is one word ends so
-
 
 def command(
     folder: Annotated[Path, typer.Argument(help="An artifact or a run folder.")],
@@ -33,31 +30,32 @@ def command(
 ) -> None:
     """Answer with FOLDER's model. Prints JSON Lines; says on stderr which engine answers."""
     from laconic import data, predict
-    from laconic.data import utf8
+    from laconic.data import readers
+    from laconic.data.readers import plain
     from laconic.errors import DataError
 
-    asked: Sequence[Any] = []
-    records = text is not None and os.path.isfile(text) and text.lower().endswith(RECORDS)
-    if text in (None, "-"):
-        text = None
-        asked = utf8.lines(Path("stdin"), sys.stdin.buffer.read())
-    elif not records:  # a text can be too long to be a path, which Path.is_file does not take
-        asked = utf8.lines(Path(text)) if os.path.isfile(text) else [_words(text)]
-    asked = [line for line in asked if line.strip()]
-    if not asked and not records:
+    given = None if text == "-" else text
+    suffix = Path(given or "").suffix.lower()
+    records = given is not None and os.path.isfile(given) and suffix in readers.known() and suffix not in plain.SUFFIXES
+    lines = [] if records else [line for line in _lines(given) if line.strip()]
+    if not lines and not records:
         raise DataError("there is no text to answer; give one, a file with one a line, or pipe some in")
     loaded = predict.load(folder, engine, threads, cache_bits)
-    if text is not None and records:
-        asked = list(data.asked(text, loaded.task))
+    asked: Sequence[Any] = list(data.asked(str(given), loaded.task)) if records else lines
     say(f"engine: {loaded.engine.name}" + (f" ({loaded.note})" if loaded.note else ""))
     for record in loaded.predict(asked):
         give(record)
 
 
-def _words(text: str) -> str:
-    """The text, unless it is a folder or the name of a file that is not there: DataError."""
+def _lines(text: str | None) -> list[str]:
+    """Texts of a file, one a line, of stdin, or the text itself; DataError for a folder or a file that is not there."""
+    from laconic.data import readers, utf8
     from laconic.errors import DataError
 
-    if os.path.isdir(text) or (not text.split()[1:] and text.lower().endswith(FILES)):
+    if text is None:
+        return utf8.lines(Path("stdin"), sys.stdin.buffer.read())
+    if os.path.isfile(text):  # a text can be too long to be a path, which Path.is_file does not take
+        return utf8.lines(Path(text))
+    if os.path.isdir(text) or (not text.split()[1:] and text.lower().endswith(tuple(readers.known()))):
         raise DataError(f"there is no file {text}; to have these very words answered, pipe them in")
-    return text
+    return [text]

@@ -11,10 +11,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from laconic import options
-from laconic.contracts import Example, Feature, Writing, Written
-from laconic.errors import RecipeError
+from laconic.contracts import Example, Feature, Written
 from laconic.writing.locked import passes
-from laconic.writing.task import Asks
+from laconic.writing.task import Draws
 
 STOPS = ("\nclass", "\ndef", "\n#", "\nif", "\nprint")  # what a text is cut before: it is not of the function
 TRIES = (1, 10, 100)  # k of pass@k, where there are as many samples
@@ -23,42 +22,21 @@ Texts = tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class Code(Asks):
-    """A `solution` behind each `prompt`, which together pass the `test` of the function `entry` in so many `seconds`.
-
-    Of `samples` texts, drawn at a `temperature`, or the likeliest text where that is 0.
-    """
+class Code(Draws):
+    """A `solution` behind each `prompt`, which together pass the `test` of the function `entry` in `seconds`."""
 
     length: int = 256
-    samples: int = 1
-    temperature: float = 0.0
     seconds: int = 5
 
     name: ClassVar[str] = "code"
     main: ClassVar[str] = "pass_at_1"
     question: ClassVar[str] = "prompt"
     answer: ClassVar[str] = "solution"
+    stops: ClassVar[tuple[str, ...]] = STOPS
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        options.whole("samples", self.samples)
         options.whole("seconds", self.seconds)
-        if self.temperature != 0:
-            options.temperature(self.temperature)
-        if self.samples > 1 and not self.temperature:
-            raise RecipeError(
-                f"samples is {self.samples}, but without a temperature all are the same; give one, as 0.8"
-            )
-        if self.beams > 1 and self.temperature:
-            raise RecipeError(f"beams is {self.beams}, but with a temperature texts are drawn; give beams 1")
-
-    @property
-    def writing(self) -> Writing:
-        """Drawn, or the likeliest; up to where the function ends."""
-        return Writing(
-            self.length, beams=self.beams, samples=self.samples, temperature=self.temperature, start=self.start,
-            stops=STOPS,
-        )  # fmt: skip
 
     def predict(
         self, outputs: Sequence[Written], features: Sequence[Feature], examples: Sequence[Example]

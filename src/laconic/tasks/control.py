@@ -12,25 +12,19 @@ from typing import Any, ClassVar
 import numpy as np
 
 from laconic import options
-from laconic.contracts import Example, Feature, Writing, Written
-from laconic.errors import RecipeError
+from laconic.contracts import Example, Feature, Written
 from laconic.writing import said
 from laconic.writing.said import Said
-from laconic.writing.task import Asks
+from laconic.writing.task import Draws
 
 
 @dataclass(frozen=True)
-class Control(Asks):
-    """`samples` texts for each `label`, drawn at a `temperature`; the lower, the likelier and the less varied.
-
-    The same `seed` draws the same texts.
-    """
+class Control(Draws):
+    """`samples` texts for each `label`; the lower the `temperature`, the likelier and the less varied they are."""
 
     prompt: str = "{}:"
     length: int = 64
-    samples: int = 1
     temperature: float = 1.0
-    seed: int = 0
 
     name: ClassVar[str] = "control"
     main: ClassVar[str] = "saved"
@@ -39,18 +33,7 @@ class Control(Asks):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        options.whole("samples", self.samples)
-        options.temperature(self.temperature)
-        options.seed(self.seed)
-        if self.beams > 1:
-            raise RecipeError(f"beams is {self.beams}, but texts of a label are drawn; give beams 1")
-
-    @property
-    def writing(self) -> Writing:
-        """Drawn, so that a label has many texts."""
-        return Writing(
-            self.length, samples=self.samples, temperature=self.temperature, start=self.start, seed=self.seed
-        )
+        options.temperature(self.temperature)  # never the likeliest text, which a label has but one of
 
     def predict(
         self, outputs: Sequence[Written], features: Sequence[Feature], examples: Sequence[Example]

@@ -112,3 +112,35 @@ class Asks(Writes):
     def answers(self, example: Example) -> int:
         """An answer is written byte by byte."""
         return len(example[self.answer].encode())
+
+
+@dataclass(frozen=True)
+class Draws(Asks):
+    """`samples` answers, drawn at a `temperature` by `seed`, or the likeliest one where that is 0."""
+
+    samples: int = 1
+    temperature: float = 0.0
+    seed: int = 0
+
+    stops: ClassVar[tuple[str, ...]] = ()  # what an answer ends before
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        options.whole("samples", self.samples)
+        options.seed(self.seed)
+        if self.temperature != 0:
+            options.temperature(self.temperature)
+        if self.samples > 1 and not self.temperature:
+            raise RecipeError(
+                f"samples is {self.samples}, but without a temperature all are the same; give one, as 0.8"
+            )
+        if self.beams > 1 and self.temperature:
+            raise RecipeError(f"beams is {self.beams}, but with a temperature texts are drawn; give beams 1")
+
+    @property
+    def writing(self) -> Writing:
+        """Drawn, or the likeliest."""
+        return Writing(
+            self.length, beams=self.beams, samples=self.samples, temperature=self.temperature, start=self.start,
+            stops=self.stops, seed=self.seed,
+        )  # fmt: skip
