@@ -84,8 +84,13 @@ def train(source: Path, base: Path) -> tuple[list[Path], Path]:
 
 def in_bfloat16(recipe: Recipe) -> Recipe:
     """The recipe with its training in bfloat16, for time."""
+    return in_precision(recipe, "bfloat16")
+
+
+def in_precision(recipe: Recipe, precision: str) -> Recipe:
+    """The recipe with its training in that precision."""
     places = [i for i, step in enumerate(recipe.steps, 1) if step.method == "distill"]
-    return recipe.override([f"{i}.precision=bfloat16" for i in places])
+    return recipe.override([f"{i}.precision={precision}" for i in places])
 
 
 def reached(run: Path) -> float:

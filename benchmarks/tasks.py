@@ -2,7 +2,7 @@
 
 No paper: measurement. `python -m benchmarks.tasks --dataset NAME` runs one and replaces its rows alone; a killed run
 goes on where it was. `--untimed` only trains and compresses and leaves the rows as they are, so that time can be taken
-later on a quiet machine.
+later on a quiet machine. `--precision float32` trains in that, where a processor has no arithmetic of 16 bits.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 
 import laconic
 from benchmarks import record
-from benchmarks.conll2003 import PRECISION, in_bfloat16, judge
+from benchmarks.conll2003 import in_precision, judge
 from benchmarks.pretrain import decoder
 from laconic import data, prove, trained
 from laconic.measures import quality, size
@@ -158,24 +158,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--dataset", action="append", choices=list(SETTINGS), help="only these; by default every one")
     parser.add_argument("--untimed", action="store_true", help="only train and compress")
+    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="bfloat16", help="of all training")
     given = parser.parse_args()
     for name in given.dataset or SETTINGS:
-        folders = made(name)
+        folders = made(name, given.precision)
         if not given.untimed:
-            publish(name, measured(name, folders))
+            publish(name, [row | {"precision": given.precision} for row in measured(name, folders)])
 
 
-def made(name: str) -> dict[str, Path]:
+def made(name: str, precision: str) -> dict[str, Path]:
     """Run folder and artifact of one data set."""
     setting, base = SETTINGS[name], record.runs() / name
     source = setting.source(record.folder("LACONIC_DATA", name), base)
     model = record.folder("LACONIC_MODELS", setting.model) if isinstance(setting.model, str) else setting.model()
     original = laconic.train(
         model, setting.task, source, base / "original",
-        options=setting.training, **setting.options,
+        options=replace(setting.training, precision=precision), **setting.options,
     )  # fmt: skip
     texts = setting.unlabelled(base) if setting.unlabelled else None
-    recipe = in_bfloat16(Recipe.read(RECIPE).override(list(setting.changes)))
+    recipe = in_precision(Recipe.read(RECIPE).override(list(setting.changes)), precision)
     laconic.compress(original, recipe, base / RECIPE, unlabelled=texts)
     return {"original": original, RECIPE: base / RECIPE}
 
@@ -216,8 +217,8 @@ def publish(name: str, rows: list[dict[str, Any]]) -> None:
 REMARK = (
     f"Test is read once, after all choices; the recipe is `{RECIPE}`. Differences are to the original, with their "
     "paired bootstrap interval of 95 %. The last column says whether the original reaches the bar that was set for it, "
-    f"and `{RECIPE}` is {SMALLER} times smaller and at most {100 * WITHIN:g} points worse. {PRECISION} As "
-    "PyTorch: the share of answers that PyTorch gives as well with the same weights. Each row has its commit and "
+    f"and `{RECIPE}` is {SMALLER} times smaller and at most {100 * WITHIN:g} points worse. Training is in the "
+    "precision a row says; bfloat16 is for time, where the processor has its arithmetic. As PyTorch: the share of answers that PyTorch gives as well with the same weights. Each row has its commit and "
     "date; the line above is that of the last one."
 )
 
@@ -225,12 +226,13 @@ REMARK = (
 def table(rows: list[dict[str, Any]]) -> list[list[str]]:
     """The page's table, its header first."""
     header = ["data", "task", "model", "metric", "score", "difference (95%)", "bytes", "times smaller"]
-    lines = [[*header, "as PyTorch", "x PyTorch, 1", "x PyTorch, 32", "commit", "as asked"]]
+    lines = [[*header, "as PyTorch", "x PyTorch, 1", "x PyTorch, 32", "precision", "commit", "as asked"]]
     for row in rows:
         change = f"{row['difference']:+.4f} [{row['low']:+.4f}, {row['high']:+.4f}]"
         line = [row["dataset"], row["task"], row["name"], row["metric"], f"{row['score']:.4f}", change]
         line += [f"{row['bytes']:,}", f"{row['times_smaller']:.1f}", f"{row['engine_agreement']:.1%}"]
-        line += [f"{row['speedup_batch1']:.1f}", f"{row['speedup_batch32']:.1f}", row["commit"][:8], verdict(row)]
+        line += [f"{row['speedup_batch1']:.1f}", f"{row['speedup_batch32']:.1f}"]
+        line += [row.get("precision", "bfloat16"), row["commit"][:8], verdict(row)]
         lines.append(line)
     return lines
 

@@ -84,20 +84,22 @@ def solve(
         order = hessian.diagonal().argsort(descending=True, stable=True)
     factor = inverse_factor(hessian[order][:, order], damp).float()  # (in, in)
     points = Points.of(scale, zero, bits, group, weight.shape, order)
-    found = descend(weight, hessian, factor, order, points.nearest)
+    found, reached = descend(weight, hessian, factor, order, points.nearest)
     nearest = grid.snap(weight.float(), scale, zero, bits, group)
-    return torch.where(_worse(weight, found, nearest, hessian).unsqueeze(1), nearest, found).contiguous()
+    return torch.where(_worse(weight, found, reached, nearest, hessian).unsqueeze(1), nearest, found).contiguous()
 
 
-def _worse(weight: torch.Tensor, found: torch.Tensor, nearest: torch.Tensor, hessian: torch.Tensor) -> torch.Tensor:
-    """Rows (out,) in which `found` has the larger loss; where float32 may not tell, float64 does."""
+def _worse(
+    weight: torch.Tensor, found: torch.Tensor, reached: torch.Tensor, nearest: torch.Tensor, hessian: torch.Tensor
+) -> torch.Tensor:
+    """Rows (out,) in which `found`, whose loss is about `reached`, has the larger one; in doubt float64 tells."""
     ours, theirs, matrix = (
         weight.float() - found,
         weight.float() - nearest,
         hessian.float(),
     )  # (out, in) twice, (in, in)
     doubt = SURE * matrix.trace() * (ours.square().sum(1) + theirs.square().sum(1))  # (out,)
-    worse = ~(_squared(ours, matrix) + doubt < _squared(theirs, matrix))
+    worse = ~(reached + doubt < _squared(theirs, matrix))
     rows = worse.nonzero()[:, 0]
     worse[rows] = loss(weight[rows], found[rows], hessian) > loss(weight[rows], nearest[rows], hessian)
     return worse
@@ -110,8 +112,11 @@ def _squared(difference: torch.Tensor, hessian: torch.Tensor) -> torch.Tensor:
 
 def descend(
     weight: torch.Tensor, hessian: torch.Tensor, factor: torch.Tensor, order: torch.Tensor, pick: Pick
-) -> torch.Tensor:
-    """Algorithm 1 and its improvement, (out, in), inputs in `order` (that of `factor` too), points as `pick` says."""
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Algorithm 1 and its improvement, (out, in), and its loss (out,) in float32; points as `pick` says.
+
+    Inputs are taken in `order`, which is that of `factor` too.
+    """
     wanted = weight.float().t()[order].contiguous()  # (in, out): what is one input's lies together
     held = wanted == 0  # (in, out)
     weighs = factor.diagonal().pow(-2).tolist()
@@ -119,8 +124,8 @@ def descend(
     def decide(i: int, left: torch.Tensor, _: int) -> torch.Tensor:
         return pick(i, left[i], weighs[i]).masked_fill(held[i], 0.0)
 
-    found = compensate(wanted, factor, decide)
-    return improve(wanted, found, hessian.float()[order][:, order], pick, held)[order.argsort()].t()
+    found, reached = improve(wanted, compensate(wanted, factor, decide), hessian.float()[order][:, order], pick, held)
+    return found[order.argsort()].t(), reached
 
 
 def together(
@@ -201,10 +206,10 @@ def improve(
     pick: Pick,
     held: torch.Tensor,
     block: int = BLOCK,
-) -> torch.Tensor:
-    """Coordinate descent: each input to the point picked for where it is best while all others stay.
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Coordinate descent: each input to the point picked for where it is best while all others stay; and the loss.
 
-    With the nearest point the loss only falls. Weights (in, out) that are `held` stay as they are.
+    With the nearest point the loss (out,) only falls. Weights (in, out) that are `held` stay as they are.
     """
     found = rounded.clone()
     slope = hessian @ (found - weight)  # (in, out), half the gradient of the loss
@@ -220,7 +225,7 @@ def improve(
         moved = found[start:end] - before
         slope[:start].addmm_(hessian[:start, start:end], moved)
         slope[end:].addmm_(hessian[end:, start:end], moved)
-    return found
+    return found, ((found - weight) * slope).sum(0)
 
 
 def _columns(per_group: torch.Tensor, shape: Sequence[int], group: grid.Group) -> torch.Tensor:

@@ -129,4 +129,4 @@ def _weighed(
     def pick(i: int, values: torch.Tensor, weighs: float) -> torch.Tensor:
         return choose(values.unsqueeze(1), *points.at(i), points.bits, "channel", cost / weighs)[:, 0]
 
-    return hessian.descend(weight, inputs, factor, order, pick)
+    return hessian.descend(weight, inputs, factor, order, pick)[0]
