@@ -218,8 +218,9 @@ REMARK = (
     f"Test is read once, after all choices; the recipe is `{RECIPE}`. Differences are to the original, with their "
     "paired bootstrap interval of 95 %. The last column says whether the original reaches the bar that was set for it, "
     f"and `{RECIPE}` is {SMALLER} times smaller and at most {100 * WITHIN:g} points worse. Training is in the "
-    "precision a row says; bfloat16 is for time, where the processor has its arithmetic. As PyTorch: the share of answers that PyTorch gives as well with the same weights. Each row has its commit and "
-    "date; the line above is that of the last one."
+    "precision a row says; bfloat16 is for time, where the processor has its arithmetic. As PyTorch: the share of "
+    "answers that PyTorch gives as well with the same weights. Each row has its commit and date; the line above is "
+    "that of the last one."
 )
 
 
