@@ -29,7 +29,8 @@ def settings() -> Iterator[dict[str, Any]]:
         yield {"method": "none", "model": model, "setting": "", "steps": []}
     for method, recipes in SETTINGS["methods"].items():
         for model in MODELS:
-            for recipe in recipes if SETTINGS["only"].get(method, model) == model else []:
+            also = SETTINGS["also"].get(model, {}).get(method, [])
+            for recipe in [*recipes, *also] if SETTINGS["only"].get(method, model) == model else []:
                 steps = [filled(step, model) for step in unfolded(recipe)]
                 yield {"method": method, "model": model, "setting": said(steps, model), "steps": steps}
 

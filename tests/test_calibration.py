@@ -81,6 +81,35 @@ def test_a_block_runs_no_further_than_the_last_layer_that_is_asked_for():
     assert len(calls) == 1  # in finding the order, not in summing
 
 
+def test_what_the_last_blocks_give_is_computed_only_where_it_is_read(monkeypatch):
+    monkeypatch.setattr(examples, "TOKENS", 30)
+    calls = {}
+    for where in ("linears", "all"):  # the head reads what the last block gives
+        w = work("llama", head="lm")
+        calls[where] = []
+        last = w.anatomy.stacks[0].blocks[-1].ffn.output
+        w.model.get_submodule(last).register_forward_hook(lambda *_, where=where: calls[where].append(1))
+        for one in calibration.inputs(w, where, 8, sequential=True):
+            layers.swap(w.model, one.pairs[0][0], one.pairs[0][1])  # in place of itself
+    assert len(calls["linears"]) == 1  # in finding the order
+    assert len(calls["all"]) > 2
+
+
+def test_blocks_that_are_done_hold_no_dense_weights(monkeypatch):
+    w = work("llama", head="lm")
+    frozen = []
+    for one in calibration.inputs(w, "linears", 8, sequential=True):
+        for path, module in one.pairs:
+            layer = Quantized.of(module, bits=3, group="channel", symmetric=True)
+            layer.freeze()
+            layers.swap(w.model, path, layer)
+            frozen.append(layer)
+    first, last = w.anatomy.stacks[0].blocks[0].path, w.anatomy.stacks[0].blocks[-1].path
+    kept = {path for path, layer in layers.held(w.model) if layer._dense is not None}
+    assert not [path for path in kept if path.startswith(first)]
+    assert [path for path in kept if path.startswith(last)]
+
+
 def walked(w, where="linears"):
     """Gram of every set of layers, all rewritten but one in the first block, and how often that one was called."""
     calls, first = [], w.anatomy.stacks[0].blocks[0].attention.o

@@ -134,13 +134,13 @@ def _low_bit_inputs(anatomy: Anatomy) -> float:
 
 
 def _tied(model: nn.Module) -> int:
-    """Uses of a weight beyond its first: shared layers, modules at several paths, parameters of several modules."""
+    """Uses of a weight or codebook beyond its first: layers with a source, modules and parameters at several places."""
     uses, distinct = 0, set()
     for _, module in model.named_modules(remove_duplicate=False):
         own = {name: p for name, p in module._parameters.items() if p is not None}
         if isinstance(module, layers.kinds()):  # its weight, whatever tensors hold it, and its bias
             uses += 1
-            distinct |= set() if layers.is_shared(module) else {id(module)}
+            distinct |= set() if getattr(module, "source", "") else {id(module)}
             own = {name: p for name, p in own.items() if name == "bias"}
         uses += len(own)
         distinct |= {id(p) for p in own.values()}

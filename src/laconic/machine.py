@@ -1,12 +1,17 @@
-"""Which versions of packages and which processor are at work.
+"""Which versions of packages and which processor are at work, and how its memory is handed out.
 
-No paper: a record of what results depend on.
+No paper: a record of what results depend on, and mallopt(3).
 """
 
+import ctypes
 import importlib.metadata
 import platform
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+MAPPED = -3  # M_MMAP_THRESHOLD of glibc's mallopt(3)
+LARGE, LARGEST = 2**20, 2**25  # bytes; the second is where glibc's own threshold ends up
 
 
 def versions(packages: Iterable[str]) -> dict[str, str]:
@@ -25,3 +30,21 @@ def processor() -> str:
     cpu = Path("/proc/cpuinfo")
     names = [line for line in cpu.read_text().splitlines() if "model name" in line] if cpu.exists() else []
     return names[0].split(":", 1)[1].strip() if names else platform.processor()
+
+
+@contextmanager
+def returning_memory() -> Iterator[None]:
+    """While it lasts, a large tensor that is let go of goes back to the system, where glibc hands out memory.
+
+    By itself glibc learns to keep what is freed, and long-lived tensors among short-lived ones then leave holes that
+    add up to as much again. It costs the system's clearing of pages, which only pays where memory is what is short.
+    """
+    options = getattr(ctypes.CDLL(None), "mallopt", None) if platform.system() == "Linux" else None
+    if options is None:
+        yield
+        return
+    options(MAPPED, LARGE)
+    try:
+        yield
+    finally:
+        options(MAPPED, LARGEST)

@@ -14,6 +14,7 @@ WIDE_FUNCTIONS: dict[str, str] = {  # "path:function" -> why it takes more than 
     "cli/train.py:command": "a parameter is an option of the command line",
     "finetune.py:train": "public, and each parameter is an option of `laconic train`",
     "run.py:compress": "public, and each parameter is an option of `laconic compress`",
+    "layers/codebook.py:__init__": "a parameter is a word of what an artifact says of the layer",
     "layers/quantized.py:__init__": "a parameter is a word of what an artifact says of the layer",
     "prove.py:compare": "public, and each parameter is a choice the reader of a report may want to make",
 }

@@ -8,8 +8,9 @@ from torch import nn
 
 from laconic import layers
 from laconic.artifact import store
-from laconic.errors import ArtifactError, RecipeError
+from laconic.errors import AnatomyError, ArtifactError, RecipeError
 from laconic.layers.codebook import Codebook
+from laconic.layers.dense import Dense
 from laconic.maths import cluster, grid
 from tests.layers.test_quantized import linear, table
 
@@ -110,3 +111,94 @@ def test_bits_and_refusals():
         Codebook.of(
             linear(), bits=1, group="tensor", codes=torch.zeros(2, 2), values=torch.zeros(1, 1, 2), pruned=False
         )
+
+
+def pair(bits: int = 3, group: grid.Group = 4) -> nn.ModuleDict:
+    """Two linears with one codebook, which the first holds."""
+    modules = [linear(), linear()]
+    modules[1].weight.data.mul_(3).add_(0.1)
+    found, values, pruned = cluster.common([m.weight.detach() for m in modules], bits, group, [None, None])
+    model = nn.ModuleDict({"first": modules[0], "second": modules[1]})
+    for i, (name, (codes, scale)) in enumerate(zip(list(model), found, strict=True)):
+        layer = Codebook.of(
+            model[name], bits=bits, group=group, codes=codes, values=None if i else values, pruned=pruned,
+            scale=scale, source="first" if i else "",
+        )  # fmt: skip
+        layers.swap(model, name, layer)
+    return model
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_a_common_codebook_is_stored_once_and_rebuilt(group):
+    model = pair(3, group).eval()
+    x = torch.randn(3, 12)
+    before = [model[name](x) for name in model]
+    layers.freeze(model)
+    assert [torch.equal(model[name](x), said) for name, said in zip(model, before, strict=True)] == [True, True]
+    state = model.state_dict()
+    assert "first.values" in state
+    assert "second.values" not in state
+    with torch.device("meta"):
+        specs = {name: json.loads(json.dumps(model[name].spec())) for name in model}
+        again = nn.ModuleDict({name: layers.build("codebook", spec) for name, spec in specs.items()})
+    again.load_state_dict(state, strict=True, assign=True)
+    with pytest.raises(AnatomyError, match="not bound"):
+        again["second"](x)
+    layers.bind(again)
+    assert [torch.equal(again[name](x), said) for name, said in zip(model, before, strict=True)] == [True, True]
+    layers.thaw(again)
+    assert [name for name, p in again.named_parameters() if p.requires_grad] == [
+        "first.bias",
+        "first.values",
+        "second.bias",
+    ]
+
+
+def test_values_of_a_common_codebook_learn_from_every_layer():
+    model = pair(2)
+    slopes = torch.randn(2, 6, 12)
+    sum((model[name].weight * slope).sum() for name, slope in zip(model, slopes, strict=True)).backward()
+    expected = torch.zeros(4)
+    for name, slope in zip(model, slopes, strict=True):
+        wide = model[name].scale.repeat_interleave(4, 1)
+        expected.index_add_(0, model[name].codes.flatten().long(), (slope * wide).flatten())
+    assert torch.allclose(model["first"].values.grad[0, 0], expected, atol=1e-5)
+    first = model["second"].weight.detach()
+    model["first"].values.data.mul_(1.5)
+    assert not torch.equal(model["second"].weight, first)
+
+
+def test_a_frozen_reader_sees_its_codebook_change():
+    model = pair()
+    model["second"].freeze()
+    before = model["second"].weight.detach().clone()
+    model["first"].values.data.neg_()
+    assert torch.equal(model["second"].weight.detach(), -before)
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_a_layer_whose_codebook_is_replaced_keeps_a_copy(frozen):
+    model = pair()
+    if frozen:
+        layers.freeze(model)
+    before = model["second"].weight.detach().clone()
+    layers.swap(model, "first", Dense.of(linear()))
+    assert torch.equal(model["second"].weight, before)
+    assert model["second"].spec().get("source") is None
+    assert ("values" in dict(model["second"].named_parameters())) is not frozen
+
+
+def test_bits_of_a_common_codebook_and_of_its_readers():
+    model = pair(3, 4)
+    codes, scales, biases = 6 * 12 * 3, 18 * 16, grid.float_bits(model["first"].bias)
+    assert model["first"].bits() == codes + scales + 8 * 16 + biases
+    assert model["second"].bits() == codes + scales + grid.float_bits(model["second"].bias)
+
+
+@pytest.mark.parametrize("source", ["nowhere", "second"])
+def test_a_source_without_a_codebook_is_refused(source):
+    model = pair()
+    spec = {**model["second"].spec(), "source": source}
+    model["second"] = layers.build("codebook", spec)
+    with pytest.raises(AnatomyError, match=f"read from '{source}'"):
+        layers.bind(model)

@@ -86,3 +86,75 @@ def test_a_short_group_does_not_see_what_fills_it_up():
     assert rebuilt(codes, values, 3).tolist() == [[5.0, 6.5, 6.5, 8.0, 9.0]] or (
         rebuilt(codes, values, 3).tolist() == [[5.5, 5.5, 7.0, 8.0, 9.0]]
     )
+
+
+NF4 = [
+    -1.0, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453, -0.28444138169288635, -0.18477343022823334,
+    -0.09105003625154495, 0.0, 0.07958029955625534, 0.16093020141124725, 0.24611230194568634, 0.33791524171829224,
+    0.44070982933044434, 0.5626170039176941, 0.7229568362236023, 1.0,
+]  # fmt: skip
+"""NormalFloat of 4 bits, Dettmers et al. 2023, arXiv:2305.14314, appendix E."""
+
+
+def multiples(codes: torch.Tensor, scale: torch.Tensor, values: torch.Tensor, group: grid.Group) -> torch.Tensor:
+    return grid.join(values[0, 0][grid.split(codes, group).long()] * scale.unsqueeze(-1), *codes.shape)
+
+
+def layers_of(seed: int, *shapes: tuple[int, int]) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randn(*shape, generator=generator) * 0.1 * (i + 1) for i, shape in enumerate(shapes)]
+
+
+@pytest.mark.parametrize("group", ["channel", 64])
+def test_a_common_codebook_is_nearer_than_normal_floats(group):
+    weights = layers_of(0, (40, 128), (64, 200))
+    found, values, pruned = cluster.common(weights, 4, group, [None, None])
+    assert values.shape == (1, 1, 16)
+    assert not pruned
+    for weight, (codes, scale) in zip(weights, found, strict=True):
+        parts = grid.split(weight, group)
+        wide, table = parts.abs().amax(-1, keepdim=True), torch.tensor(NF4)
+        theirs = table[(parts.unsqueeze(-1) / wide.unsqueeze(-1) - table).abs().argmin(-1)] * wide
+        error = (multiples(codes, scale, values, group) - weight).square().sum()
+        assert float(error) < 0.95 * float((grid.join(theirs, *weight.shape) - weight).square().sum())
+
+
+@pytest.mark.parametrize("bits", [1, 2])
+@pytest.mark.parametrize("seed", range(4))
+def test_of_one_group_the_common_codebook_is_the_best_partition(bits, seed):
+    generator = torch.Generator().manual_seed(seed)
+    weight, weigh = torch.randn(1, 10, generator=generator), torch.rand(10, generator=generator) + 0.05
+    [(codes, scale)], values, _ = cluster.common([weight], bits, "channel", [weigh])
+    error = (weigh * (multiples(codes, scale, values, "channel") - weight).square()).sum()
+    assert float(error) == pytest.approx(brute(weight[0], weigh, 2**bits), rel=1e-2)
+
+
+def test_a_planted_common_codebook_and_its_multiples_are_found():
+    planted, times = torch.tensor([-3.0, -0.25, 0.5, 7.0]), torch.tensor([0.5, 1.0, 2.0, 4.0, 0.25])
+    draw = torch.randint(0, 4, (5, 400), generator=torch.Generator().manual_seed(1))
+    weight = planted[draw] * times[:, None]
+    [(codes, scale)], values, _ = cluster.common([weight], 2, "channel", [None])
+    error = (multiples(codes, scale, values, "channel") - weight).square().mean() / weight.square().mean()
+    assert float(error) < 1e-5
+
+
+def test_every_turn_lessens_the_error(monkeypatch):
+    weights, weighs = layers_of(3, (8, 96), (12, 64)), [torch.rand(96) + 0.1, None]
+    errors = []
+    for turns in (1, 2, 4, 8, 16):
+        monkeypatch.setattr(cluster, "TURNS", turns)
+        found, values, _ = cluster.common(weights, 3, 32, weighs)
+        parts = zip(weights, weighs, found, strict=True)
+        wrong = [((1 if m is None else m) * (multiples(c, s, values, 32) - w).square()).sum() for w, m, (c, s) in parts]
+        errors.append(float(sum(wrong)))
+    assert all(after <= before * (1 + 1e-3) for before, after in itertools.pairwise(errors))  # values are float16
+    assert errors[-1] < errors[0]
+
+
+def test_zeros_of_a_common_codebook_are_held():
+    weights = layers_of(5, (6, 40), (6, 40))
+    weights[1] *= torch.rand(6, 40, generator=torch.Generator().manual_seed(6)) > 0.5
+    found, values, pruned = cluster.common(weights, 3, "channel", [None, None])
+    assert pruned
+    assert not values[0, 0, 0]
+    assert not found[1][0][weights[1] == 0].any()

@@ -139,3 +139,11 @@ def test_refusals(wrong, says):
     GPTQ().check()
     with pytest.raises(RecipeError, match=says):
         GPTQ(**wrong).check()
+
+
+def test_solved_layers_are_final_and_those_without_inputs_are_not(tmp_path):
+    work = small.work(tmp_path)
+    GPTQ(4, where="all", samples=16).apply(work)
+    words = {path for path, _ in work.anatomy.linears("embeddings")}
+    for path, layer in layers.held(work.model):
+        assert layer.frozen is not (path in words)

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from laconic import layers, options
+from laconic import layers, machine, options
 from laconic.calibration.examples import Examples, Part
 from laconic.contracts import Example, Feature, Work
 from laconic.data.batching import mask_of
@@ -88,7 +88,7 @@ def add(below: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
 
 def mirrored(below: torch.Tensor) -> torch.Tensor:
     """The symmetric matrix that is `below` on its diagonal and below it."""
-    return below.tril() + below.tril(-1).T
+    return below.tril().add_(below.tril(-1).T)
 
 
 def inputs(
@@ -98,8 +98,9 @@ def inputs(
 
     The caller rewrites what it is handed before it asks for the next, in the same thread, and copies nothing.
     """
-    for stage in stages(work, where, samples, length=length):
-        yield from stage.inputs(sequential=sequential)
+    with machine.returning_memory():
+        for stage in stages(work, where, samples, length=length):
+            yield from stage.inputs(sequential=sequential)
 
 
 def reached(
@@ -132,9 +133,10 @@ def stages(work: Work, where: str, samples: int, *, length: int | None = None) -
             return
         for part in examples.walk(stack):
             pairs = [(path, inside.pop(path)) for path in list(inside) if path.startswith(part.paths)]
+            more = bool(inside or late)
             if pairs:
-                yield Stage(examples, pairs, part.run, part)
-            if not inside and not late:
+                yield Stage(examples, pairs, part.run, part, more)
+            if not more:
                 return
     if late:
         yield Stage(examples, late, examples.after)
@@ -148,6 +150,7 @@ class Stage:
     pairs: Pairs
     run: Callable[[int], object]
     part: Part | None = None  # the blocks, where it is of blocks
+    more: bool = False  # whether what they give is read
 
     def inputs(self, *, sequential: bool = False) -> Iterator[Inputs]:
         """Layers by the tensor they read, in order; with `sequential`, each as the layers before it are by then."""
@@ -173,7 +176,8 @@ class Stage:
         with waiting(part.model, [group.paths[0] for group in order], runs) as passes:
             for _ in order:
                 yield _summed(tokens(one.on(), sides) for one, sides in zip(passes, self.examples.masks, strict=True))
-            part.outputs = [one.on() for one in passes]
+            if self.more:
+                part.outputs = [one.on() for one in passes]
 
     @torch.no_grad()
     def _order(self, paths: Sequence[str]) -> list[_Group]:

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from laconic import layers
 from laconic.anatomy import Stack
 from laconic.contracts import Feature, Work
 from laconic.data.batching import batches, lengths, masks, model_inputs
@@ -53,9 +54,9 @@ class Examples:
 
     def __init__(self, work: Work, features: Sequence[Feature]) -> None:
         self.model = work.model
-        longest = max(lengths(features), default=1)
-        found = batches(features, max(1, TOKENS // longest), work.tokenizer.pad_token_id or 0)
-        self.batches = [batch for _, batch in found]
+        size, pad = max(1, TOKENS // max(lengths(features), default=1)), work.tokenizer.pad_token_id or 0
+        found = [*batches(features[:1], 1, pad), *batches(features[1:], size, pad)]
+        self.batches = [batch for _, batch in found]  # the first is one example: it only has to show what calls what
         self.masks = [masks(batch, work.model.device) for batch in self.batches]  # each (batch, longest)
         self.stacks = work.anatomy.stacks
         self.hidden: list[torch.Tensor] = []  # (batch, longest, hidden), of each batch
@@ -73,6 +74,8 @@ class Examples:
             part = Part(paths, self.model, self.hidden, [found[start:end] for found in calls])
             yield part
             self.hidden = part.leave()
+            for path in paths:
+                layers.forget(self.model.get_submodule(path[:-1]))
         for batch, gave in enumerate(self.gave):
             gave[stack.path] = replaced(gave[stack.path], self.hidden[batch])
         self.hidden = []

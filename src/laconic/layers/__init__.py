@@ -160,9 +160,9 @@ def swap(model: nn.Module, path: str, layer: nn.Module) -> None:
 
 
 def bind(model: nn.Module) -> None:
-    """Let every shared layer find the one it reads; needed after layers are put in by hand or a source changes."""
+    """Let layers find what they read of others; needed after layers are put in by hand or a source changes."""
     for _, layer in held(model):
-        if is_shared(layer):
+        if getattr(layer, "source", ""):
             cast(Any, layer).bind(model)
 
 
@@ -201,6 +201,13 @@ def thaw(model: nn.Module) -> None:
     """Let every layer learn again, from the numbers it has; the opposite of `freeze`."""
     for _, layer in held(model):
         cast(Any, layer).thaw()
+
+
+def forget(module: nn.Module) -> None:
+    """Let go of the dense weights that frozen layers keep from call to call; the next call computes them again."""
+    for layer in module.modules():
+        if "_dense" in vars(layer):
+            vars(layer)["_dense"] = None
 
 
 def size(layer: nn.Module) -> int:

@@ -6,6 +6,8 @@ of the density (Panter and Dite 1951, doi:10.1109/JRPROC.1951.230245), and from 
 by dynamic programming (Wang and Song 2011, doi:10.32614/RJ-2011-015); each group keeps the best end.
 """
 
+from collections.abc import Sequence
+
 import torch
 
 from laconic.maths import grid
@@ -13,6 +15,8 @@ from laconic.maths import grid
 ROUNDS = 200  # most groups have settled long before
 BINS = 256  # of the density
 STEP = 2**24  # numbers at once, to bound memory
+SAMPLE = 2**22  # numbers that a common codebook is sought with at first
+TURNS = 10  # of values, scales and codes; later ones gain next to nothing
 PLACES = 64  # between which partitions are sought; groups of fewer numbers get the best there is
 
 
@@ -36,6 +40,79 @@ def fit(
     codes, values = (torch.cat(pieces) for pieces in zip(*solved, strict=True))
     codes = grid.join(codes.reshape(parts.shape), *weight.shape)
     return codes.to(torch.uint8), values.reshape(*parts.shape[:2], -1), pruned
+
+
+def common(
+    weights: Sequence[torch.Tensor], bits: int, group: grid.Group, weighs: Sequence[torch.Tensor | None]
+) -> tuple[list[tuple[torch.Tensor, torch.Tensor]], torch.Tensor, bool]:
+    """One codebook (1, 1, 2^bits) for weights (rows, columns), and codes and scales (R, G) of each; as `fit` otherwise.
+
+    A group's weights are about its scale times values. From each group's largest magnitude, values, scales and codes
+    are found in turn, each the best for the others, so that the weighed squared error falls.
+    """
+    pruned = any(bool((w == 0).any()) for w in weights)
+    lines = [grid.split(w.float(), group) for w in weights]  # (R, G, n) each
+    masses = [_mass(w, group, weigh) for w, weigh in zip(weights, weighs, strict=True)]
+    scales = [grid.upward(x.abs().amax(-1)) for x in lines]  # (R, G) each
+    every = sum(x.numel() for x in lines)
+    step = -(-every // SAMPLE)
+    flat = torch.cat([(x / s.unsqueeze(-1)).flatten()[::step] for x, s in zip(lines, scales, strict=True)])
+    mass = torch.cat([(m * s.unsqueeze(-1).square()).flatten()[::step] for m, s in zip(masses, scales, strict=True)])
+    _, values = _solve(flat[None], mass.where(flat != 0, 0.0)[None] if pruned else mass[None], 2**bits, pruned)
+    table = values[0].float()  # (K,)
+    for _ in range(TURNS):
+        codes = [_nearest(x, s, table, pruned) for x, s in zip(lines, scales, strict=True)]
+        scales = [_scale(*one, table) for one in zip(lines, masses, scales, codes, strict=True)]
+        codes = [_nearest(x, s, table, pruned) for x, s in zip(lines, scales, strict=True)]
+        table = _centres(lines, masses, scales, codes, table, pruned)
+    codes = [_nearest(x, s, table, pruned) for x, s in zip(lines, scales, strict=True)]
+    joined = [grid.join(c, *w.shape).to(torch.uint8) for c, w in zip(codes, weights, strict=True)]
+    return list(zip(joined, scales, strict=True)), table[None, None], pruned
+
+
+def _mass(weight: torch.Tensor, group: grid.Group, weigh: torch.Tensor | None) -> torch.Tensor:
+    """What each weight's squared error counts, (R, G, n); nothing where a group is filled up."""
+    one = torch.ones_like(weight, dtype=torch.float32)
+    return grid.split(one if weigh is None else one * weigh.float(), group)
+
+
+def _nearest(x: torch.Tensor, scale: torch.Tensor, table: torch.Tensor, pruned: bool) -> torch.Tensor:
+    """Codes (R, G, n) of the nearest values; where there is a held 0, only what is 0 has it for certain."""
+    order, places = table.sort()
+    unit = (x / scale.unsqueeze(-1)).contiguous()
+    codes = places[torch.searchsorted((order[1:] + order[:-1]) / 2, unit)]
+    return torch.where(x == 0, 0, codes) if pruned else codes
+
+
+def _scale(
+    x: torch.Tensor, mass: torch.Tensor, scale: torch.Tensor, codes: torch.Tensor, table: torch.Tensor
+) -> torch.Tensor:
+    """The float16 scales (R, G) of least error for these codes, or those that were."""
+    near = table[codes]  # (R, G, n)
+    best = (mass * x * near).sum(-1) / (mass * near.square()).sum(-1).clamp(min=torch.finfo(torch.float32).tiny)
+    best = grid.half(torch.where(best > 0, best, scale), grid.SMALLEST)
+    errors = [(mass * (x - s.unsqueeze(-1) * near).square()).sum(-1) for s in (best, scale)]
+    return torch.where(errors[0] < errors[1], best, scale)
+
+
+def _centres(
+    lines: Sequence[torch.Tensor],
+    masses: Sequence[torch.Tensor],
+    scales: Sequence[torch.Tensor],
+    codes: Sequence[torch.Tensor],
+    table: torch.Tensor,
+    pruned: bool,
+) -> torch.Tensor:
+    """The values (K,) of least error for these scales and codes, as float16 numbers; one that nobody has stays."""
+    over, under = torch.zeros(2, len(table), dtype=torch.float64, device=table.device)
+    for x, mass, scale, code in zip(lines, masses, scales, codes, strict=True):
+        wide = scale.unsqueeze(-1)
+        over.index_add_(0, code.flatten(), (mass * wide * x).flatten().double())
+        under.index_add_(0, code.flatten(), (mass * wide.square()).expand_as(x).flatten().double())
+    found = torch.where(under > 0, over / under.clamp(min=torch.finfo(torch.float64).tiny), table.double())
+    if pruned:
+        found[0] = 0.0
+    return grid.half(found.float())
 
 
 def _solve(x: torch.Tensor, mass: torch.Tensor, count: int, pruned: bool) -> tuple[torch.Tensor, torch.Tensor]:

@@ -40,18 +40,19 @@ def inverse_factor(hessian: torch.Tensor, damp: float) -> torch.Tensor:
     `damp` is the part of the mean diagonal that is added to it; an input that never fires counts as that mean. When the
     matrix is not positive definite even so, the damping is raised; raises RecipeError when that does not help.
     """
-    matrix = hessian.double()  # (in, in)
-    diagonal = matrix.diagonal()  # (in,)
+    diagonal = hessian.diagonal().double()  # (in,)
     mean = float(diagonal.mean()) or 1.0
     dead = torch.where(diagonal > 0, 0.0, mean)  # (in,)
     for _ in range(TRIES):
-        damped = matrix.clone()
+        damped = hessian.to(torch.float64, copy=True)  # (in, in)
         damped.diagonal().add_(dead + damp * mean)
-        lower, failed = torch.linalg.cholesky_ex(damped)
+        found, failed = torch.linalg.cholesky_ex(damped)
+        del damped  # as soon as may be: these matrices are the largest that are held here
         if not failed:
-            upper, failed = torch.linalg.cholesky_ex(torch.cholesky_inverse(lower), upper=True)
+            found = torch.cholesky_inverse(found)
+            found, failed = torch.linalg.cholesky_ex(found, upper=True)
             if not failed:
-                return cast(torch.Tensor, upper)
+                return cast(torch.Tensor, found)
         damp = max(damp, 1e-6) * 10
     raise RecipeError(
         "the calibration inputs are not finite, so their matrix can't be inverted; check the model's weights"
@@ -82,7 +83,7 @@ def solve(
     order = torch.arange(len(hessian), device=hessian.device)
     if act_order:
         order = hessian.diagonal().argsort(descending=True, stable=True)
-    factor = inverse_factor(hessian[order][:, order], damp).float()  # (in, in)
+    factor = inverse_factor(hessian[order[:, None], order], damp).float()  # (in, in)
     points = Points.of(scale, zero, bits, group, weight.shape, order)
     found, reached = descend(weight, hessian, factor, order, points.nearest)
     nearest = grid.snap(weight.float(), scale, zero, bits, group)
@@ -124,7 +125,9 @@ def descend(
     def decide(i: int, left: torch.Tensor, _: int) -> torch.Tensor:
         return pick(i, left[i], weighs[i]).masked_fill(held[i], 0.0)
 
-    found, reached = improve(wanted, compensate(wanted, factor, decide), hessian.float()[order][:, order], pick, held)
+    found, reached = improve(
+        wanted, compensate(wanted, factor, decide), hessian.float()[order[:, None], order], pick, held
+    )
     return found[order.argsort()].t(), reached
 
 

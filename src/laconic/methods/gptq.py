@@ -76,6 +76,8 @@ class GPTQ:
                     scale=scale,
                     zero=zero,
                 )
+                if found.gram is not None:
+                    layer.freeze()  # on its grid, so that nothing is lost and passes need not round it again
                 layers.swap(work.model, path, layer)
 
     def _grid(self, weight: torch.Tensor, squares: torch.Tensor | None) -> grid.Fitted:

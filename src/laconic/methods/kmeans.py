@@ -2,7 +2,8 @@
 
 Han et al. 2016, arXiv:1510.00149 (Deep Compression); squared errors weighed by the mean square of each weight's input
 over training examples, which is what an error costs at the layer's output when inputs are uncorrelated (Kim et al.
-2023, arXiv:2306.07629, weigh by gradients).
+2023, arXiv:2306.07629, weigh by gradients). One codebook for all layers, of which a group takes a multiple, as in
+Dettmers et al. 2023, arXiv:2305.14314 (NormalFloat), found from the weights instead of from a distribution.
 Differs from the papers: of several starts each group keeps the best; a weight that was pruned has the value 0, which is
 one of the codebook's.
 """
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
+from torch import nn
 
 from laconic import effects, layers, options, scoring
 from laconic.contracts import WHERE, Sketch, Work
@@ -20,11 +22,15 @@ from laconic.maths import cluster, grid
 
 @dataclass(frozen=True)
 class KMeans:
-    """`importance` weighs errors by the inputs of linears, or all alike; `group` is what shares a codebook."""
+    """`importance` weighs errors by the inputs of linears, or all alike; `group` is what shares a codebook.
+
+    With `share` linears have one codebook together, and embeddings one; then `group` is what shares a multiple of it.
+    """
 
     bits: int = 4
     group: grid.Group = "channel"
     where: str = "linears"
+    share: bool = False
     importance: Literal["activation", "none"] = "activation"
     samples: int = 256
 
@@ -34,6 +40,11 @@ class KMeans:
         {"sparse", "narrow", "shallow", "tied", "small_vocabulary", "low_bit", "low_rank"}
     )
 
+    def __post_init__(self) -> None:
+        """Say what this step makes, which sharing decides."""
+        if self.share:
+            object.__setattr__(self, "makes", self.makes | {"tied"})
+
     def check(self) -> None:
         """Raise RecipeError for an option that cannot work."""
         options.choice("where", self.where, WHERE)
@@ -42,9 +53,9 @@ class KMeans:
         grid.check(self.bits, self.group, least=1)
 
     def forecast(self, sketch: Sketch) -> Sketch:
-        """Fewer bits a weight, and a codebook of 16 bits a value for each group."""
+        """Fewer bits a weight, and for each group a codebook of 16 bits a value, or its multiple of the common one."""
         width = {"tensor": sketch.hidden**2, "channel": sketch.hidden}.get(str(self.group), self.group)
-        return effects.lowered(sketch, self.where, self.bits + 16 * 2**self.bits / float(width))
+        return effects.lowered(sketch, self.where, self.bits + 16 * (1 if self.share else 2**self.bits) / float(width))
 
     @torch.no_grad()
     def apply(self, work: Work) -> None:
@@ -52,8 +63,25 @@ class KMeans:
         pairs = layers.distinct(work.anatomy.linears(self.where))
         weighed = [p for p, m in pairs if layers.take(m).role == "linear"] if self.importance == "activation" else []
         squares = scoring.squares(work, weighed, self.samples) if weighed else {}
+        if self.share:
+            for role in layers.ROLES:
+                self._share(work, [(p, m) for p, m in pairs if layers.take(m).role == role], squares)
+            return
         for path, module in pairs:
             weight = layers.take(module).weight.detach()  # (out, in)
             codes, values, pruned = cluster.fit(weight, self.bits, self.group, squares.get(path))
             layer = Codebook.of(module, bits=self.bits, group=self.group, codes=codes, values=values, pruned=pruned)
+            layers.swap(work.model, path, layer)
+
+    def _share(self, work: Work, pairs: list[tuple[str, nn.Module]], squares: dict[str, torch.Tensor]) -> None:
+        """Give layers one codebook, which the first holds."""
+        weights = [layers.take(module).weight.detach() for _, module in pairs]  # (out, in) each
+        if not weights:
+            return
+        found, values, pruned = cluster.common(weights, self.bits, self.group, [squares.get(p) for p, _ in pairs])
+        for i, ((path, module), (codes, scale)) in enumerate(zip(pairs, found, strict=True)):
+            layer = Codebook.of(
+                module, bits=self.bits, group=self.group, codes=codes, values=None if i else values, pruned=pruned,
+                scale=scale, source=pairs[0][0] if i else "",
+            )  # fmt: skip
             layers.swap(work.model, path, layer)

@@ -6,6 +6,7 @@ that the grid fits it; the error of rounding adds to that of pruning, which is n
 `maths.surgeon` says the rest.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -78,9 +79,10 @@ class SparseGPT:
         for pairs, gram in calibration.reached(work, self.where, self.samples, sequential=sequential, length=length):
             pruned = self._pruned([module for _, module in pairs], gram)
             for (path, _), layer in zip(pairs, pruned, strict=True):
+                layer.freeze()  # final, so that passes need not mask it again
                 layers.swap(work.model, path, layer)
 
-    def _pruned(self, modules: list[torch.nn.Module], gram: torch.Tensor) -> list[torch.nn.Module]:
+    def _pruned(self, modules: list[torch.nn.Module], gram: torch.Tensor) -> Sequence[Sparse | Quantized]:
         """The layers in place of those that read one input."""
         weights = [layers.take(module).weight.detach().float() for module in modules]  # (out, in)
         pruned = surgeon.prune(weights, gram, self.sparsity, self.scope, damp=self.damp, block=self.block)

@@ -1,0 +1,54 @@
+"""What the machine is, and memory that goes back to it."""
+
+import platform
+import subprocess
+import sys
+
+import pytest
+
+from laconic import machine
+
+GROWS = """
+import contextlib, sys, torch
+from laconic import machine
+
+def held():
+    return next(int(l.split()[1]) // 1024 for l in open("/proc/self/status") if l.startswith("VmRSS:"))
+
+torch.set_num_threads(1)
+learnt = torch.ones(6_000_000)
+del learnt  # from now on glibc by itself keeps what is freed below 24 MB
+with machine.returning_memory() if sys.argv[1] == "returning" else contextlib.nullcontext():
+    before, kept = held(), []
+    for _ in range(10):
+        large = [torch.ones(2_000_000) for _ in range(3)]  # 24 MB, and a little that stays behind it
+        kept.append(torch.ones(2_000))
+        large.append(torch.ones(3_000_000))
+        kept.append(torch.ones(2_000))
+    del large
+    print(held() - before)
+after = torch.ones(2_000_000)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="memory is handed out by another library")
+def test_large_tensors_that_are_let_go_of_go_back():
+    grown = {}
+    for how in ("returning", "keeping"):
+        done = subprocess.run([sys.executable, "-c", GROWS, how], capture_output=True, text=True, check=True)
+        grown[how] = int(done.stdout)
+    assert grown["returning"] < 4  # MB
+    assert grown["keeping"] > 20
+
+
+def test_elsewhere_nothing_is_asked_of_the_system(monkeypatch):
+    monkeypatch.setattr(platform, "system", lambda: "Darwin")
+    monkeypatch.setattr(machine.ctypes, "CDLL", lambda *_: pytest.fail("asked"))
+    with machine.returning_memory():
+        pass
+
+
+def test_versions_and_the_processor_are_named():
+    assert machine.versions(["torch", "no-such-package"])["no-such-package"] == "not installed"
+    assert machine.versions(["torch"])["torch"][0].isdigit()
+    assert machine.processor()
