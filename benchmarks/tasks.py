@@ -158,7 +158,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--dataset", action="append", choices=list(SETTINGS), help="only these; by default every one")
     parser.add_argument("--untimed", action="store_true", help="only train and compress")
-    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="bfloat16", help="of all training")
+    parser.add_argument(
+        "--precision", choices=("float32", "bfloat16"), default="bfloat16", help="of training after pretraining"
+    )
     given = parser.parse_args()
     for name in given.dataset or SETTINGS:
         folders = made(name, given.precision)
@@ -217,10 +219,10 @@ def publish(name: str, rows: list[dict[str, Any]]) -> None:
 REMARK = (
     f"Test is read once, after all choices; the recipe is `{RECIPE}`. Differences are to the original, with their "
     "paired bootstrap interval of 95 %. The last column says whether the original reaches the bar that was set for it, "
-    f"and `{RECIPE}` is {SMALLER} times smaller and at most {100 * WITHIN:g} points worse. Training is in the "
-    "precision a row says; bfloat16 is for time, where the processor has its arithmetic. As PyTorch: the share of "
-    "answers that PyTorch gives as well with the same weights. Each row has its commit and date; the line above is "
-    "that of the last one."
+    f"and `{RECIPE}` is {SMALLER} times smaller and at most {100 * WITHIN:g} points worse. Training (after "
+    "pretraining) is in the precision a row says; bfloat16 is for time, where the processor has its arithmetic. As "
+    "PyTorch: the share of answers that PyTorch gives as well with the same weights. Each row has its commit and "
+    "date; the line above is that of the last one."
 )
 
 

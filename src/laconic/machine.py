@@ -12,6 +12,7 @@ from pathlib import Path
 
 MAPPED = -3  # M_MMAP_THRESHOLD of glibc's mallopt(3)
 LARGE, LARGEST = 2**20, 2**25  # bytes; the second is where glibc's own threshold ends up
+_returning: list[None] = []  # as many as there are uses of `returning_memory` that last
 
 
 def versions(packages: Iterable[str]) -> dict[str, str]:
@@ -38,13 +39,17 @@ def returning_memory() -> Iterator[None]:
 
     By itself glibc learns to keep what is freed, and long-lived tensors among short-lived ones then leave holes that
     add up to as much again. It costs the system's clearing of pages, which only pays where memory is what is short.
+    Afterwards glibc keeps what is below 32 MiB, the most that it learns by itself. Uses may overlap.
     """
     options = getattr(ctypes.CDLL(None), "mallopt", None) if platform.system() == "Linux" else None
     if options is None:
         yield
         return
+    _returning.append(None)
     options(MAPPED, LARGE)
     try:
         yield
     finally:
-        options(MAPPED, LARGEST)
+        _returning.pop()
+        if not _returning:
+            options(MAPPED, LARGEST)

@@ -1,5 +1,6 @@
 """The codebook layer: function, gradient of the values, freezing, checkpoints."""
 
+import copy
 import json
 
 import pytest
@@ -170,22 +171,49 @@ def test_values_of_a_common_codebook_learn_from_every_layer():
 
 def test_a_frozen_reader_sees_its_codebook_change():
     model = pair()
-    model["second"].freeze()
-    before = model["second"].weight.detach().clone()
+    layers.freeze(model)
+    before = model["second"].weight.clone()  # which is kept from now on
+    model["first"].thaw()
     model["first"].values.data.neg_()
-    assert torch.equal(model["second"].weight.detach(), -before)
+    model["first"].freeze()
+    assert torch.equal(model["second"].weight, -before)
+
+
+def trio() -> nn.ModuleDict:
+    """`pair`, and a second reader."""
+    model = pair()
+    other = copy.deepcopy(model["second"])
+    other._source = model["second"]._source
+    model["third"] = other
+    return model
 
 
 @pytest.mark.parametrize("frozen", [False, True])
-def test_a_layer_whose_codebook_is_replaced_keeps_a_copy(frozen):
-    model = pair()
+@pytest.mark.parametrize("by", ["dense", "codebook"])
+def test_when_the_holder_is_replaced_the_next_layer_holds_the_codebook(by, frozen):
+    model = trio()
     if frozen:
         layers.freeze(model)
     before = model["second"].weight.detach().clone()
-    layers.swap(model, "first", Dense.of(linear()))
+    new = Dense.of(linear()) if by == "dense" else pair()["first"]
+    layers.swap(model, "first", new)
     assert torch.equal(model["second"].weight, before)
+    assert torch.equal(model["third"].weight, before)
     assert model["second"].spec().get("source") is None
+    assert model["third"].spec()["source"] == "second"
     assert ("values" in dict(model["second"].named_parameters())) is not frozen
+    layers.thaw(model)
+    model["second"].values.data.neg_()
+    assert torch.equal(model["third"].weight, -before)
+
+
+def test_a_holder_that_moves_is_followed():
+    model = trio()
+    before = model["second"].weight.detach().clone()
+    model["first"] = nn.ModuleDict({"inner": model["first"]})
+    layers.bind(model)
+    assert {model[name].source for name in ("second", "third")} == {"first.inner"}
+    assert torch.equal(model["second"].weight, before)
 
 
 def test_bits_of_a_common_codebook_and_of_its_readers():
@@ -195,10 +223,15 @@ def test_bits_of_a_common_codebook_and_of_its_readers():
     assert model["second"].bits() == codes + scales + grid.float_bits(model["second"].bias)
 
 
+def test_a_source_that_is_no_text_is_refused():
+    with pytest.raises(ArtifactError, match="source is 7"):
+        layers.build("codebook", {"role": "linear", "shape": [2, 2], "bits": 2, "source": 7})
+
+
 @pytest.mark.parametrize("source", ["nowhere", "second"])
 def test_a_source_without_a_codebook_is_refused(source):
     model = pair()
     spec = {**model["second"].spec(), "source": source}
     model["second"] = layers.build("codebook", spec)
-    with pytest.raises(AnatomyError, match=f"read from '{source}'"):
+    with pytest.raises(AnatomyError, match=f"reads the codebook of '{source}'"):
         layers.bind(model)

@@ -158,3 +158,14 @@ def test_zeros_of_a_common_codebook_are_held():
     assert pruned
     assert not values[0, 0, 0]
     assert not found[1][0][weights[1] == 0].any()
+
+
+def test_a_sample_of_the_weights_does_nearly_as_well(monkeypatch):
+    [weight] = layers_of(7, (64, 96))
+    weight[:, 0] *= 8
+    errors = []
+    for size in (2**22, 64 * 32):  # as few as every third weight
+        monkeypatch.setattr(cluster, "SAMPLE", size)
+        [(codes, scale)], values, _ = cluster.common([weight], 4, 32, [None])
+        errors.append(float((multiples(codes, scale, values, 32) - weight).square().sum()))
+    assert errors[1] < 1.1 * errors[0]

@@ -72,6 +72,7 @@ def test_a_basis_is_rounded_once_and_trained_through_every_layer(tmp_path):
     GPTQ(4, samples=8).apply(work)
     source, follower = (work.model.get_submodule(f"{path}.down") for path in PATHS)
     assert (source.kind, follower.kind) == ("quantized", "shared")
+    layers.thaw(work.model)
     work.model.get_submodule(PATHS[1])(torch.randn(2, 32)).square().sum().backward()
     assert source.latent.grad.any()
 

@@ -1,17 +1,20 @@
 """k-means codebooks over a model: nearer than grids, weighed by inputs, zeros kept, values that learn."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
 
-from laconic import effects, layers, scoring, training
+from laconic import artifact, effects, layers, scoring, tasks, testing, training
 from laconic.errors import RecipeError
 from laconic.layers.codebook import Codebook
 from laconic.methods.kmeans import KMeans
 from laconic.methods.magnitude import Magnitude
 from laconic.methods.rtn import RTN
+from tests import workshop
 from tests.methods import small
+from tests.test_calibration import MODELS
 
 QUERY = "bert.encoder.layer.0.attention.self.query"
 
@@ -78,6 +81,28 @@ def test_layers_share_one_codebook_that_learns(tmp_path):
     values = [layer.values.detach().clone() for layer in holders]
     training.fit(work, training.Training(epochs=1, learning_rate=3e-3), best=False)
     assert not any(torch.equal(layer.values, old) for layer, old in zip(holders, values, strict=True))
+
+
+@pytest.mark.parametrize(("family", "head"), MODELS)
+def test_a_common_codebook_survives_saving_and_other_steps(family, head, tmp_path):
+    work = workshop.work(family, head=head)
+    base = work.model.config.to_dict()
+    KMeans(3, where="all", share=True, samples=4).apply(work)
+    RTN(4, where="attention").apply(work)  # the first holder is among them
+    holders = [layer for _, layer in layers.held(work.model) if isinstance(layer, Codebook) and not layer.source]
+    assert len(holders) == 2  # of what is left, and of the embeddings
+    layers.freeze(work.model)
+    said = testing.logits(work)
+    about = {"task": tasks.describe(work.task), "recipe": None, "provenance": {}, "measures": {}}
+    artifact.save(tmp_path / "out", work.model, work.tokenizer, **about, base_config=base)
+    again = artifact.load(tmp_path / "out")
+    assert torch.equal(testing.logits(replace(work, model=again.model, tokenizer=again.tokenizer)), said)
+
+
+def test_one_layer_has_nobody_to_share_with():
+    work = workshop.work("llama", head="lm")
+    with pytest.raises(RecipeError, match="share needs two layers of a kind, and 'head' has 1; leave share out"):
+        KMeans(3, where="head", share=True).apply(work)
 
 
 def test_on_short_rows_a_common_codebook_is_better_at_fewer_bits(tmp_path):

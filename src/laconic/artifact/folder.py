@@ -130,7 +130,7 @@ def _empty(folder: Path, manifest: Manifest, raw: bytes) -> PreTrainedModel:
     with torch.device("meta"):
         model = made(stock)
         Anatomy(model).reshape(manifest.shape)
-        listed = sorted(manifest.layers.items(), key=lambda item: item[1][0] == "shared")  # sources come first
+        listed = sorted(manifest.layers.items(), key=lambda item: bool(item[1][1].get("source")))  # sources come first
         for path, (kind, spec) in listed:
             layers.swap(model, path, layers.build(kind, spec))
         layers.bind(model)

@@ -52,9 +52,11 @@ class Codebook(nn.Module):
         grid.check(bits, group, least=1)
         if role not in ROLES:
             raise RecipeError(f"role is {role!r}; a layer is one of {', '.join(ROLES)}")
+        if not isinstance(source, str):
+            raise RecipeError(f"source is {source!r}; it is the path of a layer, as text")
         self.role, self.shape, self.multiplier = role, [int(n) for n in shape], float(multiplier)
         self.width, self.group, self.pruned, self.frozen = bits, group, bool(pruned), bool(frozen)
-        self.scaled, self.source = bool(scaled or source), str(source)
+        self.scaled, self.source = bool(scaled or source), source
         rows, columns = self.shape
         groups = grid.shape(rows, columns, group)
         values = torch.zeros(*((1, 1) if self.scaled else groups), 2**bits)  # (R, G, K) or (1, 1, K)
@@ -65,7 +67,7 @@ class Codebook(nn.Module):
         else:
             self.values = nn.Parameter(values)
         self.register_parameter("bias", nn.Parameter(torch.zeros(rows)) if bias else None)
-        self._dense: tuple[torch.Tensor, torch.Tensor] | None = None  # the codes it was computed from, and the weight
+        self._dense: tuple[torch.Tensor, ...] | None = None  # codes and values it was computed from, and the weight
         self._source: list[Codebook] = []  # in a list, so that torch does not register it as a child
 
     @classmethod
@@ -104,23 +106,44 @@ class Codebook(nn.Module):
         return layer.train(module.training)
 
     def bind(self, model: nn.Module) -> None:
-        """Find the layer whose codebook this one reads; when another has taken its place, keep a copy of the codebook.
+        """Find the layer whose codebook this one reads, by its path the first time and by itself from then on.
 
-        Raises AnatomyError when none was found before either.
+        When that has left the model, this layer holds the codebook, and those that read it as well read it here.
+        Raises AnatomyError when the path has none that fits.
         """
-        found = dict(model.named_modules(remove_duplicate=False)).get(self.source)
-        if isinstance(found, Codebook) and found.scaled and not found.source and found.width == self.width:
+        try:
+            found = model.get_submodule(self.source)
+        except AttributeError:
+            found = None
+        if self._source:
+            if found is not self._source[0]:
+                self._follow(model)
+        elif isinstance(found, Codebook) and found.scaled and not found.source and found.width == self.width:
             self._source = [found]
-            return
-        if not self._source:
-            raise AnatomyError(f"a codebook is read from {self.source!r}, where the model has none that fits")
-        values = self._table().detach().clone()  # (1, 1, K)
-        del self.values
-        if self.frozen:
-            self.register_buffer("values", values)
         else:
-            self.values = nn.Parameter(values)
-        self.source, self._source = "", []
+            raise AnatomyError(
+                f"a layer of {self.width} bits reads the codebook of {self.source!r}, where the model holds none of so "
+                "many bits; make it anew"
+            )
+
+    def _follow(self, model: nn.Module) -> None:
+        """The source is no longer at its path: take its new path, or its place."""
+        modules = dict(model.named_modules(remove_duplicate=False))
+        old = self._holder()
+        readers = [m for m in modules.values() if isinstance(m, Codebook) and m.source and m._holder() is old]
+        held = [path for path, module in modules.items() if module is old]
+        if not held:
+            values = self._table().detach().clone()  # (1, 1, K)
+            del self.values
+            if self.frozen:
+                self.register_buffer("values", values)
+            else:
+                self.values = nn.Parameter(values)
+            self.source, self._source = "", []
+            held = [path for path, module in modules.items() if module is self]
+        for reader in readers:
+            if reader is not self or self.source:
+                reader.source, reader._source = held[0], [old if self.source else self]
 
     def spec(self) -> dict[str, Any]:
         """Constructor arguments, as JSON."""
@@ -133,7 +156,7 @@ class Codebook(nn.Module):
             "bias": self.bias is not None,
             "multiplier": self.multiplier,
             "frozen": self.frozen,
-            **({"scaled": True} if self.scaled else {}),
+            **({"scaled": True} if self.scaled and not self.source else {}),
             **({"source": self.source} if self.source else {}),
         }
 
@@ -142,20 +165,20 @@ class Codebook(nn.Module):
         """Dense weight, (out, in) or (rows, width); in training it carries the gradient to `values`."""
         if not self.frozen or not self._holder().frozen:
             return self._looked_up(self.codes, self.scale)
-        if self._dense is not None and self._dense[0] is self.codes:
-            return self._dense[1]
+        values = self._table()
+        if self._dense is not None and self._dense[0] is self.codes and self._dense[1] is values:
+            return self._dense[2]
         with torch.inference_mode(False), torch.no_grad():  # so that a kept weight can meet autograd later
             dense = self._looked_up(self.codes, self.scale)
         if self.role == "linear" and dense.numel() <= CACHED:
-            self._dense = (self.codes, dense)
+            self._dense = (self.codes, values, dense)
         return dense
 
     def rows(self, index: torch.Tensor) -> torch.Tensor:
         """Dense rows of a flat index (n,): (n, columns), without looking up the others."""
-        own = None if self.group == "tensor" else index
-        return self._looked_up(
-            self.codes[index], self.scale if self.scale is None or own is None else self.scale[own], own
-        )
+        if self.group == "tensor":
+            return self._looked_up(self.codes[index], self.scale)
+        return self._looked_up(self.codes[index], None if self.scale is None else self.scale[index], index)
 
     def bits(self) -> int:
         """Bits of the codes, 16 of each value it holds and of each scale, and the bias."""

@@ -54,30 +54,53 @@ def common(
     lines = [grid.split(w.float(), group) for w in weights]  # (R, G, n) each
     masses = [_mass(w, group, weigh) for w, weigh in zip(weights, weighs, strict=True)]
     scales = [grid.upward(x.abs().amax(-1)) for x in lines]  # (R, G) each
-    every = sum(x.numel() for x in lines)
-    step = -(-every // SAMPLE)
-    flat = torch.cat([(x / s.unsqueeze(-1)).flatten()[::step] for x, s in zip(lines, scales, strict=True)])
-    mass = torch.cat([(m * s.unsqueeze(-1).square()).flatten()[::step] for m, s in zip(masses, scales, strict=True)])
-    _, values = _solve(flat[None], mass.where(flat != 0, 0.0)[None] if pruned else mass[None], 2**bits, pruned)
-    table = values[0].float()  # (K,)
+    table = _begun(lines, masses, scales, 2**bits, pruned)  # (K,)
     for _ in range(TURNS):
-        codes = [_nearest(x, s, table, pruned) for x, s in zip(lines, scales, strict=True)]
-        scales = [_scale(*one, table) for one in zip(lines, masses, scales, codes, strict=True)]
-        codes = [_nearest(x, s, table, pruned) for x, s in zip(lines, scales, strict=True)]
-        table = _centres(lines, masses, scales, codes, table, pruned)
-    codes = [_nearest(x, s, table, pruned) for x, s in zip(lines, scales, strict=True)]
-    joined = [grid.join(c, *w.shape).to(torch.uint8) for c, w in zip(codes, weights, strict=True)]
-    return list(zip(joined, scales, strict=True)), table[None, None], pruned
+        sums = torch.zeros(2, len(table), dtype=torch.float64, device=table.device)
+        for i, (x, mass) in enumerate(zip(lines, masses, strict=True)):
+            scales[i] = _scale(x, mass, scales[i], _nearest(x, scales[i], table, pruned), table)
+            sums += _moments(x, mass, scales[i], _nearest(x, scales[i], table, pruned), len(table))
+        table = torch.where(sums[0] > 0, sums[1] / sums[0].clamp(min=torch.finfo(sums.dtype).tiny), table.double())
+        table = grid.half((table * (torch.arange(len(table)) > 0).to(table) if pruned else table).float())
+    found = []
+    for weight, x, scale in zip(weights, lines, scales, strict=True):
+        codes = _nearest(x, scale, table, pruned).to(torch.uint8)  # (R, G, n)
+        found.append((grid.join(codes, *weight.shape), scale))
+    return found, table[None, None], pruned
 
 
 def _mass(weight: torch.Tensor, group: grid.Group, weigh: torch.Tensor | None) -> torch.Tensor:
-    """What each weight's squared error counts, (R, G, n); nothing where a group is filled up."""
-    one = torch.ones_like(weight, dtype=torch.float32)
-    return grid.split(one if weigh is None else one * weigh.float(), group)
+    """What each weight's squared error counts, (R or 1, G, n); nothing where a group is filled up."""
+    row = weight.new_ones(1, weight.shape[1], dtype=torch.float32) if weigh is None else weigh.float()[None]
+    return grid.split(row.expand(len(weight), -1) if group == "tensor" else row, group)
+
+
+def _begun(
+    lines: Sequence[torch.Tensor],
+    masses: Sequence[torch.Tensor],
+    scales: Sequence[torch.Tensor],
+    count: int,
+    pruned: bool,
+) -> torch.Tensor:
+    """The values (count,) that k-means finds for a sample of all weights, each divided by its scale."""
+    part = min(1.0, SAMPLE / sum(x.numel() for x in lines))
+    generator = torch.Generator().manual_seed(0)
+    units, weighs = [], []
+    for x, mass, scale in zip(lines, masses, scales, strict=True):
+        unit, weigh = (x / scale.unsqueeze(-1)).flatten(), (mass * scale.unsqueeze(-1).square()).flatten()
+        if part < 1:
+            chosen = torch.randint(len(unit), (1 + int(part * len(unit)),), generator=generator).to(unit.device)
+            unit, weigh = unit[chosen], weigh[chosen]
+        units.append(unit)
+        weighs.append(weigh)
+    unit, weigh = torch.cat(units), torch.cat(weighs)
+    if pruned:
+        weigh = weigh * (unit != 0)  # they have a value already
+    return _solve(unit[None], weigh[None], count, pruned)[1][0]
 
 
 def _nearest(x: torch.Tensor, scale: torch.Tensor, table: torch.Tensor, pruned: bool) -> torch.Tensor:
-    """Codes (R, G, n) of the nearest values; where there is a held 0, only what is 0 has it for certain."""
+    """Codes (R, G, n) of the values next to x; where there is a held 0, what is 0 has it."""
     order, places = table.sort()
     unit = (x / scale.unsqueeze(-1)).contiguous()
     codes = places[torch.searchsorted((order[1:] + order[:-1]) / 2, unit)]
@@ -95,24 +118,11 @@ def _scale(
     return torch.where(errors[0] < errors[1], best, scale)
 
 
-def _centres(
-    lines: Sequence[torch.Tensor],
-    masses: Sequence[torch.Tensor],
-    scales: Sequence[torch.Tensor],
-    codes: Sequence[torch.Tensor],
-    table: torch.Tensor,
-    pruned: bool,
-) -> torch.Tensor:
-    """The values (K,) of least error for these scales and codes, as float16 numbers; one that nobody has stays."""
-    over, under = torch.zeros(2, len(table), dtype=torch.float64, device=table.device)
-    for x, mass, scale, code in zip(lines, masses, scales, codes, strict=True):
-        wide = scale.unsqueeze(-1)
-        over.index_add_(0, code.flatten(), (mass * wide * x).flatten().double())
-        under.index_add_(0, code.flatten(), (mass * wide.square()).expand_as(x).flatten().double())
-    found = torch.where(under > 0, over / under.clamp(min=torch.finfo(torch.float64).tiny), table.double())
-    if pruned:
-        found[0] = 0.0
-    return grid.half(found.float())
+def _moments(x: torch.Tensor, mass: torch.Tensor, scale: torch.Tensor, codes: torch.Tensor, count: int) -> torch.Tensor:
+    """For each value what its weights count, and that times what they would have it be: (2, count) float64."""
+    wide, flat = scale.unsqueeze(-1), codes.flatten()  # (R, G, 1), (R * G * n,)
+    parts = [(mass * wide.square()).expand_as(x), mass * wide * x]
+    return torch.stack([part.new_zeros(count).double().index_add_(0, flat, part.flatten().double()) for part in parts])
 
 
 def _solve(x: torch.Tensor, mass: torch.Tensor, count: int, pruned: bool) -> tuple[torch.Tensor, torch.Tensor]:

@@ -16,6 +16,7 @@ from torch import nn
 
 from laconic import effects, layers, options, scoring
 from laconic.contracts import WHERE, Sketch, Work
+from laconic.errors import RecipeError
 from laconic.layers.codebook import Codebook
 from laconic.maths import cluster, grid
 
@@ -61,11 +62,14 @@ class KMeans:
     def apply(self, work: Work) -> None:
         """Weigh all layers in one pass, then give each its codebooks."""
         pairs = layers.distinct(work.anatomy.linears(self.where))
+        roles = {role: [(p, m) for p, m in pairs if layers.take(m).role == role] for role in layers.ROLES}
+        if self.share and max(map(len, roles.values())) < 2:
+            raise RecipeError(f"share needs two layers of a kind, and {self.where!r} has {len(pairs)}; leave share out")
         weighed = [p for p, m in pairs if layers.take(m).role == "linear"] if self.importance == "activation" else []
         squares = scoring.squares(work, weighed, self.samples) if weighed else {}
         if self.share:
-            for role in layers.ROLES:
-                self._share(work, [(p, m) for p, m in pairs if layers.take(m).role == role], squares)
+            for alike in filter(None, roles.values()):
+                self._share(work, alike, squares)
             return
         for path, module in pairs:
             weight = layers.take(module).weight.detach()  # (out, in)
@@ -76,8 +80,6 @@ class KMeans:
     def _share(self, work: Work, pairs: list[tuple[str, nn.Module]], squares: dict[str, torch.Tensor]) -> None:
         """Give layers one codebook, which the first holds."""
         weights = [layers.take(module).weight.detach() for _, module in pairs]  # (out, in) each
-        if not weights:
-            return
         found, values, pruned = cluster.common(weights, self.bits, self.group, [squares.get(p) for p, _ in pairs])
         for i, ((path, module), (codes, scale)) in enumerate(zip(pairs, found, strict=True)):
             layer = Codebook.of(
