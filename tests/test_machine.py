@@ -52,3 +52,22 @@ def test_versions_and_the_processor_are_named():
     assert machine.versions(["torch", "no-such-package"])["no-such-package"] == "not installed"
     assert machine.versions(["torch"])["torch"][0].isdigit()
     assert machine.processor()
+
+
+@pytest.mark.parametrize(
+    ("kind", "flags", "saturates"),
+    [
+        ("x86_64", "fpu avx2 fma", True),
+        ("x86_64", "fpu avx2 avx512f avx512_vnni", False),
+        ("AMD64", "avx2 avx_vnni", False),
+        ("x86_64", None, True),
+        ("aarch64", "asimddp", False),
+    ],
+)
+def test_processors_without_vnni_saturate(kind, flags, saturates, tmp_path, monkeypatch):
+    cpu = tmp_path / "cpuinfo"
+    if flags is not None:
+        cpu.write_text(f"flags\t\t: {flags}\n")
+    monkeypatch.setattr(machine, "Path", lambda _: cpu)
+    monkeypatch.setattr(platform, "machine", lambda: kind)
+    assert machine.saturates.__wrapped__() is saturates

@@ -1,4 +1,4 @@
-"""Which versions of packages and which processor are at work, and how its memory is handed out.
+"""Which versions of packages and which processor are at work, what it can, and how its memory is handed out.
 
 No paper: a record of what results depend on, and mallopt(3).
 """
@@ -8,6 +8,7 @@ import importlib.metadata
 import platform
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 MAPPED = -3  # M_MMAP_THRESHOLD of glibc's mallopt(3)
@@ -31,6 +32,16 @@ def processor() -> str:
     cpu = Path("/proc/cpuinfo")
     names = [line for line in cpu.read_text().splitlines() if "model name" in line] if cpu.exists() else []
     return names[0].split(":", 1)[1].strip() if names else platform.processor()
+
+
+@cache
+def saturates() -> bool:
+    """Whether sums of two products of 8-bit numbers saturate at 16 bits: on x86, unless it is known to have VNNI."""
+    if platform.machine().lower() not in ("x86_64", "amd64", "i686"):
+        return False
+    cpu = Path("/proc/cpuinfo")
+    flags = set(cpu.read_text().split()) if cpu.exists() else set()
+    return not flags & {"avx512_vnni", "avx_vnni"}
 
 
 @contextmanager

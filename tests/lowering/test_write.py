@@ -11,6 +11,7 @@ from laconic.anatomy import Anatomy
 from laconic.answers import logits_of
 from laconic.errors import EngineError
 from laconic.layers.quantized import Quantized
+from laconic import machine
 from laconic.lowering import lower, read
 from tests.tiny import config, tiny, tiny_inputs
 
@@ -70,7 +71,7 @@ def test_float_graph_is_torch(family, head):
 @pytest.mark.parametrize("family", ENCODERS)
 def test_int8_graph_is_close(family, head):
     found, expected = run(made(family, head), integers=True)
-    assert 0 < distance(found, expected) < 0.08
+    assert 0 < distance(found, expected) < (0.12 if machine.saturates() else 0.08)  # codes of 7 bits or 8
 
 
 def test_token_types_count():
