@@ -6,12 +6,11 @@ import pytest
 import torch
 from transformers import AutoModelForQuestionAnswering
 
-from laconic import layers
+from laconic import layers, machine
 from laconic.anatomy import Anatomy
 from laconic.answers import logits_of
 from laconic.errors import EngineError
 from laconic.layers.quantized import Quantized
-from laconic import machine
 from laconic.lowering import lower, read
 from tests.tiny import config, tiny, tiny_inputs
 
