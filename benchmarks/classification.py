@@ -11,7 +11,7 @@ from typing import Any
 
 import laconic
 from benchmarks import record
-from benchmarks.conll2003 import PRECISION, in_bfloat16, judge
+from benchmarks.conll2003 import PRECISION, in_precision, judge
 from laconic import data, prove, trained
 from laconic.measures import quality, size
 from laconic.recipe import Recipe
@@ -54,7 +54,7 @@ def dataset(name: str) -> list[dict[str, Any]]:
     base = record.runs() / name
     original = laconic.train(model, "classify", source, base / "original", options=TRAINING[name])
     unlabelled = record.folder("LACONIC_DATA", "clinc150") / "train.jsonl" if name == "banking77" else None
-    laconic.compress(original, in_bfloat16(Recipe.read(RECIPE)), base / RECIPE, unlabelled=unlabelled)
+    laconic.compress(original, in_precision(Recipe.read(RECIPE), "bfloat16"), base / RECIPE, unlabelled=unlabelled)
     examples = data.read_split(source, trained.read(original).task, "test")
     judged = judge({"original": original, RECIPE: base / RECIPE}, examples)
     times = prove.speeds(list(judged.values()))

@@ -55,7 +55,7 @@ def main() -> None:
     teachers, original = train(source, base)
     folders = {"original": original}
     for name in recipes:
-        folders[name] = laconic.compress(original, in_bfloat16(Recipe.read(name)), base / name).folder
+        folders[name] = laconic.compress(original, in_precision(Recipe.read(name), "bfloat16"), base / name).folder
     examples = data.read_split(source, trained.read(original).task, "test")
     judged = judge(folders, examples)
     times = speeds(judged, base / "peer")
@@ -80,11 +80,6 @@ def train(source: Path, base: Path) -> tuple[list[Path], Path]:
     texts = record.folder("LACONIC_DATA", UNLABELLED) / "train.jsonl"
     given = {"teachers": teachers, "unlabelled": texts}
     return teachers, laconic.train(model, "ner", source, base / "original", options=TRAINING, **given)
-
-
-def in_bfloat16(recipe: Recipe) -> Recipe:
-    """The recipe with its training in bfloat16, for time."""
-    return in_precision(recipe, "bfloat16")
 
 
 def in_precision(recipe: Recipe, precision: str) -> Recipe:

@@ -95,15 +95,13 @@ def test_what_the_last_blocks_give_is_computed_only_where_it_is_read(monkeypatch
     assert len(calls["all"]) > 2
 
 
-def test_blocks_that_are_done_hold_no_dense_weights(monkeypatch):
+def test_blocks_that_are_done_hold_no_dense_weights():
     w = work("llama", head="lm")
-    frozen = []
     for one in calibration.inputs(w, "linears", 8, sequential=True):
         for path, module in one.pairs:
             layer = Quantized.of(module, bits=3, group="channel", symmetric=True)
             layer.freeze()
             layers.swap(w.model, path, layer)
-            frozen.append(layer)
     first, last = w.anatomy.stacks[0].blocks[0].path, w.anatomy.stacks[0].blocks[-1].path
     kept = {path for path, layer in layers.held(w.model) if layer._dense is not None}
     assert not [path for path in kept if path.startswith(first)]

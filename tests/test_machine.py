@@ -27,7 +27,6 @@ with machine.returning_memory() if sys.argv[1] == "returning" else contextlib.nu
         kept.append(torch.ones(2_000))
     del large
     print(held() - before)
-after = torch.ones(2_000_000)
 """
 
 

@@ -106,7 +106,7 @@ def test_one_layer_has_nobody_to_share_with():
 
 
 def test_on_short_rows_a_common_codebook_is_better_at_fewer_bits(tmp_path):
-    """Of its own 4 bits cost a row 256 bits, of a common one 16: with 16 for one more of the former, 5 bits."""
+    """A row's own codebook of 3 bits has 8 values of 16 bits; the multiple of a common one of 4 bits has 16 in all."""
     sizes, errors = [], []
     for method in (KMeans(3), KMeans(4, share=True)):
         work = small.work(tmp_path)
