@@ -18,8 +18,8 @@ $(VENV)/ready: pyproject.toml constraints/tested.txt
 demo: setup  ## fine-tune, compress and prove a small intent classifier
 	HF_HUB_OFFLINE=1 $(BIN)/python examples/demo.py
 
-test: setup  ## all tests, coverage printed
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest --cov=laconic --cov-report=term
+test: setup  ## all tests, a worker on each core, coverage printed
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n auto --dist worksteal --cov=laconic --cov-report=term
 
 lint: setup  ## format, lint, types
 	$(BIN)/ruff format --check .

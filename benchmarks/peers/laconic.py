@@ -20,6 +20,7 @@ from laconic.errors import RecipeError
 from laconic.tasks.lm import LM
 
 RECIPES: dict[str, list[dict[str, Any]]] = {
+    "gptq-best": [{"method": "gptq", "scale": "best"}],
     "smoothquant": [{"method": "smoothquant"}, {"method": "gptq"}],
     "taylor": [{"method": "neurons", "importance": "taylor"}],
     "activation": [{"method": "neurons", "importance": "activation"}],

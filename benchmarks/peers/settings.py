@@ -31,7 +31,14 @@ def quantized(bits: int, group: int | str, symmetric: bool) -> Setting:
     coarse = bits < 8
     learned = ("autoround",) if coarse and symmetric else ()
     tools = {
-        "laconic": ("rtn", "gptq", *(("awq",) if coarse else ()), *learned, *(() if symmetric else ("hqq",))),
+        "laconic": (
+            "rtn",
+            "gptq",
+            "gptq-best",
+            *(("awq",) if coarse else ()),
+            *learned,
+            *(() if symmetric else ("hqq",)),
+        ),
         "llmcompressor": ("rtn", "gptq", *(("awq",) if coarse and not symmetric else ())),
         "gptqmodel": ("gptq",),
         "hqq": () if symmetric else ("hqq",),

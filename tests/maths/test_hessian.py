@@ -156,3 +156,24 @@ def test_no_row_is_worse_even_where_its_loss_drowns_in_float32():
     worse = hessian._worse(weight, ours, reached, theirs, matrix.float())
     losses = [hessian.loss(weight, some, matrix.float()) for some in (ours, theirs)]
     assert torch.equal(worse, losses[0] > losses[1])
+
+
+@pytest.mark.parametrize("symmetric", [True, False])
+@pytest.mark.parametrize("group", ["tensor", "channel", 5])
+def test_each_row_keeps_the_grid_of_its_least_loss(group, symmetric):
+    one, x, matrix = problem(6, 16)
+    weights = [one, torch.randn(9, 16)]
+    whole = [grid.fit(w, 3, group, symmetric, ratios=(1.0,)) for w in weights]
+    grids = [[(scale * part, zero) for scale, zero in whole] for part in (1.0, 0.95, 0.9)]
+    found, fitted = hessian.least(weights, matrix, grids, 3, group, damp=0.01)
+    for i, weight in enumerate(weights):
+        assert torch.equal(grid.snap(found[i], *fitted[i], 3, group), found[i])
+        tried = [hessian.together([weight], matrix, [tries[i]], 3, group, damp=0.01)[0] for tries in grids]
+        errors = torch.stack([((weight - some).double() @ x.double().T).square().sum(1) for some in tried])  # (3, out)
+        ours = ((weight - found[i]).double() @ x.double().T).square().sum(1)
+        if group == "tensor":
+            assert float(ours.sum()) == pytest.approx(float(errors.sum(1).min()), rel=1e-4)
+            assert fitted[i][0].shape == (1, 1)
+        else:
+            torch.testing.assert_close(ours, errors.amin(0), rtol=1e-4, atol=1e-6)
+            assert len(set(errors.argmin(0).tolist())) > 1

@@ -86,10 +86,26 @@ def test_a_scale_weighed_by_the_inputs_has_the_least_weighed_error(tmp_path, gro
     weight, squares = layers.take(found.pairs[0][1]).weight.detach(), found.gram.diagonal()
     errors = {}
     for scale in ("weighted", "mse", "minmax"):
-        fitted = GPTQ(3, group, scale=scale)._grid(weight, squares)
+        fitted = GPTQ(3, group)._grid(weight, squares, scale)
         errors[scale] = float(((grid.snap(weight, *fitted, 3, group) - weight).square() * squares).sum())
     assert errors["weighted"] <= min(errors["mse"], errors["minmax"])
     assert errors["weighted"] < errors["minmax"]
+
+
+@pytest.mark.parametrize("symmetric", [True, False])
+def test_the_best_scale_of_each_row_gives_outputs_at_least_as_near(tmp_path, symmetric):
+    original, losses, scales = small.work(tmp_path), {}, {}
+    sums = next(calibration.inputs(original, "linears", 64)).gram
+    weight = layers.take(original.model.get_submodule(QUERY)).weight.detach()
+    for scale in ("mse", "weighted", "minmax", "best"):
+        work = small.work(tmp_path, copy.deepcopy(original.model))
+        GPTQ(3, 8, symmetric, scale=scale, samples=64).apply(work)
+        layer = work.model.get_submodule(QUERY)
+        losses[scale], scales[scale] = hessian.loss(weight, layer.weight, sums), layer.scale
+    single = torch.stack([losses[scale] for scale in ("mse", "weighted", "minmax")])  # (3, out)
+    torch.testing.assert_close(losses["best"], single.amin(0), rtol=1e-4, atol=1e-6)
+    for row, kind in enumerate(single.argmin(0).tolist()):
+        assert torch.equal(scales["best"][row], scales[("mse", "weighted", "minmax")[kind]][row])
 
 
 def test_pruned_weights_stay_pruned_and_freezing_changes_nothing(tmp_path):

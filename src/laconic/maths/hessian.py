@@ -152,6 +152,42 @@ def together(
     return list(torch.split(solved, rows))
 
 
+def least(
+    weights: Sequence[torch.Tensor],
+    hessian: torch.Tensor,
+    grids: Sequence[Sequence[grid.Fitted]],
+    bits: int,
+    group: grid.Group,
+    *,
+    damp: float,
+    act_order: bool = True,
+) -> tuple[list[torch.Tensor], list[grid.Fitted]]:
+    """`together` where each weight has several grids: every row keeps that of its least loss, and so do its scales.
+
+    `grids` are lists that have one of each weight. With group "tensor" a whole weight keeps one.
+    """
+    if len(grids) == 1:
+        return together(weights, hessian, grids[0], bits, group, damp=damp, act_order=act_order), list(grids[0])
+    every = [fitted for found in grids for fitted in found]
+    tried = together([*weights] * len(grids), hessian, every, bits, group, damp=damp, act_order=act_order)
+    kept: list[tuple[torch.Tensor, grid.Fitted]] = []
+    for i, weight in enumerate(weights):
+        points, fitted = tried[i :: len(weights)], every[i :: len(weights)]  # one of each grid
+        losses = torch.stack([loss(weight, some, hessian) for some in points])  # (grids, out)
+        losses = losses.sum(1, keepdim=True) if group == "tensor" else losses
+        best = losses.argmin(0)  # (out,), or (1,)
+        zeros = [zero for _, zero in fitted if zero is not None]
+        scale = _picked([scale for scale, _ in fitted], best)
+        kept.append((_picked(points, best), (scale, _picked(zeros, best) if zeros else None)))
+    return [points for points, _ in kept], [fitted for _, fitted in kept]
+
+
+def _picked(tried: Sequence[torch.Tensor], best: torch.Tensor) -> torch.Tensor:
+    """Of tensors (rows, columns), each row from the one that `best` (rows,) says, or all from the one it (1,) says."""
+    rows = torch.arange(len(tried[0]), device=best.device)
+    return torch.stack(list(tried))[best.expand(len(rows)), rows]
+
+
 @dataclass(frozen=True)
 class Points:
     """The grid of every weight, input by input: `scales` and `zeros` are (in, out)."""

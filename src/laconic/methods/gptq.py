@@ -16,7 +16,8 @@ from laconic.contracts import WHERE, Sketch, Work
 from laconic.layers.quantized import Quantized
 from laconic.maths import grid, hessian
 
-SCALES = ("mse", "weighted", "minmax")
+RANGES = ("mse", "weighted", "minmax")
+SCALES = (*RANGES, "best")
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,8 @@ class GPTQ:
     """`damp` is the part of the mean squared input added to all; `act_order` rounds columns of large inputs first.
 
     `true_sequential` takes a layer's inputs from the rounded layers before it in its block as well. `scale` clips a
-    group's range where that lessens the squared error ("mse"), the error weighed by the inputs ("weighted"), or never.
+    group's range where that lessens the squared error ("mse"), the error weighed by the inputs ("weighted"), or never
+    ("minmax"); "best" tries all three, and each row keeps the one with which its outputs stay nearest.
     """
 
     bits: int = 4
@@ -33,7 +35,7 @@ class GPTQ:
     where: str = "linears"
     true_sequential: bool = True
     act_order: bool = True
-    scale: Literal["mse", "weighted", "minmax"] = "mse"
+    scale: Literal["mse", "weighted", "minmax", "best"] = "mse"
     damp: float = 0.01
     samples: int = 256
     length: int | None = None
@@ -64,8 +66,9 @@ class GPTQ:
         for found in calibration.inputs(work, self.where, self.samples, sequential=sequential, length=length):
             weights = [layers.take(module).weight.detach().float() for _, module in found.pairs]  # (out, in)
             diagonal = None if found.gram is None else found.gram.diagonal()  # (in,)
-            grids = [self._grid(weight, diagonal) for weight in weights]
-            solved = weights if found.gram is None else self._solved(weights, found.gram, grids)
+            ranges = RANGES if self.scale == "best" else (self.scale,)
+            tried = [[self._grid(weight, diagonal, kind) for weight in weights] for kind in ranges]
+            solved, grids = (weights, tried[0]) if found.gram is None else self._solved(weights, found.gram, tried)
             for (path, module), latent, (scale, zero) in zip(found.pairs, solved, grids, strict=True):
                 layer = Quantized.of(
                     module,
@@ -80,11 +83,13 @@ class GPTQ:
                     layer.freeze()  # on its grid, so that nothing is lost and passes need not round it again
                 layers.swap(work.model, path, layer)
 
-    def _grid(self, weight: torch.Tensor, squares: torch.Tensor | None) -> grid.Fitted:
+    def _grid(self, weight: torch.Tensor, squares: torch.Tensor | None, kind: str) -> grid.Fitted:
         """Scale and zero of a weight (out, in); `squares` are the sums of its inputs' squares, (in,)."""
-        ratios = (1.0,) if self.scale == "minmax" else grid.RATIOS
-        weigh = squares if self.scale == "weighted" else None
+        ratios = (1.0,) if kind == "minmax" else grid.RATIOS
+        weigh = squares if kind == "weighted" else None
         return grid.fit(weight, self.bits, self.group, self.symmetric, weigh, ratios)
 
-    def _solved(self, weights: list[torch.Tensor], gram: torch.Tensor, grids: list[grid.Fitted]) -> list[torch.Tensor]:
-        return hessian.together(weights, gram, grids, self.bits, self.group, damp=self.damp, act_order=self.act_order)
+    def _solved(
+        self, weights: list[torch.Tensor], gram: torch.Tensor, grids: list[list[grid.Fitted]]
+    ) -> tuple[list[torch.Tensor], list[grid.Fitted]]:
+        return hessian.least(weights, gram, grids, self.bits, self.group, damp=self.damp, act_order=self.act_order)
