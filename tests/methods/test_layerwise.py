@@ -7,10 +7,13 @@ import torch
 
 from laconic import calibration, layers, scoring
 from laconic.errors import RecipeError
+from laconic.methods.basis import Basis
 from laconic.methods.blocks import Blocks
+from laconic.methods.kmeans import KMeans
 from laconic.methods.layerwise import Layerwise
 from laconic.methods.magnitude import Magnitude
 from laconic.methods.rtn import RTN
+from laconic.methods.tie import Tie
 from laconic.methods.width import Width
 from tests.methods import small
 from tests.workshop import work as workshop
@@ -55,6 +58,27 @@ def test_masks_hold_and_what_is_outside_the_blocks_stays(tmp_path):
     now = dict(work.model.named_parameters())
     assert all(torch.equal(now[name], held) for name, held in outside.items())
     assert all(p.grad is None for p in now.values())
+
+
+@pytest.mark.parametrize("sharing", [Tie(share=2), Basis(keep=0.5, share=2), KMeans(3, share=True, group=8)])
+def test_what_several_blocks_read_stays_and_the_rest_learns(tmp_path, sharing):
+    work = small.work(tmp_path)
+    sharing.apply(work)
+    layers.thaw(work.model)
+    sources = {layer.source for _, layer in layers.held(work.model) if getattr(layer, "source", "")}
+    assert sources
+    held = {f"{path}.{name}" for path in sources for name in dict(work.model.get_submodule(path).named_parameters())}
+    before = {name: p.detach().clone() for name, p in work.model.named_parameters()}
+    lines = []
+    work.log = lines.append
+    Layerwise(epochs=8, learning_rate=1e-3, samples=32).apply(work)
+    errors = [[float(part) for part in line.split("error ")[1].split(" -> ")] for line in lines]
+    assert all(after < start for start, after in errors)
+    for name, parameter in work.model.named_parameters():
+        assert parameter.requires_grad
+        assert parameter.grad is None
+        if name in held and not name.endswith("bias"):
+            assert torch.equal(parameter, before[name])
 
 
 def test_the_original_itself_has_nothing_to_learn(tmp_path):

@@ -3,11 +3,13 @@
 Li et al. 2021, arXiv:2102.05426 (BRECQ: reconstruction block by block); Romero et al. 2015, arXiv:1412.6550 (hidden
 states as targets). A block reads what the blocks before it have become, so that it makes up for them; it needs no
 labels, and one block's activations are held at a time.
-Differs from the papers: where blocks are gone, those that are left are mapped evenly to the original's.
+Differs from the papers: where blocks are gone, those that are left are mapped evenly to the original's; what several
+blocks read (tied weights, a common basis or codebook) stays, since teaching one would undo what another learned.
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -60,14 +62,19 @@ class Layerwise:
         if mine.hidden != theirs.hidden:
             raise RecipeError(f"hidden states are {mine.hidden} wide and the original's {theirs.hidden}; use distill")
         work.model.train(False)
+        with _common_kept(work.model, mine.stacks):
+            self._teach_all(work, work.teacher, mine, theirs)
+        work.model.train(was_training)
+
+    def _teach_all(self, work: Work, teacher: Teacher, mine: Anatomy, theirs: Anatomy) -> None:
+        """Every block of every stack, each on what the blocks before it have become."""
         for stack, original in zip(mine.stacks, theirs.stacks, strict=True):
             goals = [_order(original)[place - 1] for place in layer_map(stack.depth, original.depth)]
             for block in stack.blocks:
                 calls = [goal for (path, _), goal in zip(_order(stack), goals, strict=True) if path == block.path]
-                lessons = _lessons(work, work.teacher, block.path, calls, self.samples)
+                lessons = _lessons(work, teacher, block.path, calls, self.samples)
                 before, after = self._teach(work.model, block.path, lessons, work.seed)
                 work.log(f"  {block.path}: error {before:.3g} -> {after:.3g}")
-        work.model.train(was_training)
 
     def _teach(self, model: nn.Module, path: str, lessons: Sequence[Lesson], seed: int) -> tuple[float, float]:
         """Train one block in place; its error before and after. One that learned nothing is left as it was."""
@@ -89,6 +96,25 @@ class Layerwise:
         if not after < before:
             block.load_state_dict(start)
         return before, min(before, after)
+
+
+@contextmanager
+def _common_kept(model: nn.Module, stacks: Sequence[Stack]) -> Iterator[None]:
+    """Parameters that layers of another block read do not learn in here."""
+    places = [f"{block.path}." for stack in stacks for block in stack.blocks]
+    common: list[nn.Parameter] = []
+    for path, layer in layers.held(model):
+        source = str(getattr(layer, "source", ""))
+        if source and any(source.startswith(place) != path.startswith(place) for place in places):
+            read = model.get_submodule(source).named_parameters()
+            common += [p for name, p in read if name != "bias" and p.requires_grad]
+    for parameter in common:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in common:
+            parameter.requires_grad_(True)
 
 
 def _order(stack: Stack) -> list[tuple[str, int]]:
