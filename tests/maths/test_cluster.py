@@ -58,7 +58,7 @@ def test_a_planted_codebook_is_found(group):
     assert torch.equal(values[0, 0], planted)
 
 
-@pytest.mark.parametrize("bits", [1, 2, 4])
+@pytest.mark.parametrize("bits", [2, 3, 4])
 @pytest.mark.parametrize("group", ["tensor", "channel", 16])
 def test_zeros_have_the_first_value_and_it_is_zero(bits, group):
     weight = torch.randn(6, 40, generator=torch.Generator().manual_seed(2))
@@ -70,6 +70,16 @@ def test_zeros_have_the_first_value_and_it_is_zero(bits, group):
     assert not found[weight == 0].any()
     nearest = (grid.split(weight, group).unsqueeze(-1) - values.unsqueeze(2)).abs().amin(-1)
     assert torch.allclose((found - weight).abs(), grid.join(nearest, *weight.shape), atol=1e-6)
+
+
+def test_two_values_are_for_both_signs_whatever_is_zero():
+    weight = torch.randn(6, 40, generator=torch.Generator().manual_seed(2))
+    weight[0] = 0
+    codes, values, pruned = cluster.fit(weight, 1, "channel")
+    assert not pruned
+    assert (values[1:, 0].amin(-1) < 0).all()
+    assert (values[1:, 0].amax(-1) > 0).all()
+    assert not values[0, 0][codes[0].long()].any()
 
 
 def test_no_row_is_worse_than_its_grid():

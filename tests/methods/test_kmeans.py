@@ -119,6 +119,22 @@ def test_on_short_rows_a_common_codebook_is_better_at_fewer_bits(tmp_path):
     assert errors[1] < errors[0]
 
 
+@pytest.mark.parametrize("share", [False, True])
+def test_one_bit_is_for_both_signs_and_refused_where_weights_were_pruned(tmp_path, share):
+    work = small.work(tmp_path)
+    rows = layers.take(work.model.get_submodule(next(iter(work.anatomy.embeddings)))).weight
+    with torch.no_grad():
+        rows[0] = 0.0  # of padding, as BERT has it
+    KMeans(1, where="all", share=share).apply(work)
+    for _, layer in layers.held(work.model):
+        row = layer.weight[1]
+        assert bool((row > 0).any()) and bool((row < 0).any())
+    pruned = small.work(tmp_path)
+    Magnitude(0.5).apply(pruned)
+    with pytest.raises(RecipeError, match="were pruned, and bits is 1, which has no 0; give at least 2 bits"):
+        KMeans(1, share=share).apply(pruned)
+
+
 def test_refusals_and_forecast():
     KMeans().check()
     KMeans(bits=1).check()

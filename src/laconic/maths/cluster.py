@@ -25,9 +25,10 @@ def fit(
 ) -> tuple[torch.Tensor, torch.Tensor, bool]:
     """Codes uint8 (rows, columns), values (R, G, 2^bits) of float16 numbers, and whether the first value is held at 0.
 
-    It is where a weight is exactly 0. `weigh` counts each column's squared error, (columns,).
+    It is where a weight is exactly 0, unless there are two values only, which are for both signs. `weigh` counts each
+    column's squared error, (columns,).
     """
-    pruned = bool((weight == 0).any())
+    pruned = bits > 1 and bool((weight == 0).any())
     weight = weight.float().contiguous()
     parts = grid.split(weight, group)  # (R, G, n)
     mass = grid.split((torch.ones_like(weight) if weigh is None else weigh.expand_as(weight)).float(), group)
@@ -50,7 +51,7 @@ def common(
     A group's weights are about its scale times values. From each group's largest magnitude, values, scales and codes
     are found in turn, each the best for the others, so that the weighed squared error falls.
     """
-    pruned = any(bool((w == 0).any()) for w in weights)
+    pruned = bits > 1 and any(bool((w == 0).any()) for w in weights)
     lines = [grid.split(w.float(), group) for w in weights]  # (R, G, n) each
     masses = [_mass(w, group, weigh) for w, weigh in zip(weights, weighs, strict=True)]
     scales = [grid.upward(x.abs().amax(-1)) for x in lines]  # (R, G) each

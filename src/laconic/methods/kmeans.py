@@ -62,6 +62,8 @@ class KMeans:
     def apply(self, work: Work) -> None:
         """Weigh all layers in one pass, then give each its codebooks."""
         pairs = layers.distinct(work.anatomy.linears(self.where))
+        if self.bits == 1:
+            _none_pruned(pairs)
         roles = {role: [(p, m) for p, m in pairs if layers.take(m).role == role] for role in layers.ROLES}
         if self.share and max(map(len, roles.values())) < 2:
             raise RecipeError(f"share needs two layers of a kind, and {self.where!r} has {len(pairs)}; leave share out")
@@ -87,3 +89,11 @@ class KMeans:
                 scale=scale, source=pairs[0][0] if i else "",
             )  # fmt: skip
             layers.swap(work.model, path, layer)
+
+
+def _none_pruned(pairs: list[tuple[str, nn.Module]]) -> None:
+    """Raise RecipeError where a row has zeros beside other weights: two values are for both signs, and none for 0."""
+    for path, module in pairs:
+        zeros = layers.take(module).weight == 0  # (out, in)
+        if bool((zeros.any(1) & ~zeros.all(1)).any()):
+            raise RecipeError(f"weights of {path} were pruned, and bits is 1, which has no 0; give at least 2 bits")
