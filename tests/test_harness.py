@@ -1,6 +1,8 @@
 """lm-evaluation-harness over our artifacts: what the model says, asked by hand, and a task of its own."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -57,6 +59,15 @@ def test_texts_are_those_of_the_model(tmp_path, family, head):
     begins = ids.shape[1] if head == "lm" else 0
     assert found == opened.tokenizer.decode(written[0, begins:], skip_special_tokens=True)
     assert len(found) > 4
+
+
+def test_its_command_starts():
+    """As users start it: in a process that has not imported the module before."""
+    done = subprocess.run(
+        [sys.executable, "-m", "laconic.harness", "--help"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "usage" in done.stdout.lower()
 
 
 def test_its_command_scores_a_task_of_ones_own(tmp_path, monkeypatch, capsys):

@@ -35,6 +35,17 @@ def test_the_same_seed_gives_the_same_bits_and_another_does_not(tmp_path):
     assert not same(weights(first), start)
 
 
+def test_progress_and_remarks_leave_stdout_to_results(tmp_path, capsys):
+    one, lines = work(folder=tmp_path), []
+    one.progress, one.log = True, lines.append
+    fit(one, OPTIONS)
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert ", loss " in printed.err
+    last = lines[-1].split(", ")[0]
+    assert last.split() == ["step", last.split()[1], "of", last.split()[1]]
+
+
 @pytest.mark.parametrize("moment", [1, 4, 7])
 def test_a_killed_run_ends_as_an_unbroken_one(tmp_path, moment):
     unbroken = work(folder=tmp_path / "unbroken")

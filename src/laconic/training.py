@@ -23,6 +23,7 @@ from transformers import (
     EarlyStoppingCallback,
     PreTrainedModel,
     PrinterCallback,
+    ProgressCallback,
     Trainer,
     TrainerCallback,
     TrainingArguments,
@@ -145,8 +146,9 @@ class _Learner(Trainer):
         figures = lesson.judge()
         metrics = {f"{metric_key_prefix}_{k}": v for k, v in figures.items() if isinstance(v, float)}
         self.log(metrics)
-        epoch = self.state.global_step * self.options.accumulate / lesson.data.per_epoch
-        lesson.log(f"  epoch {epoch:.1f}: validation {lesson.main} {figures[lesson.main]:.4f}")
+        step, steps = self.state.global_step, self.state.max_steps
+        epoch = step * self.options.accumulate / lesson.data.per_epoch
+        lesson.log(f"  step {step} of {steps}, epoch {epoch:.1f}: validation {lesson.main} {figures[lesson.main]:.4f}")
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
@@ -173,6 +175,14 @@ def in_bfloat16(precision: str, device: str) -> bool:
     if precision == "auto":
         return device == "cuda" and torch.cuda.is_bf16_supported()
     return precision == "bfloat16"
+
+
+class _Bar(ProgressCallback):
+    """The bar, with the last loss behind it; Trainer's own writes each record to stdout, which is for results."""
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+        if self.training_bar is not None and "loss" in (logs or {}):
+            self.training_bar.set_postfix_str(f"loss {float(logs['loss']):.4g}", refresh=False)
 
 
 class _Watch(TrainerCallback):
@@ -251,7 +261,10 @@ def learn(
     """Train `lesson.model` in place and return the log; `fit` for any batches, as pretraining has them."""
     total = len(lesson.data)
     learner = _Learner(model=lesson.model, eval_dataset=[], args=_arguments(lesson, options, total))
-    learner.remove_callback(PrinterCallback)  # the bar and `log` say what there is to say
+    for usual in (PrinterCallback, ProgressCallback):  # the bar and `log` say what there is to say
+        learner.remove_callback(usual)
+    if lesson.progress:
+        learner.add_callback(_Bar())
     learner.lesson, learner.options = lesson, options
     for callback in (_Watch(-(-total // options.accumulate), on_step), *callbacks):
         learner.add_callback(callback)

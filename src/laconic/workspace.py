@@ -8,14 +8,15 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from laconic import artifact
-from laconic.errors import DataError
+from laconic.errors import DataError, RecipeError
 from laconic.training import writing
 
 TICKET = "run.json"
@@ -56,6 +57,17 @@ def begin(out: Path, record: dict[str, Any]) -> Path:
     if not ticket.exists():
         artifact.write_file(ticket, text.encode())
     return work
+
+
+@contextmanager
+def refusing(work: Path) -> Iterator[None]:
+    """What is wrong with data or options is so again at the next call: a run that did not begin leaves no work."""
+    try:
+        yield
+    except (DataError, RecipeError):
+        if not any((work / "checkpoints").iterdir()):
+            shutil.rmtree(work)
+        raise
 
 
 def publish(

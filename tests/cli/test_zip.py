@@ -44,6 +44,18 @@ def test_a_file_there_and_back(command, model, tmp_path):
     assert (tmp_path / "b.txt").read_bytes() == content
 
 
+def test_what_the_model_would_make_longer_is_stored_and_says_so(command, model, tmp_path):
+    for name, content in (("short", b"one"), ("empty", b"")):
+        (tmp_path / name).write_bytes(content)
+        status, out, err = command("zip", model, tmp_path / name, "-o", tmp_path / "z", "--json")
+        assert status == 0
+        assert json.loads(out)["stored"] is True
+        assert json.loads(out)["bits_per_byte"] == (8 * (tmp_path / "z").stat().st_size / 3 if content else None)
+        assert "stored as it is, which is less than the model would make of it" in " ".join(err.split())
+        assert command("unzip", "no-model", tmp_path / "z", "-o", tmp_path / "back")[0] == 0
+        assert (tmp_path / "back").read_bytes() == content
+
+
 def test_zip_takes_what_bits_says(command, model, tmp_path):
     (tmp_path / "a.txt").write_text("\n".join(TEXT * 4))
     weighed = json.loads(command("bits", model, tmp_path / "a.txt", "--json", "-q", "--context", 16)[1])
@@ -52,6 +64,7 @@ def test_zip_takes_what_bits_says(command, model, tmp_path):
     )
     assert weighed["context"] == 16
     assert zipped["packed_bytes"] < weighed["bytes"]
+    assert zipped["stored"] is False
     assert 0 < 8 * zipped["packed_bytes"] - weighed["bits"] < 8 * 500  # header and checksum
 
 
@@ -79,7 +92,7 @@ def test_damage_leaves_nothing_and_says_so(command, model, tmp_path):
     [
         (("zip", "M", "none.txt", "-o", "z"), "there is no file"),
         (("zip", "M", "a.txt", "-o", "."), "is a folder"),
-        (("zip", "M", "a.txt", "-o", "no/z"), "in a folder that is not there"),
+        (("zip", "M", "a.txt", "-o", "no/z"), "since there is no folder 'no'; make it first"),
         (("zip", "M", "a.txt", "-o", "a.txt"), "is the file that is read"),
         (("zip", "nowhere", "a.txt", "-o", "z"), "nowhere"),
         (("zip", "M", "a.txt", "-o", "z", "--context", "0"), "context"),
@@ -87,6 +100,7 @@ def test_damage_leaves_nothing_and_says_so(command, model, tmp_path):
         (("unzip", "M", "a.txt", "-o", "z"), "was not written by laconic zip"),
         (("bits", "M", "empty.txt"), "there is no text in it"),
         (("bits", "M", "none.txt"), "none.txt"),
+        (("bits", "M", "a.txt", "--split", "test"), "split is 'test', and a.txt is a file"),
     ],
 )
 def test_what_cannot_be_is_one_line(command, model, tmp_path, monkeypatch, given, said):

@@ -51,21 +51,21 @@ def test_what_tokens_lose_is_paid():
 def test_a_file_is_its_bytes_and_records_are_documents(tmp_path):
     (tmp_path / "a.txt").write_bytes(b"one\n\ntwo\xff")
     (tmp_path / "a.jsonl").write_text("".join(json.dumps({"text": line}) + "\n" for line in TEXT))
-    assert bits.documents(tmp_path / "a.txt", "test") == [b"one\n\ntwo\xff"]
-    assert bits.documents(tmp_path / "a.jsonl", "test") == [line.encode() for line in TEXT]
+    assert bits.documents(tmp_path / "a.txt") == [b"one\n\ntwo\xff"]
+    assert bits.documents(tmp_path / "a.jsonl") == [line.encode() for line in TEXT]
 
 
 def test_a_folder_gives_the_split_that_is_asked_for(tmp_path):
     for split, line in (("train", TEXT[0]), ("validation", TEXT[1]), ("test", TEXT[2])):
         (tmp_path / f"{split}.jsonl").write_text(json.dumps({"text": line}) + "\n")
     assert bits.documents(tmp_path, "validation") == [TEXT[1].encode()]
-    assert bits.documents(tmp_path, "test") == [TEXT[2].encode()]
+    assert bits.documents(tmp_path) == [TEXT[2].encode()]
 
 
 def test_no_text_is_an_error(tmp_path):
     (tmp_path / "empty.bin").write_bytes(b"")
     with pytest.raises(DataError, match="there is no text in it"):
-        bits.documents(tmp_path / "empty.bin", "test")
+        bits.documents(tmp_path / "empty.bin")
 
 
 def test_the_record_adds_the_models_own_bits(tmp_path):

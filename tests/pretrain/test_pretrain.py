@@ -252,13 +252,17 @@ def test_a_checkpoint_brings_its_own_model():
         config.parse({}, "here", scratch=True)
 
 
-def test_too_little_text_is_refused(tmp_path):
+def test_too_little_text_is_refused_and_leaves_nothing(tmp_path):
+    (tmp_path / "one.txt").write_text("\n\n")
+    with pytest.raises(DataError, match=r"one.txt: there is no text to learn from in it; give a file or folder"):
+        run(tmp_path / "one.txt", tmp_path / "m")
     (tmp_path / "one.txt").write_text("one document")
     with pytest.raises(DataError, match="no validation text; give more documents"):
         run(tmp_path / "one.txt", tmp_path / "m")
     (tmp_path / "one.txt").write_text("a b\n\nc d\n\ne f")
     with pytest.raises(DataError, match="do not fill one block of 16"):
         run(tmp_path / "one.txt", tmp_path / "n")
+    assert [path.name for path in tmp_path.iterdir()] == ["one.txt"]
 
 
 def test_utilization_by_hand():

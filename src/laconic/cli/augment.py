@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from laconic.cli.console import give, say
+from laconic.cli.console import Quiet, give, say
 
 
 def command(
@@ -25,7 +25,7 @@ def command(
     temperature: Annotated[float, typer.Option(help="The lower, the likelier and the less varied.")] = 1.0,
     mask: Annotated[float, typer.Option(help="The share of tokens that a masked model says anew.")] = 0.3,
     seed: Annotated[int, typer.Option(help="Deals splits where there are none, and draws texts.")] = 0,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
+    quiet: Quiet = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> None:
     """Write the data anew with texts that MODEL makes for each label behind the training split."""

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from laconic.cli.console import give, say, table
+from laconic.cli.console import Quiet, give, say, table
 
 
 def command(
@@ -17,10 +17,12 @@ def command(
     text: Annotated[
         str, typer.Argument(help="Any file; records of jsonl, csv, tsv or parquet; or a folder of splits.")
     ],
-    split: Annotated[str, typer.Option(help="Of a folder: test, validation or train.")] = "test",
+    split: Annotated[
+        str | None, typer.Option(help="Of a folder: test, validation or train.", show_default="test")
+    ] = None,
     context: Annotated[int | None, typer.Option(help="Tokens a window holds; by default as trained, or 512.")] = None,
     overlap: Annotated[float | None, typer.Option(help="Share of a window that only leads to the rest.")] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
+    quiet: Quiet = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures and every document as JSON.")] = False,
 ) -> None:
     """Weigh TEXT under MODEL, document by document, every byte paid for: what `laconic zip` needs for a file."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from laconic.cli.console import give, present, say, table
+from laconic.cli.console import Quiet, give, present, say, table
 
 if TYPE_CHECKING:
     from laconic.run import Result
@@ -37,7 +37,7 @@ def command(
     report: Annotated[
         bool, typer.Option(help="Measure original and artifact on the test split, once, at the end.")
     ] = True,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
+    quiet: Quiet = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the plan or the report as JSON.")] = False,
 ) -> None:
     """Compress SOURCE by a recipe into an artifact, check every step, and measure both side by side.

@@ -1,13 +1,14 @@
 """How commands print: tables and progress for people on stderr, JSON for machines on stdout.
 
-No paper: rich.
+No paper: rich, Typer.
 """
 
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+import typer
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -18,6 +19,18 @@ if TYPE_CHECKING:
 LONGEST = 1000  # characters of a line that goes to a file or a pipe
 
 people = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else LONGEST)
+
+
+def _hush(quiet: bool) -> bool:
+    """Without bars of ours, those with which transformers reads and writes weights are none either."""
+    if quiet:
+        from transformers.utils import logging
+
+        logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    return quiet
+
+
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.", callback=_hush)]
 
 
 def say(text: str) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from laconic.cli.console import give, say
+from laconic.cli.console import Quiet, give, say
 
 
 def command(
@@ -18,7 +18,7 @@ def command(
     out: Annotated[Path, typer.Option("--out", "-o", help="The model folder to write.")],
     source: Annotated[str | None, typer.Option("--from", help="Go on from this model folder or hub id.")] = None,
     seed: Annotated[int, typer.Option(help="Same seed, same model.")] = 0,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
+    quiet: Quiet = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print validation figures and speed as JSON.")] = False,
 ) -> None:
     """Train tokenizer and model on text, and write an ordinary model folder. A killed run goes on where it was."""

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from laconic.cli.console import give, say
+from laconic.cli.console import Quiet, give, say
 
 
 def command(
@@ -46,7 +46,7 @@ def command(
     ] = None,
     unlabelled: Annotated[Path | None, typer.Option(help="Further texts for the teachers to answer.")] = None,
     seed: Annotated[int, typer.Option(help="Same seed, same model.")] = 0,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
+    quiet: Quiet = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the validation scores as JSON.")] = False,
 ) -> None:
     """Fine-tune MODEL and keep the weights that are best on validation. A killed run goes on with the same command."""

@@ -8,14 +8,14 @@ from typing import Annotated
 
 import typer
 
-from laconic.cli.console import say
+from laconic.cli.console import Quiet, say
 
 
 def command(
     model: Annotated[str, typer.Argument(help="The model it was compressed with.")],
     file: Annotated[Path, typer.Argument(help="What laconic zip wrote.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The file to write.")],
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Write the file that FILE holds once its checksum is right; refuse another model, and damage."""
     from laconic.lossless import archive

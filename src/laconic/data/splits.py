@@ -165,9 +165,10 @@ def deal(rows: Sequence[Row], kind: str, seed: int, *, test: bool) -> dict[str, 
     parts["train"], parts["validation"] = draw(left, kind, share, seed)
     empty = [name for name, part in parts.items() if not part]
     if empty:
+        held = "1 record is" if len(rows) == 1 else f"{len(rows)} records are"
         raise DataError(
-            f"{len(rows)} records are too few to draw {' and '.join(empty)} from; "
-            "give files for these splits, or at least 10 records of each label"
+            f"{held} too few to draw {' and '.join(empty)} from; give files for these splits, or at least 10 records"
+            f"{' of each label' if records.labelled(kind) else ''}"
         )
     return parts
 

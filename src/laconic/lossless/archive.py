@@ -116,6 +116,11 @@ def opened(archive: bytes, name: str) -> tuple[Header, bytes]:
     return header, archive[start + length : -DIGEST]
 
 
+def is_stored(archive: bytes) -> bool:
+    """Whether an archive holds the bytes as they were, for which no model is needed."""
+    return "model" not in opened(archive, "the archive")[0]
+
+
 def fingerprint() -> dict[str, str]:
     """What the last bits of a probability depend on besides the model."""
     kernels = torch.backends.cpu.get_cpu_capability()
@@ -131,8 +136,10 @@ def content_of(path: Path, out: Path) -> bytes:
     """The bytes of a file; DataError where there is none, or where `out` cannot be written beside it."""
     if not path.is_file():
         raise DataError(f"there is no file {str(path)!r}; give one")
-    if out.is_dir() or not out.absolute().parent.is_dir():
-        raise DataError(f"{out} is a folder, or in a folder that is not there; give the name of a file")
+    if out.is_dir():
+        raise DataError(f"{out} is a folder; give the name of a file")
+    if not out.absolute().parent.is_dir():
+        raise DataError(f"{out} can't be written, since there is no folder {str(out.parent)!r}; make it first")
     if out.exists() and out.samefile(path):
         raise DataError(f"{out} is the file that is read; give another name")
     return path.read_bytes()

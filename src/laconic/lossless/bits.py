@@ -79,12 +79,15 @@ class Weighed:
         }  # fmt: skip
 
 
-def documents(source: str | Path, split: str) -> list[bytes]:
+def documents(source: str | Path, split: str | None = None) -> list[bytes]:
     """The texts of a source: the parts of a file, or each record of one, or of a split; DataError where there is none.
 
-    A file that holds no records is read as the bytes it is, plain text too.
+    A file that holds no records is read as the bytes it is, plain text too. `split` is of a folder, by default test.
     """
     path = Path(source)
+    if path.is_file() and split is not None:
+        raise DataError(f"split is {split!r}, and {source} is a file, which is read whole; leave split out")
+    split = split or "test"
     if not path.is_file():
         found = [example["text"].encode() for example in data.read_split(source, "lm", split)]
     elif path.suffix.lower() in RECORDS:

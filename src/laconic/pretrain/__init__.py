@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -92,25 +92,43 @@ def pretrain(
     if workspace.is_done(out, record, RECORD):
         log(f"{out} is already pretrained with these options")
         return out
+    if next(texts["train"](), None) is None:
+        raise DataError(f"{text}: there is no text to learn from in it; give a file or folder that holds some")
     reader = None if source is None else checkpoint.tokenizer(source)
     kept = workspace.begin(out, record)
-    reader = reader or _reader(plan, texts["train"], objective, kept, log)
+    with workspace.refusing(kept):
+        reader = reader or _reader(plan, texts["train"], objective, kept, log)
+        lesson, counts = _prepared(objective, plan, texts, reader, kept, source, seed)
+    held = counts["train"]
+    log(f"text: {held.documents:,} documents, {held.tokens:,} tokens, {held.bytes:,} bytes")
+    lesson = replace(lesson, seed=seed, progress=progress, log=log)
+    found = {**record, "counts": {n: asdict(c) for n, c in counts.items()}, **_learn(lesson, taught)}
+    drawn = curve.draw(found["history"], f"{out.name}: {objective}")
+    workspace.publish(out, kept, lesson.model, reader, {RECORD: json.dumps(found, indent=1).encode(), PLOT: drawn})
+    return out
+
+
+def _prepared(
+    objective: str,
+    plan: Plan,
+    texts: dict[str, corpus.Texts],
+    reader: PreTrainedTokenizerFast,
+    kept: Path,
+    source: str | Path | None,
+    seed: int,
+) -> tuple[training.Lesson, dict[str, corpus.Counts]]:
+    """Tokens on disk, the model, and how it learns."""
+    taught = plan.training
     pretext = objectives.build(objective, reader, taught.block, taught.mask, taught.span)
-    held = _packed(objective, texts, reader, kept)
-    log(f"text: {held['train'].documents:,} documents, {held['train'].tokens:,} tokens, {held['train'].bytes:,} bytes")
+    counts = _packed(objective, texts, reader, kept)
     set_seed(seed)
     model = _model(plan, reader, pretext, source)
     data, checked = (
         Stretches(corpus.ids(kept / f"{n}.tokens", reader), pretext, t, seed)
         for n, t in (("train", taught), ("validation", replace(taught, epochs=1, steps=None, accumulate=1)))
     )
-    ratio = held["validation"].tokens / held["validation"].bytes if objective == "clm" else None
-    lesson = _lesson(model, data, taught, partial(_judge, model, checked, ratio), kept / "checkpoints")
-    lesson = replace(lesson, seed=seed, progress=progress, log=log)
-    found = {**record, "counts": {n: asdict(c) for n, c in held.items()}, **_learn(lesson, taught, data.batch)}
-    drawn = curve.draw(found["history"], f"{out.name}: {objective}")
-    workspace.publish(out, kept, model, reader, {RECORD: json.dumps(found, indent=1).encode(), PLOT: drawn})
-    return out
+    ratio = counts["validation"].tokens / counts["validation"].bytes if objective == "clm" else None
+    return _lesson(model, data, taught, partial(_judge, model, checked, ratio), kept / "checkpoints"), counts
 
 
 def _lesson(
@@ -124,9 +142,9 @@ def _lesson(
     )  # fmt: skip
 
 
-def _learn(lesson: training.Lesson, taught: Schooling, batch: int) -> dict[str, Any]:
+def _learn(lesson: training.Lesson, taught: Schooling) -> dict[str, Any]:
     """Train; the last validation figures, the speed, and the log."""
-    clock = speed.Clock(batch * taught.accumulate * taught.block)
+    clock = speed.Clock(cast(Stretches, lesson.data).batch * taught.accumulate * taught.block)
     history = training.learn(lesson, taught, callbacks=[clock])
     half = training.in_bfloat16(taught.precision, lesson.model.device.type)
     dtype = torch.bfloat16 if half else torch.float32

@@ -52,9 +52,3 @@ def main() -> None:
     except LaconicError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
-
-
-if __name__ == "__main__":
-    from laconic.harness import main as run  # the class that is registered is that of the module by its name
-
-    run()
