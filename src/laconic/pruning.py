@@ -26,7 +26,7 @@ class Pruning(training.Training):
 
     sparsity: float = 0.5
     where: str = "linears"
-    scope: masks.Scope = "global"
+    scope: masks.Growing = "global"
     until: float = 0.7
     every: int = 20
     epochs: float = 3

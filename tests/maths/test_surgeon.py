@@ -77,6 +77,14 @@ def test_half_goes_and_less_is_lost_than_by_weights_alone_or_weights_times_input
         assert error(weight, found, matrix) < 0.7 * error(weight, plain, matrix)
 
 
+@pytest.mark.parametrize("block", [1, 2, 3, 5, 128])
+@pytest.mark.parametrize("sparsity", [0.3, 0.5, 0.9])
+def test_rows_lose_what_is_asked_whatever_the_block(block, sparsity):
+    weight, _, matrix = problem(4, 32)
+    found = surgeon.prune([weight], matrix, sparsity, "row", block=block)[0]
+    assert (found == 0).sum(1).tolist() == [round(sparsity * 32)] * 4
+
+
 def test_layers_that_read_one_input_have_masks_of_their_own():
     one, _, matrix = problem(6, 16)
     other = torch.randn(3, 16) * 0.01  # among the others' weights all of it would go

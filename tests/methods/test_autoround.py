@@ -1,6 +1,7 @@
 """AutoRound: blocks nearer than rounded to nearest, one step at most from it, zeros kept, nothing left behind."""
 
 import copy
+import itertools
 
 import pytest
 import torch
@@ -70,11 +71,32 @@ def test_slopes_pass_through_rounding():
 
 def test_a_block_that_learned_nothing_good_stays_rounded_to_nearest(monkeypatch, tmp_path):
     work, other = small.work(tmp_path), small.work(tmp_path)
-    losses = iter([1.0, 2.0] * 9)
+    losses = itertools.cycle([1.0, 2.0, 2.0])
     monkeypatch.setattr(autoround, "_loss", lambda *_: next(losses))
     AutoRound(3, steps=2, samples=8).apply(work)
     RTN(3, 128, where="linears").apply(other)
     assert torch.equal(small.logits(work), small.logits(other))
+
+
+def test_a_block_keeps_the_best_it_has_seen(monkeypatch):
+    work, seen, later = workshop.work("llama"), [], []
+    real_loss, real_learn = autoround._loss, AutoRound._learn
+
+    def loss(*given):
+        seen.append(real_loss(*given))
+        return seen[-1]
+
+    def learn(self, model, inside, calls, generator):
+        seen.clear()
+        real_learn(self, model, inside, calls, generator)
+        assert len(seen) == 11  # before, and ten times on the way
+        assert real_loss(model, inside, calls) == min(seen)
+        later.append(seen[-1] > min(seen))
+
+    monkeypatch.setattr(autoround, "_loss", loss)
+    monkeypatch.setattr(AutoRound, "_learn", learn)
+    AutoRound(3, 8, steps=60, samples=12, batch=4).apply(work)
+    assert any(later)  # the last was not the best everywhere
 
 
 def test_pruned_weights_stay_pruned_and_freezing_changes_nothing(tmp_path):

@@ -34,6 +34,18 @@ def wide(per_group: torch.Tensor, group: grid.Group) -> torch.Tensor:
     return grid.join(ones * per_group.unsqueeze(-1), 4, 10)
 
 
+@pytest.mark.parametrize("group", GROUPS)
+def test_a_row_moves_its_scale_as_much_whatever_else_is_looked_up(group):
+    found = []
+    for index in (torch.tensor([0]), torch.arange(20)):
+        torch.manual_seed(0)
+        layer = Quantized.of(torch.nn.Embedding(20, 10), bits=3, group=group, learned=True)
+        layer(index)[0].sum().backward()
+        found.append(layer.step.grad)
+    assert found[0].any()
+    torch.testing.assert_close(*found)
+
+
 @pytest.mark.parametrize("bits", [2, 3, 8])
 @pytest.mark.parametrize("group", GROUPS)
 @pytest.mark.parametrize("symmetric", [True, False])

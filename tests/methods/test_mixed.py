@@ -56,6 +56,17 @@ def test_layers_hold_the_weights_they_had(tmp_path):
     assert torch.equal(work.model.get_submodule(OUTPUT).latent, before)
 
 
+@pytest.mark.parametrize(("bits", "group"), [(4, "channel"), (8, "channel"), (3, 8)])
+def test_weights_that_lie_on_a_grid_already_keep_it(tmp_path, bits, group):
+    work = small.work(tmp_path)
+    RTN(bits, group, where="linears").apply(work)
+    layers.freeze(work.model)
+    said = small.logits(work)
+    Mixed(bits, group).apply(work)
+    assert mean(work) == pytest.approx(bits, abs=0.05)
+    assert torch.allclose(small.logits(work), said, atol=1e-4)
+
+
 def test_refusals_and_forecast():
     Mixed().check()
     with pytest.raises(RecipeError, match=r"bits is 1\.5; give a mean from 2 to 8"):

@@ -22,6 +22,7 @@ from laconic import layers, machine, options
 from laconic.calibration.examples import Examples, Part
 from laconic.contracts import Example, Feature, Work
 from laconic.data.batching import mask_of
+from laconic.errors import RecipeError
 from laconic.flow import Enough, entering, waiting
 
 ROOM = 2**30  # bytes that waiting passes may hold where the model has fewer itself
@@ -47,7 +48,9 @@ def check(samples: int, length: int | None = None) -> None:
 
 
 def drawn(work: Work, samples: int) -> list[Example]:
-    """So many training examples, drawn by the seed, in the order they have in the data."""
+    """So many training examples, drawn by the seed, in the order they have; RecipeError where there are none."""
+    if not work.data.train:
+        raise RecipeError("there is no training example to calibrate on; give some")
     rng = np.random.default_rng(work.seed)
     return [work.data.train[i] for i in sorted(rng.permutation(len(work.data.train))[:samples].tolist())]
 

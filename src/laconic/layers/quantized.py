@@ -9,6 +9,7 @@ where that leads back into the range.
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar
 
 import torch
@@ -26,20 +27,27 @@ class Straight(torch.autograd.Function):
     """Grid values forward; backward the gradient of the latent weights, and of the scales where they learn.
 
     A scale's slope is the code's distance from 0 where a weight is clipped, else what rounding added, and is divided by
-    sqrt(weights of a scale * largest code), so that scales learn as fast as weights do (Esser et al., eq. 3 and 2.2).
+    sqrt(count * (2^(bits - 1) - 1)), so that scales learn as fast as weights do (Esser et al., eq. 3 and 2.2); `count`
+    is how many weights have a scale, those included that a look-up leaves out.
     """
 
     @staticmethod
     def forward(
-        ctx: Any, latent: torch.Tensor, scale: torch.Tensor, zero: torch.Tensor | None, bits: int, group: grid.Group
+        ctx: Any,
+        latent: torch.Tensor,
+        scale: torch.Tensor,
+        zero: torch.Tensor | None,
+        bits: int,
+        group: grid.Group,
+        count: float,
     ) -> torch.Tensor:
         """(rows, columns) to the same."""
         ctx.save_for_backward(latent, scale, zero)
-        ctx.bits, ctx.group = bits, group
+        ctx.bits, ctx.group, ctx.count = bits, group, count
         return grid.snap(latent, scale, zero, bits, group)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None, None, None, None]:
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         """Descent moves against the gradient, so one with the latent's own sign brings a clipped weight back."""
         (gradient,) = gradients
         latent, scale, zero = ctx.saved_tensors
@@ -48,11 +56,11 @@ class Straight(torch.autograd.Function):
         if ctx.needs_input_grad[1]:
             moved = grid.rise(latent, scale, zero, ctx.bits, ctx.group)  # (rows, columns)
             slope = grid.split(gradient * moved, ctx.group).sum(-1)  # (R, G)
-            slope *= (latent.numel() / scale.numel() * max(1, 2 ** (ctx.bits - 1) - 1)) ** -0.5
+            slope *= (ctx.count * max(1, 2 ** (ctx.bits - 1) - 1)) ** -0.5
         if grid.has_zero(zero, ctx.bits):
             free &= latent != 0
         free |= gradient * latent > 0
-        return torch.where(free, gradient, 0.0), slope, None, None, None
+        return torch.where(free, gradient, 0.0), slope, None, None, None, None
 
 
 class Quantized(nn.Module):
@@ -229,7 +237,10 @@ class Quantized(nn.Module):
 
     def _straight(self, latent: torch.Tensor, scale: torch.Tensor, zero: torch.Tensor | None) -> torch.Tensor:
         if (latent.requires_grad or scale.requires_grad) and torch.is_grad_enabled():
-            return Straight.apply(latent, scale, zero, self.width, self.group)  # type: ignore[no-any-return, no-untyped-call]
+            rows, columns = self.shape
+            scales: int = math.prod(grid.shape(rows, columns, self.group))
+            count = rows * columns / scales
+            return Straight.apply(latent, scale, zero, self.width, self.group, count)  # type: ignore[no-any-return, no-untyped-call]
         return grid.snap(latent, scale, zero, self.width, self.group)
 
     def _load_from_state_dict(self, *arguments: Any) -> None:

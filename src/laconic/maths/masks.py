@@ -17,6 +17,9 @@ Inside = Literal["layer", "row", "1:2", "2:4", "4:8", "1:4", "2:8"]
 Scope = Literal["global"] | Inside
 """Among which the lowest are sought: all weights, of a layer or a row, or every M neighbours of which N stay."""
 
+Growing = Literal["global", "layer", "row"]
+"""Scopes in which a mask can grow step by step."""
+
 INSIDE = get_args(Inside)
 SCOPES = ("global", *INSIDE)
 

@@ -38,9 +38,12 @@ def prune(
     def decide(i: int, left: torch.Tensor, _: int) -> torch.Tensor:
         if i % step == 0:
             span = slice(i, min(i + step, len(left)))
+            share = sparsity
+            if scope == "row":  # what rounding leaves over in a row goes to its next block
+                share = (round(sparsity * span.stop) - round(sparsity * i)) / (span.stop - i)
             cost = (left[span] / factor.diagonal()[span].unsqueeze(1)).square() * fires[span]  # (step, out of all)
             scores = torch.where(kept[span], cost, -1.0).t()
-            chosen = masks.kept(torch.split(scores, rows), sparsity, scope)
+            chosen = masks.kept(torch.split(scores, rows), share, scope)
             kept[span] &= torch.cat(chosen).t()
         return torch.where(kept[i], left[i], 0.0)
 

@@ -2,8 +2,9 @@
 
 Cheng et al. 2023, arXiv:2309.05516 (SignRound, AutoRound): an offset in [-1/2, 1/2] for each weight and a factor for
 the ends of each range, by signed gradient descent whose steps fall linearly, block by block.
-Differs from the paper: ranges begin with the least squared error and not with the whole; a block keeps what it learned
-only if it lessens the error over all examples, so that no block is worse than rounded to nearest.
+A block keeps the best it has seen. Differs from the paper: ranges begin with the least squared error and not with the
+whole; the best is that over all examples, looked at ten times, and not that of one batch at each step, so that no block
+is worse than rounded to nearest.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,6 +25,7 @@ from laconic.maths import grid
 
 PLACES = ("linears", "attention", "ffn")
 FACTORS = (0.5, 1.5)  # of the ends of a range
+LOOKS = 10  # at the error over all examples, on the way
 
 Told = tuple[Seen, scoring.Masks]  # a call of a block, and the masks of its tokens
 
@@ -80,7 +82,7 @@ class AutoRound:
     ) -> None:
         """Signed descent on the squared error of the block's outputs, from rounding to nearest."""
         learned = [parameter for rounding in inside.values() for parameter in rounding.learned]
-        start = _loss(model, inside, calls)
+        least, best = _loss(model, inside, calls), [parameter.detach().clone() for parameter in learned]
         for step in range(self.steps):
             i = int(torch.randint(len(calls), (), generator=generator))
             with torch.enable_grad():
@@ -90,9 +92,14 @@ class AutoRound:
                     parameter -= slope.sign() * (1 - step / self.steps) / self.steps
             for rounding in inside.values():
                 rounding.bound()
-        if _loss(model, inside, calls) >= start:
-            for rounding in inside.values():
-                rounding.reset()
+            if (step + 1) % max(1, self.steps // LOOKS) and step + 1 < self.steps:
+                continue
+            reached = _loss(model, inside, calls)
+            if reached < least:
+                least, best = reached, [parameter.detach().clone() for parameter in learned]
+        with torch.no_grad():
+            for parameter, kept in zip(learned, best, strict=True):
+                parameter.copy_(kept)
 
 
 class Rounding:
@@ -103,10 +110,6 @@ class Rounding:
         self.weight = layers.take(module).weight.detach().float()
         self.scale, self.zero = grid.fit(self.weight, self.bits, self.group, self.symmetric)
         self.free = self.weight != 0  # what is zero stays so
-        self.reset()
-
-    def reset(self) -> None:
-        """Rounding to nearest."""
         self.offset = torch.zeros_like(self.weight, requires_grad=True)
         self.high = torch.ones_like(self.scale, requires_grad=True)
         self.low = torch.ones_like(self.scale, requires_grad=not self.symmetric)

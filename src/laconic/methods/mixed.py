@@ -19,6 +19,7 @@ from laconic.layers.dense import Dense
 from laconic.layers.quantized import Quantized
 from laconic.maths import allot, grid
 
+EXACT = 1e-5  # of the error of 2 bits: weights lie on the grid already; rounding others to 8 bits leaves 2e-4
 WIDTHS = tuple(range(2, 9))
 
 
@@ -70,18 +71,24 @@ class Mixed:
             layers.swap(work.model, path, rounded)
 
     def _damage(self, work: Work, path: str, features: Sequence[Feature], said: np.ndarray) -> list[float]:
-        """Squared change of the outputs at every width: measured at the mean's, in proportion to the rounding error."""
+        """Squared change of the outputs at every width: measured at the mean's, in proportion to the rounding error.
+
+        Where weights lie on a grid of that width already, it is measured at the next lower one at which they do not.
+        """
         weight = layers.take(work.model.get_submodule(path)).weight
-        kept, probe = weight.clone(), min(int(self.bits), WIDTHS[-1])
+        kept = weight.clone()
         rounded = {
             bits: grid.snap(kept, *grid.fit(kept, bits, self.group, self.symmetric), bits, self.group)
             for bits in WIDTHS
         }
-        weight.copy_(rounded[probe])
+        errors = {bits: float((w - kept).square().sum()) for bits, w in rounded.items()}
+        probes = [bits for bits in WIDTHS if bits <= self.bits and errors[bits] > EXACT * errors[WIDTHS[0]]]
+        if not probes:
+            return [0.0] * len(WIDTHS)
+        weight.copy_(rounded[probes[-1]])
         change = float(np.square(_outputs(work, features) - said).sum())
         weight.copy_(kept)
-        errors = {bits: float((w - kept).square().sum()) for bits, w in rounded.items()}
-        return [change * errors[bits] / max(errors[probe], torch.finfo(kept.dtype).tiny) for bits in WIDTHS]
+        return [change * errors[bits] / errors[probes[-1]] for bits in WIDTHS]
 
 
 def _outputs(work: Work, features: Sequence[Feature]) -> np.ndarray:

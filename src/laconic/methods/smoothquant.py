@@ -21,7 +21,7 @@ LEAST = 1e-5  # of a channel's range, as in the paper's code
 
 @dataclass(frozen=True)
 class SmoothQuant:
-    """`alpha` is how much of the difficulty moves: 0 levels the weights, 1 the inputs."""
+    """`alpha` is how much of the difficulty moves, above 0: near 0 weights are levelled, at 1 the inputs."""
 
     alpha: float = 0.5
     where: str = "linears"
