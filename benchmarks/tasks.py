@@ -132,7 +132,7 @@ SETTINGS: dict[str, Setting] = {
     "waimai_10k_zh": Setting("classify", _training(4, 3e-4, 16), model=chinese, changes=("7.epochs=6",)),
     "resume_ner_zh": Setting("ner", _training(6, 3e-4, 16), model=chinese, changes=("7.epochs=6",)),
     "clinc150": Setting("classify", _training(8, 2e-4)),
-    "financial_phrasebank": Setting("classify", _training(6, 2e-4), changes=WORDS + LARGER + LONGER),
+    "financial_phrasebank": Setting("classify", _training(6, 2e-4), changes=WORDS + LONGER),
     "wnut17": Setting("ner", _training(5, 2e-4), changes=WORDS + LONGER),
     "semeval2010_task8": Setting("relation", _training(8, 2e-4), 0.80, changes=WORDS + LONGER),
     "squad_v1": Setting(

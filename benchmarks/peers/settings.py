@@ -29,7 +29,7 @@ class Setting:
 def quantized(bits: int, group: int | str, symmetric: bool) -> Setting:
     """Weights alone, on a grid with or without a zero point."""
     coarse = bits < 8
-    learned = ("autoround",) if coarse and symmetric else ()
+    learned = ("autoround",) if coarse else ()
     tools = {
         "laconic": (
             "rtn",
