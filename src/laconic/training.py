@@ -33,6 +33,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from laconic import optimizers, options
 from laconic.answers import Batch, Objective, evaluate, task_objective
+from laconic.callbacks import DONE, Bar, Watch
 from laconic.contracts import Feature, Work
 from laconic.data.batching import lengths, order, pad
 from laconic.errors import ArtifactError, RecipeError
@@ -40,7 +41,6 @@ from laconic.errors import ArtifactError, RecipeError
 PRECISIONS = ("auto", "float32", "bfloat16")
 CHECK_STEPS = 2000  # an epoch longer than this is checked and saved within
 CAUSE = 120  # characters of a foreign error that are passed on
-DONE = "complete"  # a checkpoint folder holds this file once it is whole
 SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_warmup"}  # our name -> Trainer's
 
 
@@ -177,28 +177,6 @@ def in_bfloat16(precision: str, device: str) -> bool:
     return precision == "bfloat16"
 
 
-class _Bar(ProgressCallback):
-    """The bar, with the last loss behind it; Trainer's own writes each record to stdout, which is for results."""
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
-        if self.training_bar is not None and "loss" in (logs or {}):
-            self.training_bar.set_postfix_str(f"loss {float(logs['loss']):.4g}", refresh=False)
-
-
-class _Watch(TrainerCallback):
-    """Marks whole checkpoints and tells a method which step is next."""
-
-    def __init__(self, total: int, on_step: Callable[[int, int], None] | None) -> None:
-        self.total, self.on_step = total, on_step
-
-    def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        if self.on_step is not None:
-            self.on_step(state.global_step, self.total)
-
-    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        (Path(args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}" / DONE).touch()
-
-
 @contextmanager
 def writing(folder: Path) -> Iterator[None]:
     """What torch, safetensors and the system raise when they cannot write below `folder`, as an ArtifactError."""
@@ -264,9 +242,9 @@ def learn(
     for usual in (PrinterCallback, ProgressCallback):  # the bar and `log` say what there is to say
         learner.remove_callback(usual)
     if lesson.progress:
-        learner.add_callback(_Bar())
+        learner.add_callback(Bar())
     learner.lesson, learner.options = lesson, options
-    for callback in (_Watch(-(-total // options.accumulate), on_step), *callbacks):
+    for callback in (Watch(-(-total // options.accumulate), on_step), *callbacks):
         learner.add_callback(callback)
     if options.patience is not None:
         learner.add_callback(EarlyStoppingCallback(options.patience))

@@ -31,7 +31,7 @@ ROWS = [  # a file may import what stands in a lower row, and of its own row onl
     {"data"},
     {"checkpoint"},
     {"artifact"},
-    {"flow", "effects", "losses", "optimizers", "subwords", "lowering"},
+    {"flow", "effects", "losses", "optimizers", "callbacks", "subwords", "lowering"},
     {"anatomy"},
     {"layers"},
     {"maths"},
