@@ -1,14 +1,16 @@
 """Learn which way each weight is rounded, and how far ranges are clipped, so that a block's outputs stay.
 
 Cheng et al. 2023, arXiv:2309.05516 (SignRound, AutoRound): an offset in [-1/2, 1/2] for each weight and a factor for
-the ends of each range, by signed gradient descent whose steps fall linearly, block by block.
+the ends of each range, by signed gradient descent whose steps fall linearly, block by block. A block reads what the
+blocks before it, rounded, give it, and is to give what the original's block gave, so that it makes up for them.
 A block keeps the best it has seen. Differs from the paper: ranges begin with the least squared error and not with the
 whole; the best is that over all examples, looked at ten times, and not that of one batch at each step, so that no block
 is worse than rounded to nearest.
 """
 
+import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -61,8 +63,9 @@ class AutoRound:
         return effects.lowered(sketch, self.where, cost)
 
     def apply(self, work: Work) -> None:
-        """Each block on what the blocks before it, rounded, give it."""
+        """Each block on what the blocks before it, rounded, give it, towards what the original's block gave."""
         generator = torch.Generator().manual_seed(work.seed)
+        original = replace(work, model=copy.deepcopy(work.model))
         chosen = layers.distinct(work.anatomy.linears(self.where))
         for block in (block for stack in work.anatomy.stacks for block in stack.blocks):
             paths = [path for path, _ in chosen if path.startswith(f"{block.path}.")]
@@ -70,7 +73,7 @@ class AutoRound:
                 layers.swap(work.model, path, Dense.of(work.model.get_submodule(path)))
             found = {path: Rounding(work.model.get_submodule(path), self) for path in paths}
             inside = {path.removeprefix(f"{block.path}."): rounding for path, rounding in found.items()}
-            calls = scoring.calls(work, block.path, self.samples, self.batch)
+            calls = _lessons(work, original, block.path, self.samples, self.batch)
             if inside and calls:
                 with flow.quiet(work.model):
                     self._learn(work.model, inside, calls, generator)
@@ -157,6 +160,12 @@ class Rounding:
         return scale, _straight(low / scale).clamp(0, most)
 
 
+def _lessons(work: Work, original: Work, path: str, samples: int, batch: int) -> list[Told]:
+    """Calls of a block with what it reads in the model now, and what it gave in the original."""
+    now, before = (scoring.calls(one, path, samples, batch) for one in (work, original))
+    return [(replace(seen, gave=goal.gave), masks) for (seen, masks), (goal, _) in zip(now, before, strict=True)]
+
+
 def _straight(x: torch.Tensor) -> torch.Tensor:
     """The nearest whole number, with the gradient of x."""
     return x.detach().round() + (x - x.detach())
@@ -165,7 +174,7 @@ def _straight(x: torch.Tensor) -> torch.Tensor:
 def _outputs(
     model: nn.Module, inside: Mapping[str, Rounding], seen: Seen, masks: scoring.Masks
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """What the block gives with its weights rounded, and what it gave, without padding: (tokens, hidden) both."""
+    """What the block gives with its weights rounded, and what it should, without padding: (tokens, hidden) both."""
     weights = {f"{name}.weight": rounding.soft() for name, rounding in inside.items()}
     return tokens(seen.call.again(model, seen.given, weights), masks), tokens(seen.gave, masks)
 
