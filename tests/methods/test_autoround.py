@@ -99,6 +99,20 @@ def test_a_block_keeps_the_best_it_has_seen(monkeypatch):
     assert any(later)  # the last was not the best everywhere
 
 
+def test_a_block_learns_to_give_what_the_original_gave_on_what_it_reads_now(tmp_path):
+    original = small.work(tmp_path)
+    work = small.work(tmp_path, copy.deepcopy(original.model))
+    RTN(3, where="linears").apply(work)
+    path = work.anatomy.stacks[0].blocks[-1].path
+    told = autoround._lessons(work, original, path, 12, 4)
+    now, before = (scoring.calls(one, path, 12, 4) for one in (work, original))
+    assert len(told) == len(now) > 1
+    for (seen, _), (reads, _), (gave, _) in zip(told, now, before, strict=True):
+        assert torch.equal(seen.given, reads.given)
+        assert torch.equal(seen.gave, gave.gave)
+        assert not torch.equal(reads.given, gave.given)
+
+
 def test_pruned_weights_stay_pruned_and_freezing_changes_nothing(tmp_path):
     work = small.work(tmp_path)
     Magnitude(0.5).apply(work)
