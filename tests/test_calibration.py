@@ -1,10 +1,13 @@
 """Calibration: what it says enters a layer is what enters it when the whole model, as it is by then, is run."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from laconic import calibration, flow, layers, scoring
 from laconic.calibration import examples
+from laconic.errors import RecipeError
 from laconic.layers.quantized import Quantized
 from laconic.methods.wanda import Wanda
 from tests import tiny
@@ -185,3 +188,10 @@ def test_layers_that_no_example_reaches_are_named_and_left(monkeypatch):
     assert all(layers.take(w.model.get_submodule(path)).weight.equal(weight) for path, weight in before.items())
     assert all((w.model.get_submodule(path).weight == 0).any() for found in rest for path, _ in found.pairs)
     assert said == [f"no training example reaches {', '.join(before)}: left as it is"] * 2
+
+
+def test_without_training_examples_there_is_nothing_to_calibrate_on():
+    given = work("llama")
+    given.data = replace(given.data, train=[])
+    with pytest.raises(RecipeError, match="there is no training example to calibrate on"):
+        calibration.drawn(given, 4)
