@@ -21,12 +21,14 @@ LONGEST = 1000  # characters of a line that goes to a file or a pipe
 people = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else LONGEST)
 
 
-def _hush(quiet: bool) -> bool:
+def _hush(context: typer.Context, quiet: bool) -> bool:
     """Without bars of ours, those with which transformers reads and writes weights are none either."""
     if quiet:
         from transformers.utils import logging
 
-        logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+        if logging.is_progress_bar_enabled():
+            logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+            context.call_on_close(logging.enable_progress_bar)
     return quiet
 
 
