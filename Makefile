@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints/tested.txt
 EXTRAS := dev,onnx,harness,demo
 
-.PHONY: setup demo test lint format bench clean
+.PHONY: setup demo test coverage lint format bench clean
 .DELETE_ON_ERROR:
 
 setup: $(VENV)/ready
@@ -18,8 +18,11 @@ $(VENV)/ready: pyproject.toml constraints/tested.txt
 demo: setup  ## fine-tune, compress and prove a small intent classifier
 	HF_HUB_OFFLINE=1 $(BIN)/python examples/demo.py
 
-test: setup  ## all tests, a worker on each core, coverage printed
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n auto --dist worksteal --cov=laconic --cov-report=term
+test: setup  ## the tests but slow ones, a worker on each core
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n auto --dist worksteal -m "not slow"
+
+coverage: setup  ## all tests, slow ones too, and the lines they do not reach
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n auto --dist worksteal --cov=laconic --cov-report=term-missing
 
 lint: setup  ## format, lint, types
 	$(BIN)/ruff format --check .

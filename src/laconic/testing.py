@@ -79,7 +79,10 @@ def fingerprint(method: Method, fresh: Fresh) -> str:
 
 def declared_is_done(method: Method, fresh: Fresh) -> None:
     """Every property in `makes` grows by a measured amount."""
-    work = fresh()
+    _done(method, fresh())
+
+
+def _done(method: Method, work: Work) -> None:
     before = effects.measure(work.model)
     method.apply(work)
     layers.freeze(work.model)
@@ -89,11 +92,10 @@ def declared_is_done(method: Method, fresh: Fresh) -> None:
 
 
 def round_trip(method: Method, fresh: Fresh, folder: Path) -> None:
-    """Saved and loaded, the logits are equal bit for bit."""
+    """What is declared is done, and saved and loaded the logits are equal bit for bit."""
     work = fresh()
     base = work.model.config.to_dict()
-    method.apply(work)
-    layers.freeze(work.model)
+    _done(method, work)
     said = logits(work)
     about: dict[str, Any] = {"task": tasks.describe(work.task), "recipe": None, "provenance": {}, "measures": {}}
     artifact.save(folder, work.model, work.tokenizer, **about, base_config=base)

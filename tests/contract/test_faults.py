@@ -81,6 +81,8 @@ class Dice(Sound):
 class Forgotten(Sound):
     """Computes with numbers that are not stored."""
 
+    makes: ClassVar[frozenset[str]] = frozenset()
+
     def apply(self, work) -> None:
         path = work.anatomy.stacks[0].blocks[0].ffn.output
         layer = Dense.of(work.model.get_submodule(path))
@@ -124,6 +126,11 @@ def test_a_sound_method_passes(tmp_path):
 def test_a_fault_is_caught(check, method, words):
     with pytest.raises(AssertionError, match=words):
         check(method, work)
+
+
+def test_idleness_is_caught_on_the_way_to_disk_too(tmp_path):
+    with pytest.raises(AssertionError, match="makes narrow, but"):
+        testing.round_trip(Idle(), work, tmp_path / "artifact")
 
 
 def test_numbers_that_are_not_stored_are_caught(tmp_path):

@@ -201,7 +201,6 @@ def test_python_uses_public_names_as_they_are(page):
             assert set(keywords) <= set(taken), f"{name} takes {', '.join(taken)}"
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("page", [README, REFERENCE])
 def test_python_runs_as_it_is(page, tmp_path, monkeypatch, capsys):
     """On tiny models that lie where the hub ids point to, seen as folders."""
