@@ -1,12 +1,14 @@
 """Calibration: what it says enters a layer is what enters it when the whole model, as it is by then, is run."""
 
+import copy
 from dataclasses import replace
 
 import pytest
 import torch
 
 from laconic import calibration, flow, layers, scoring
-from laconic.calibration import examples
+from laconic.calibration import compare, examples
+from laconic.data.batching import batches, model_inputs
 from laconic.errors import RecipeError
 from laconic.layers.quantized import Quantized
 from laconic.methods.wanda import Wanda
@@ -80,7 +82,7 @@ def test_a_block_runs_no_further_than_the_last_layer_that_is_asked_for():
     last = w.anatomy.stacks[0].blocks[0].ffn.output
     calls = []
     with flow.standing_in(w.model, {last: lambda call, given, own: calls.append(call.path) or own()}):
-        stage._grams(stage._order([w.anatomy.stacks[0].blocks[0].attention.o])[:1])
+        stage._grams(stage.groups()[1:])
     assert len(calls) == 1  # in finding the order, not in summing
 
 
@@ -195,3 +197,62 @@ def test_without_training_examples_there_is_nothing_to_calibrate_on():
     given.data = replace(given.data, train=[])
     with pytest.raises(RecipeError, match="there is no training example to calibrate on"):
         calibration.drawn(given, 4)
+
+
+@pytest.mark.parametrize("sequential", [False, True])
+@pytest.mark.parametrize(("family", "head"), MODELS)
+def test_inputs_are_compared_with_those_in_the_original(family, head, sequential, monkeypatch):
+    monkeypatch.setattr(examples, "TOKENS", 30)  # several batches
+    w = work(family, head=head)
+    original, seen, done, moved = copy.deepcopy(w.model), [], set(), 0
+    for found in compare.inputs(w, original, "all", 8, sequential=sequential, length=None):
+        paths = [path for path, _ in found.pairs]
+        if found.moved is not None and (sequential or stage(w, paths[0]) not in done):
+            size = len(found.moved)
+            before, now = (sums[:size, :size] for sums in scoring.crossed(w, original, paths[:1], 8)[paths[0]])
+            torch.testing.assert_close(found.gram, now, rtol=1e-4, atol=1e-3)
+            torch.testing.assert_close(found.moved, before - now, rtol=1e-3, atol=1e-3)
+            moved += bool(found.moved.abs().max() > 0.01)
+        rewrite(w, found.pairs)
+        seen += paths
+        done |= {stage(w, path) for path in paths}
+    assert sorted(seen) == sorted(path for path, _ in layers.distinct(work(family, head=head).anatomy.linears("all")))
+    assert moved > 3 - 2 * (not sequential)
+
+
+def one_pass(w, model, paths):
+    """What is seen at the paths in one example, alone in its batch."""
+    ((_, batch),) = batches(calibration.draw(w, 1, answers=True), 1, w.tokenizer.pad_token_id)
+    with flow.watch(model, paths) as seen, torch.no_grad():
+        model(**model_inputs(batch, model.device))
+    return seen
+
+
+@pytest.mark.parametrize(("family", "head"), MODELS)
+def test_the_residual_stream_is_what_outputs_are_added_to(family, head):
+    """The sum enters a module, or leaves the block."""
+    w = work(family, head=head)
+    block = w.anatomy.stacks[-1].blocks[-1]
+    inside = [path for path, _ in w.model.named_modules() if path.startswith(f"{block.path}.")]
+    seen = one_pass(w, w.model, [block.path, *(path for path in inside if path not in ("", "dropout"))])
+    for path in block.outputs:
+        residual = block.residual(path)
+        state = seen[residual.enters][-1].given + sum(seen[added][-1].gave for added in residual.added)
+        total = state + seen[path][-1].gave
+        found = [call[-1].given for call in seen.values() if call] + [seen[block.path][-1].gave]
+        assert any(x.shape == total.shape and torch.allclose(x, total, atol=1e-5) for x in found), path
+
+
+def test_how_far_the_stream_has_moved_is_told_of_layers_that_add_to_it():
+    w = work("llama")
+    original, (first, second, *_) = copy.deepcopy(w.model), w.anatomy.stacks[0].blocks
+    with torch.no_grad():
+        w.model.get_submodule(first.ffn.output).weight.mul_(2)
+    found = list(compare.inputs(w, original, "ffn", 1, sequential=True, length=None))
+    told = {path: one.stream for one in found for path, _ in one.pairs}
+    adding = {block.ffn.output for block in w.anatomy.stacks[0].blocks}
+    assert {path for path, stream in told.items() if stream is not None} == adding
+    now, then = (one_pass(w, model, [second.path, second.ffn.output]) for model in (w.model, original))
+    here, there = (seen[second.path][0].gave - seen[second.ffn.output][0].gave for seen in (now, then))
+    x = now[second.ffn.output][0].given[0]
+    torch.testing.assert_close(told[second.ffn.output], (there - here)[0].T @ x, rtol=1e-3, atol=1e-3)

@@ -31,11 +31,11 @@ from laconic.anatomy import (
 from laconic.anatomy.cut import size
 from laconic.anatomy.families import Blocks
 from laconic.anatomy.feeds import Feed
-from laconic.anatomy.parts import Attention, Block, FeedForward, Stack
+from laconic.anatomy.parts import Attention, Block, FeedForward, Residual, Stack
 from laconic.contracts import WHERE
 from laconic.errors import AnatomyError
 
-__all__ = ["Anatomy", "Attention", "Block", "Feed", "FeedForward", "Stack"]
+__all__ = ["Anatomy", "Attention", "Block", "Feed", "FeedForward", "Residual", "Stack"]
 
 
 class Anatomy:

@@ -34,6 +34,7 @@ class Blocks:
     output: str
     cross: Heads | None = None
     inner: str | None = None  # ALBERT: the list holds groups, and the blocks are in this list of each
+    pre_norm: bool = False  # norms stand before attention and feed-forward, not behind them
     shared_heads: bool = False  # T5: one relative bias serves all blocks, so heads go from all of them at once
     depth: str = "num_hidden_layers"
     ffn: str = "intermediate_size"
@@ -123,6 +124,7 @@ _GPT2 = Family(
             _heads("attn", "c_attn c_attn c_attn c_proj", "head_dim"),
             inputs=("mlp.c_fc",),
             output="mlp.c_proj",
+            pre_norm=True,
             ffn="n_inner",
         ),
     ),
@@ -138,6 +140,7 @@ _LLAMA = Family(
             _heads("self_attn", "q_proj k_proj v_proj o_proj", "head_dim"),
             inputs=("mlp.up_proj", "mlp.gate_proj"),
             output="mlp.down_proj",
+            pre_norm=True,
             kv_heads="num_key_value_heads",
         ),
     ),
@@ -153,6 +156,7 @@ def _t5_blocks(path: str, ffn: str, cross: Heads | None, depth: str) -> Blocks:
         inputs=(f"{ffn}.wi", f"{ffn}.wi_1", f"{ffn}.wi_0"),
         output=f"{ffn}.wo",
         cross=cross,
+        pre_norm=True,
         shared_heads=True,
         depth=depth,
         ffn="d_ff",
@@ -213,6 +217,6 @@ FAMILIES: dict[str, Family] = {
     "qwen3": _LLAMA,
     "t5": _T5,
     "bart": _BART,
-    "blenderbot": replace(_BART, offset=0),
+    "blenderbot": replace(_BART, offset=0, stacks=tuple(replace(blocks, pre_norm=True) for blocks in _BART.stacks)),
     "marian": replace(_BART, offset=0, vocabulary=("vocab_size", "decoder_vocab_size")),
 }

@@ -48,6 +48,14 @@ class FeedForward:
 
 
 @dataclass(frozen=True)
+class Residual:
+    """A state of the residual stream: what enters the module at `enters`, and the outputs of linears added to it."""
+
+    enters: str
+    added: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Block:
     """One transformer block; `cross` is a decoder's attention to the encoder."""
 
@@ -56,6 +64,24 @@ class Block:
     cross: Attention | None
     ffn: FeedForward
     repeats: int = 1  # times it runs in one pass: ALBERT runs one block many times
+    pre_norm: bool = False  # whether norms stand before attention and feed-forward, or after their sums
+
+    @property
+    def attentions(self) -> tuple[Attention, ...]:
+        """One or two, in the order they run."""
+        return (self.attention,) if self.cross is None else (self.attention, self.cross)
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Paths of the linears whose outputs are added to the residual stream, in the order they run."""
+        return (*(attention.o for attention in self.attentions), self.ffn.output)
+
+    def residual(self, path: str) -> Residual:
+        """The state to which the layer at `path`, one of `outputs`, adds."""
+        place = self.outputs.index(path)
+        if self.pre_norm or not place:
+            return Residual(self.path, self.outputs[:place])
+        return Residual((*(attention.q for attention in self.attentions), self.ffn.inputs[0])[place], ())
 
 
 @dataclass(frozen=True)

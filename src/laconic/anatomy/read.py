@@ -119,6 +119,7 @@ def _block(model: PreTrainedModel, path: str, entry: Blocks, repeats: int) -> Bl
         _attention(model, path, entry.cross) if crossed and entry.cross is not None else None,
         FeedForward(inputs, f"{path}.{entry.output}", size(model.get_submodule(inputs[0]))[0]),
         repeats,
+        entry.pre_norm,
     )
 
 

@@ -157,14 +157,22 @@ class Stage:
 
     def inputs(self, *, sequential: bool = False) -> Iterator[Inputs]:
         """Layers by the tensor they read, in order; with `sequential`, each as the layers before it are by then."""
-        modules = dict(self.pairs)
-        order = self._order([path for path, module in self.pairs if layers.take(module).role == "linear"])
-        called = {path for group in order for path in group.paths}
-        yield from (Inputs([p], None) for p in self.pairs if p[0] not in called)
+        order = self.groups()
+        yield from (Inputs([pair], None) for pair in self.unread(order))
         for group, found in zip(order, self._sums(order, sequential), strict=True):
-            yield Inputs([(p, modules[p]) for p in group.paths], found)
+            yield Inputs(self.of(group), found)
 
-    def _sums(self, order: Sequence[_Group], sequential: bool) -> Iterator[torch.Tensor]:
+    def of(self, group: Group) -> Pairs:
+        """The layers of a group."""
+        modules = dict(self.pairs)
+        return [(path, modules[path]) for path in group.paths]
+
+    def unread(self, groups: Sequence[Group]) -> Pairs:
+        """The layers that are in no group: those that look up, and those no example reaches."""
+        called = {path for group in groups for path in group.paths}
+        return [pair for pair in self.pairs if pair[0] not in called]
+
+    def _sums(self, order: Sequence[Group], sequential: bool) -> Iterator[torch.Tensor]:
         """`_grams` of each group, made when it is asked for with `sequential`."""
         if not sequential:
             return iter(self._grams(order))
@@ -173,7 +181,7 @@ class Stage:
         return (self._grams([group])[0] for group in order)
 
     @torch.no_grad()
-    def _waiting(self, part: Part, order: Sequence[_Group]) -> Iterator[torch.Tensor]:
+    def _waiting(self, part: Part, order: Sequence[Group]) -> Iterator[torch.Tensor]:
         """Sums of one pass, which waits at each group until the caller has rewritten it, and leaves its outputs."""
         runs = [partial(part.run, batch) for batch in range(len(part.hidden))]
         with waiting(part.model, [group.paths[0] for group in order], runs) as passes:
@@ -183,8 +191,9 @@ class Stage:
                 part.outputs = [one.on() for one in passes]
 
     @torch.no_grad()
-    def _order(self, paths: Sequence[str]) -> list[_Group]:
-        """Paths by the very tensor they read first, in the order of calls; those not called are left out."""
+    def groups(self) -> list[Group]:
+        """Linears by the very tensor they read first, in the order of calls; those not called are left out."""
+        paths = [path for path, module in self.pairs if layers.take(module).role == "linear"]
         groups: dict[int, list[str]] = {}
         if not paths or not self.examples.masks:
             return []
@@ -192,10 +201,10 @@ class Stage:
             self.run(0)
         for path, given in seen.items():
             groups.setdefault(id(given[0]), []).append(path)
-        return [_Group(tuple(group), len(seen[group[0]])) for group in groups.values()]
+        return [Group(tuple(group), len(seen[group[0]])) for group in groups.values()]
 
     @torch.no_grad()
-    def _grams(self, groups: Sequence[_Group]) -> list[torch.Tensor]:
+    def _grams(self, groups: Sequence[Group]) -> list[torch.Tensor]:
         """sum x x^T over the tokens that enter each group; a pass ends when the last group has its inputs."""
         firsts = [group.paths[0] for group in groups]
         sums = dict.fromkeys(firsts, torch.zeros(()))
@@ -212,7 +221,7 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class _Group:
+class Group:
     """Layers that read one tensor, and how often each is called in a pass."""
 
     paths: tuple[str, ...]
@@ -227,7 +236,7 @@ def _summed(batches: Iterable[torch.Tensor]) -> torch.Tensor:
     return torch.zeros(()) if below is None else mirrored(below)
 
 
-def _can_wait(part: Part, order: Sequence[_Group]) -> bool:
+def _can_wait(part: Part, order: Sequence[Group]) -> bool:
     """Whether a pass reaches each group once, and what all passes hold has room."""
     own = sum(p.numel() * p.element_size() for p in part.model.parameters())
     held = HELD * sum(x.numel() * x.element_size() for x in part.hidden)

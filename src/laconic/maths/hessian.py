@@ -21,6 +21,7 @@ from laconic.maths import grid
 BLOCK = 128  # inputs between updates of all later ones: fewer passes over the weight
 SURE = 1e-5  # of |D|^2 tr H: more than what float32 makes of D H D^T can be wrong by
 SWEEPS = 2  # of the improvement; a third gains little
+FIRM = 0.1  # damping where an original is followed: what few examples say of rare directions is mostly chance
 TRIES = 6  # each raises the damping tenfold
 
 Decide = Callable[[int, torch.Tensor, int], torch.Tensor]
@@ -62,6 +63,25 @@ def inverse_factor(hessian: torch.Tensor, damp: float) -> torch.Tensor:
 def loss(weight: torch.Tensor, rounded: torch.Tensor, hessian: torch.Tensor) -> torch.Tensor:
     """Squared error of each output over the calibration inputs, (out,) float64: diag(D H D^T), D the difference."""
     return _squared(weight.double() - rounded.double(), hessian.double())
+
+
+def propagated(
+    weight: torch.Tensor,
+    hessian: torch.Tensor,
+    moved: torch.Tensor,
+    stream: torch.Tensor | None = None,
+    *,
+    part: float = 1.0,
+) -> torch.Tensor:
+    """The weight (out, in) with which outputs on inputs x are nearest to those of `weight` on x', or part of the way.
+
+    Arai and Ichikawa 2025, arXiv:2504.09629: W + part W D H^-1, where H is sum x x^T and D, `moved`, sum (x' - x) x^T,
+    (in, in) both. `stream` (out, in), of what else is wanted of the outputs, adds to W D. H is damped (FIRM), and
+    weights that are zero stay.
+    """
+    factor = inverse_factor(hessian, FIRM)  # (in, in)
+    wanted = weight.double() @ moved.double() + (0 if stream is None else stream.double())  # (out, in)
+    return (weight + part * (wanted @ factor.t() @ factor).to(weight.dtype)) * (weight != 0)
 
 
 def solve(

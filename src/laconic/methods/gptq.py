@@ -1,18 +1,23 @@
 """Round weights block by block so that the layers' outputs on training examples stay.
 
 Frantar et al. 2022, arXiv:2210.17323. A block's inputs come from the blocks before it as they are after rounding.
-Embeddings have no inputs to weigh by and go to the nearest grid point.
+Embeddings have no inputs to weigh by and go to the nearest grid point. With `propagate` a layer makes up for what the
+rounding before it did to its inputs: Arai and Ichikawa 2025, arXiv:2504.09629.
 Differs from the paper: layers that read one input (query, key and value) are solved together, and what `maths.hessian`
 says.
 """
 
+import copy
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 
 from laconic import calibration, effects, layers, options
+from laconic.calibration import compare
 from laconic.contracts import WHERE, Sketch, Work
+from laconic.errors import RecipeError
 from laconic.layers.quantized import Quantized
 from laconic.maths import grid, hessian
 
@@ -26,7 +31,8 @@ class GPTQ:
 
     `true_sequential` takes a layer's inputs from the rounded layers before it in its block as well. `scale` clips a
     group's range where that lessens the squared error ("mse"), the error weighed by the inputs ("weighted"), or never
-    ("minmax"); "best" tries all three, and each row keeps the one with which its outputs stay nearest.
+    ("minmax"); "best" tries all three, and each row keeps the one with which its outputs stay nearest. `propagate` is
+    the part, 0 to 1, of the change that earlier rounding made to a layer's outputs which the layer takes back.
     """
 
     bits: int = 4
@@ -37,6 +43,7 @@ class GPTQ:
     act_order: bool = True
     scale: Literal["mse", "weighted", "minmax", "best"] = "mse"
     damp: float = 0.01
+    propagate: float = 0.0
     samples: int = 256
     length: int | None = None
 
@@ -53,6 +60,8 @@ class GPTQ:
         calibration.check(self.samples, self.length)
         grid.check(self.bits, self.group)
         hessian.check(self.damp)
+        if not 0 <= self.propagate <= 1:
+            raise RecipeError(f"propagate is {self.propagate}; give a part of what earlier rounding changed, 0 to 1")
 
     def forecast(self, sketch: Sketch) -> Sketch:
         """Fewer bits a weight, scales included."""
@@ -62,9 +71,11 @@ class GPTQ:
     @torch.no_grad()
     def apply(self, work: Work) -> None:
         """Round what stands before the blocks, then each block, then what stands after."""
-        sequential, length = self.true_sequential, self.length
-        for found in calibration.inputs(work, self.where, self.samples, sequential=sequential, length=length):
+        for found in self._inputs(work):
             weights = [layers.take(module).weight.detach().float() for _, module in found.pairs]  # (out, in)
+            if isinstance(found, compare.Inputs) and found.gram is not None and found.moved is not None:
+                sums = found.gram, found.moved, found.stream
+                weights = [hessian.propagated(weight, *sums, part=self.propagate) for weight in weights]
             diagonal = None if found.gram is None else found.gram.diagonal()  # (in,)
             ranges = RANGES if self.scale == "best" else (self.scale,)
             tried = [[self._grid(weight, diagonal, kind) for weight in weights] for kind in ranges]
@@ -82,6 +93,13 @@ class GPTQ:
                 if found.gram is not None:
                     layer.freeze()  # on its grid, so that nothing is lost and passes need not round it again
                 layers.swap(work.model, path, layer)
+
+    def _inputs(self, work: Work) -> Iterator[calibration.Inputs | compare.Inputs]:
+        how: dict[str, Any] = {"sequential": self.true_sequential, "length": self.length}
+        if not self.propagate:
+            return calibration.inputs(work, self.where, self.samples, **how)
+        original = copy.deepcopy(work.model)
+        return compare.inputs(work, original, self.where, self.samples, **how)
 
     def _grid(self, weight: torch.Tensor, squares: torch.Tensor | None, kind: str) -> grid.Fitted:
         """Scale and zero of a weight (out, in); `squares` are the sums of its inputs' squares, (in,)."""

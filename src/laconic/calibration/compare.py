@@ -1,0 +1,103 @@
+"""Inputs of layers beside those in the original: how far rewriting what comes earlier has moved them.
+
+Arai and Ichikawa 2025, arXiv:2504.09629 (QEP), and Li et al. 2025, arXiv:2504.02692 (GPTAQ: asymmetric calibration).
+Differs from the papers: where a layer's outputs are added to a residual stream, how far that has moved counts as well,
+since the layer can make up for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+import torch
+from transformers import PreTrainedModel
+
+from laconic import machine
+from laconic.anatomy import Residual
+from laconic.calibration import Group, Pairs, Stage, gram, stages, tokens
+from laconic.contracts import Work
+from laconic.flow import Enough, entering, quiet
+
+Given = dict[str, list[torch.Tensor]]  # path -> what each call was given, (batch, longest, channels)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Layers that read one tensor; sums over its tokens x, of which x' is the same in the original, None if none came.
+
+    `gram` is sum x x^T and `moved` sum (x' - x) x^T, (in, in) float32 both. `stream` is sum (r' - r) x^T, (out, in),
+    where r is what a layer's outputs are added to, and r' is that in the original.
+    """
+
+    pairs: Pairs
+    gram: torch.Tensor | None = None
+    moved: torch.Tensor | None = None
+    stream: torch.Tensor | None = None
+
+
+def inputs(
+    work: Work, original: PreTrainedModel, where: str, samples: int, *, sequential: bool, length: int | None
+) -> Iterator[Inputs]:
+    """As `calibration.inputs`, beside an `original`: a copy of the model, which nobody rewrites.
+
+    Each group of layers has a pass of its own from the start of its block.
+    """
+    before = replace(work, model=original)
+    residuals = _residuals(work)
+    with machine.returning_memory():
+        both = (stages(one, where, samples, length=length) for one in (work, before))
+        for now, then in zip(*both, strict=True):
+            order = now.groups()
+            yield from (Inputs([pair]) for pair in now.unread(order))
+            parts = [[group] for group in order] if sequential or not order else [order]
+            for part in parts:
+                for group, found in zip(part, _compared(now, then, part, residuals), strict=True):
+                    yield replace(found, pairs=now.of(group))
+
+
+def _residuals(work: Work) -> dict[str, Residual]:
+    """What the outputs of layers are added to, by the layers' paths."""
+    blocks = [block for stack in work.anatomy.stacks for block in stack.blocks]
+    return {path: block.residual(path) for block in blocks for path in block.outputs}
+
+
+@torch.no_grad()
+def _compared(now: Stage, then: Stage, groups: Sequence[Group], residuals: dict[str, Residual]) -> list[Inputs]:
+    """The sums of each group, without its layers."""
+    firsts = [group.paths[0] for group in groups]
+    wanted = {path: residuals[path] for path in firsts if path in residuals}
+    sums = {path: (torch.zeros(()), torch.zeros(()), torch.zeros(())) for path in firsts}
+    passes = zip(now.examples.masks, *(_passes(one, groups, wanted) for one in (now, then)), strict=True)
+    for sides, ours, theirs in passes:
+        for path in firsts:
+            for call, given in enumerate(ours[path]):
+                x = tokens(given, sides)  # (tokens, in)
+                square, moved, stream = sums[path]
+                if path in wanted:
+                    here, there = (_state(*pair, wanted[path], call) for pair in ((now, ours), (then, theirs)))
+                    stream = stream + gram(tokens(there - here, sides), x)
+                sums[path] = square + gram(x), moved + gram(tokens(theirs[path][call], sides) - x, x), stream
+    found = [(path in wanted, *sums[path]) for path in firsts]
+    return [Inputs([], square, moved, stream if added else None) for added, square, moved, stream in found]
+
+
+def _passes(stage: Stage, groups: Sequence[Group], wanted: dict[str, Residual]) -> Iterator[Given]:
+    """What enters each group, and what its residual is made of, batch by batch; a pass ends with the last group."""
+    firsts = [group.paths[0] for group in groups]
+    paths = dict.fromkeys([*firsts, *(path for r in wanted.values() for path in (r.enters, *r.added))])
+    for batch in range(len(stage.examples.masks)):
+        with entering(stage.examples.model, list(paths), (firsts[-1], groups[-1].calls)) as seen, suppress(Enough):
+            stage.run(batch)
+        yield seen
+
+
+def _state(stage: Stage, given: Given, residual: Residual, call: int) -> torch.Tensor:
+    """The residual stream (batch, longest, hidden) in one of a block's calls."""
+    model = stage.examples.model
+    state = given[residual.enters][call]
+    with quiet(model):
+        for path in residual.added:
+            state = state + model.get_submodule(path)(given[path][call])
+    return state
