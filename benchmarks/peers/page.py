@@ -61,8 +61,8 @@ def beside(rows: list[Row]) -> Section:
         f"Loss increase over the float32 model in nats a token, on texts that no tool has seen. Of a setting in bits, "
         f"symmetric and asymmetric grids of either side count, and bytes say what they cost: of all weights, "
         f"embeddings that no tool rounds among them, as each tool saves them (ours codes them without loss). "
-        "Methods have their defaults; `gptq-best` is `gptq: {scale: best}`. "
-        f"The bar: at most "
+        "Methods have their defaults; `gptq-best` is `gptq: {scale: best}`, and `gptq-propagate` that with "
+        f"`propagate: 1.0`. The bar: at most "
         f"{SLACK:.0%} above the best peer's, met at {met} of {count}; and below it in at least half of the rows: "
         f"{smaller} of {count}, {'met' if 2 * smaller >= count else 'missed'}."
     )

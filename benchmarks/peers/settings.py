@@ -35,6 +35,7 @@ def quantized(bits: int, group: int | str, symmetric: bool) -> Setting:
             "rtn",
             "gptq",
             "gptq-best",
+            "gptq-propagate",
             *(("awq",) if coarse else ()),
             *learned,
             *(() if symmetric else ("hqq",)),

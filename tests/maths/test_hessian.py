@@ -177,3 +177,38 @@ def test_each_row_keeps_the_grid_of_its_least_loss(group, symmetric):
         else:
             torch.testing.assert_close(ours, errors.amin(0), rtol=1e-4, atol=1e-6)
             assert len(set(errors.argmin(0).tolist())) > 1
+
+
+def shifted(seed=0):
+    """A weight (3, 5), inputs now and in the original, and what its outputs are added to, now and then."""
+    weight, now, _ = problem(3, 5, seed=seed)
+    then = now + 0.3 * torch.randn_like(now) + 0.3 * now.roll(1, 1)
+    return weight, now, then, torch.randn(len(now), 3), torch.randn(len(now), 3)
+
+
+@pytest.mark.parametrize("added", [False, True])
+def test_an_original_is_followed_by_least_squares(added, monkeypatch):
+    monkeypatch.setattr(hessian, "FIRM", 1e-9)
+    weight, now, then, here, there = shifted()
+    goal = then @ weight.T + (there - here if added else 0)
+    stream = (there - here).T @ now if added else None
+    found = hessian.propagated(weight, now.T @ now, (then - now).T @ now, stream)
+    torch.testing.assert_close(found, torch.linalg.lstsq(now, goal).solution.T, rtol=1e-3, atol=1e-4)
+    half = hessian.propagated(weight, now.T @ now, (then - now).T @ now, stream, part=0.5)
+    torch.testing.assert_close(half, (weight + found) / 2, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_an_original_is_followed_more_nearly_damped_too_and_zeros_stay(seed):
+    weight, now, then, _, _ = shifted(seed)
+    weight[1, 2:] = 0
+    found = hessian.propagated(weight, now.T @ now, (then - now).T @ now)
+    goal = then @ weight.T
+    errors = [(now @ w.T - goal).square().sum(0) for w in (found, weight)]
+    assert (errors[0][[0, 2]] < errors[1][[0, 2]]).all()
+    assert torch.equal(found == 0, weight == 0)
+
+
+def test_where_nothing_has_moved_nothing_changes():
+    weight, now, _, _, _ = shifted()
+    assert torch.equal(hessian.propagated(weight, now.T @ now, torch.zeros(5, 5)), weight)

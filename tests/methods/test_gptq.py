@@ -149,6 +149,8 @@ def test_no_hook_and_no_mode_is_left(tmp_path):
         ({"bits": 1}, "bits is 1"),
         ({"length": 0}, "length is 0"),
         ({"scale": "max"}, "scale is 'max'"),
+        ({"propagate": 1.5}, "propagate is 1.5; give a part of what earlier rounding changed, 0 to 1"),
+        ({"propagate": float("nan")}, "propagate is nan"),
     ],
 )
 def test_refusals(wrong, says):
@@ -163,3 +165,21 @@ def test_solved_layers_are_final_and_those_without_inputs_are_not(tmp_path):
     words = {path for path, _ in work.anatomy.linears("embeddings")}
     for path, layer in layers.held(work.model):
         assert layer.frozen is not (path in words)
+
+
+def test_what_earlier_rounding_changed_is_made_up_for(tmp_path):
+    errors = []
+    for propagate in (1.0, 0.0):
+        work = small.work(tmp_path)
+        said = small.logits(work)
+        GPTQ(3, samples=64, propagate=propagate).apply(work)
+        errors.append(float((small.logits(work) - said).square().mean()))
+    assert errors[0] < 0.9 * errors[1]
+
+
+def test_pruned_weights_stay_zero_when_an_original_is_followed(tmp_path):
+    work = small.work(tmp_path)
+    Magnitude(0.5, where="linears").apply(work)
+    pruned = {path: layers.take(m).weight == 0 for path, m in work.anatomy.linears("linears")}
+    GPTQ(4, samples=16, propagate=1.0).apply(work)
+    assert all(not layers.take(work.model.get_submodule(path)).weight[mask].any() for path, mask in pruned.items())
