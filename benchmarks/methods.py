@@ -1,8 +1,8 @@
 """Every method alone on a small trained encoder and a small trained decoder: bytes, score and the bits it costs.
 
 No paper: measurement. `python -m benchmarks.methods`; rows that stand in the file are kept, so a killed run goes on
-where it was, `--again NAME` measures those of one method anew, and `--pages` writes the methods' pages from the file
-without measuring.
+where it was, `--again NAME` measures those of one method anew, `--model NAME` those of one model only, and `--pages`
+writes the methods' pages from the file without measuring.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import argparse
 import copy
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -87,28 +87,29 @@ def main() -> None:
     """Measure what is not in the file yet, writing it after every row; then the pages."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--again", action="append", default=[], help="measure the rows of this method anew")
+    parser.add_argument("--model", choices=CASES, help="measure on this model only; rows of the other stay")
     parser.add_argument("--pages", action="store_true", help="write the pages from the rows there are")
     given = parser.parse_args()
     if not given.pages:
         torch.set_num_threads(1)
-        measure(set(given.again))
+        measure(set(given.again), [given.model] if given.model else list(CASES))
     pages.write()
 
 
-def measure(again: set[str]) -> None:
-    """The rows of all settings, in their order: those of the file, and what is missing.
+def measure(again: set[str], models: Sequence[str]) -> None:
+    """The rows of all settings, in their order: those of the file, and what is missing of these models.
 
     A recipe that stands for two methods is measured once.
     """
-    kept = {key(row): row for row in pages.measured() if row["method"] not in again}
+    kept = {key(row): row for row in pages.measured() if row["method"] not in again or row["model"] not in models}
     for head in settings():
-        if key(head) not in kept:
+        if head["model"] in models and key(head) not in kept:
             same = [row for row in kept.values() if (row["model"], row["steps"]) == (head["model"], head["steps"])]
             found = same[0] if same else {**result(CASES[head["model"]](), head["steps"]), **record.origin()}
             kept[key(head)] = {**head, **found, **head}
             publish([kept[key(other)] for other in settings() if key(other) in kept])
             print(*pages.cells(kept[key(head)]), flush=True)
-    publish([kept[key(head)] for head in settings()])
+    publish([kept[key(head)] for head in settings() if key(head) in kept])
 
 
 def result(case: Case, steps: list[dict[str, Any]]) -> dict[str, Any]:
