@@ -22,6 +22,7 @@ from laconic.tasks.lm import LM
 RECIPES: dict[str, list[dict[str, Any]]] = {
     "gptq-best": [{"method": "gptq", "scale": "best"}],
     "gptq-propagate": [{"method": "gptq", "scale": "best", "propagate": 1.0}],
+    "sparsegpt-propagate": [{"method": "sparsegpt", "propagate": 1.0}],
     "smoothquant": [{"method": "smoothquant"}, {"method": "gptq"}],
     "taylor": [{"method": "neurons", "importance": "taylor"}],
     "activation": [{"method": "neurons", "importance": "activation"}],

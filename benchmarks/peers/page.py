@@ -62,7 +62,7 @@ def beside(rows: list[Row]) -> Section:
         f"symmetric and asymmetric grids of either side count, and bytes say what they cost: of all weights, "
         f"embeddings that no tool rounds among them, as each tool saves them (ours codes them without loss). "
         "Methods have their defaults; `gptq-best` is `gptq: {scale: best}`, and `gptq-propagate` that with "
-        f"`propagate: 1.0`. The bar: at most "
+        f"`propagate: 1.0`, as `sparsegpt-propagate` is with it. The bar: at most "
         f"{SLACK:.0%} above the best peer's, met at {met} of {count}; and below it in at least half of the rows: "
         f"{smaller} of {count}, {'met' if 2 * smaller >= count else 'missed'}."
     )

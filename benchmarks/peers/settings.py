@@ -59,7 +59,7 @@ def pruned(scope: str | None) -> Setting:
     """Half of the weights set to zero, by a pattern or as each method has it."""
     names = ("sparsegpt", "wanda")
     options = {"sparsity": 0.5, **({"scope": scope} if scope else {})}
-    tools = {"laconic": names, "llmcompressor": names}
+    tools = {"laconic": ("sparsegpt-propagate", *names), "llmcompressor": names}
     return Setting(f"{scope or '50%'} sparse", "sparse", options, (WIDE, SMALL), tools)
 
 

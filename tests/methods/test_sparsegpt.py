@@ -92,9 +92,22 @@ def test_dead_inputs_go_and_the_function_stays(tmp_path):
     ("wrong", "says"),
     [({"where": "all"}, "where is 'all'"), ({"scope": "global"}, "scope is 'global'"), ({"block": 0}, "block is 0"),
      ({"damp": 2.0}, "damp is 2.0"), ({"bits": 1}, "bits is 1"), ({"group": 64}, "give bits as well"),
-     ({"length": 0}, "length is 0"), ({"scope": "1:4"}, "make them agree")],
+     ({"length": 0}, "length is 0"), ({"scope": "1:4"}, "make them agree"), ({"propagate": -1.0}, "propagate is -1.0")],
 )  # fmt: skip
 def test_refusals(wrong, says):
     SparseGPT().check()
     with pytest.raises(RecipeError, match=says):
         SparseGPT(**wrong).check()
+
+
+@pytest.mark.parametrize(("scope", "sparsity"), [("layer", 0.5), ("2:4", 0.5)])
+def test_what_earlier_pruning_changed_is_made_up_for(tmp_path, scope, sparsity):
+    errors = []
+    for propagate in (1.0, 0.0):
+        at = small.work(tmp_path)
+        said = small.logits(at)
+        SparseGPT(sparsity, scope, samples=64, propagate=propagate).apply(at)
+        found = at.model.get_submodule(QUERY).weight.detach()
+        assert float((found == 0).float().mean()) == pytest.approx(sparsity, abs=0.01)
+        errors.append(float((small.logits(at) - said).square().mean()))
+    assert errors[0] < 0.9 * errors[1]

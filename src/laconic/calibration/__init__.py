@@ -112,9 +112,14 @@ def reached(
     """`inputs` of the layers that examples reach, as pairs and gram; of others the log says that they are left."""
     for found in inputs(work, where, samples, sequential=sequential, length=length):
         if found.gram is None:
-            work.log(f"no training example reaches {', '.join(path for path, _ in found.pairs)}: left as it is")
+            unreached(work, found.pairs)
         else:
             yield found.pairs, found.gram
+
+
+def unreached(work: Work, pairs: Pairs) -> None:
+    """Say in the log that these layers are left."""
+    work.log(f"no training example reaches {', '.join(path for path, _ in pairs)}: left as it is")
 
 
 def stages(work: Work, where: str, samples: int, *, length: int | None = None) -> Iterator[Stage]:

@@ -7,18 +7,22 @@ since the layer can make up for it.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from transformers import PreTrainedModel
 
-from laconic import machine
+from laconic import calibration, layers, machine
 from laconic.anatomy import Residual
 from laconic.calibration import Group, Pairs, Stage, gram, stages, tokens
 from laconic.contracts import Work
+from laconic.errors import RecipeError
 from laconic.flow import Enough, entering, quiet
+from laconic.maths import hessian
 
 Given = dict[str, list[torch.Tensor]]  # path -> what each call was given, (batch, longest, channels)
 
@@ -55,6 +59,41 @@ def inputs(
             for part in parts:
                 for group, found in zip(part, _compared(now, then, part, residuals), strict=True):
                     yield replace(found, pairs=now.of(group))
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Layers that read one tensor, sum x x^T of its tokens (in, in), None if none came, and the weights to be had."""
+
+    pairs: Pairs
+    gram: torch.Tensor | None
+    weights: list[torch.Tensor]  # (out, in) float32, one of each layer
+
+
+def weights(
+    work: Work, where: str, samples: int, part: float, *, sequential: bool, length: int | None
+) -> Iterator[Wanted]:
+    """`inputs`, with the weights that make up for `part` of what has moved; layers' own weights where that is 0."""
+    how: dict[str, Any] = {"sequential": sequential, "length": length}
+    if not part:
+        for given in calibration.inputs(work, where, samples, **how):
+            yield Wanted(given.pairs, given.gram, _own(given.pairs))
+        return
+    for found in inputs(work, copy.deepcopy(work.model), where, samples, **how):
+        held = _own(found.pairs)
+        if found.gram is not None and found.moved is not None:
+            held = [hessian.propagated(w, found.gram, found.moved, found.stream, part=part) for w in held]
+        yield Wanted(found.pairs, found.gram, held)
+
+
+def check(propagate: float) -> None:
+    """Raise RecipeError unless that part of what has moved can be made up for."""
+    if not 0 <= propagate <= 1:
+        raise RecipeError(f"propagate is {propagate}; give a part of what earlier steps of the method changed, 0 to 1")
+
+
+def _own(pairs: Pairs) -> list[torch.Tensor]:
+    return [layers.take(module).weight.detach().float() for _, module in pairs]
 
 
 def _residuals(work: Work) -> dict[str, Residual]:

@@ -7,8 +7,6 @@ Differs from the paper: layers that read one input (query, key and value) are so
 says.
 """
 
-import copy
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -17,7 +15,6 @@ import torch
 from laconic import calibration, effects, layers, options
 from laconic.calibration import compare
 from laconic.contracts import WHERE, Sketch, Work
-from laconic.errors import RecipeError
 from laconic.layers.quantized import Quantized
 from laconic.maths import grid, hessian
 
@@ -60,8 +57,7 @@ class GPTQ:
         calibration.check(self.samples, self.length)
         grid.check(self.bits, self.group)
         hessian.check(self.damp)
-        if not 0 <= self.propagate <= 1:
-            raise RecipeError(f"propagate is {self.propagate}; give a part of what earlier rounding changed, 0 to 1")
+        compare.check(self.propagate)
 
     def forecast(self, sketch: Sketch) -> Sketch:
         """Fewer bits a weight, scales included."""
@@ -71,15 +67,14 @@ class GPTQ:
     @torch.no_grad()
     def apply(self, work: Work) -> None:
         """Round what stands before the blocks, then each block, then what stands after."""
-        for found in self._inputs(work):
-            weights = [layers.take(module).weight.detach().float() for _, module in found.pairs]  # (out, in)
-            if isinstance(found, compare.Inputs) and found.gram is not None and found.moved is not None:
-                sums = found.gram, found.moved, found.stream
-                weights = [hessian.propagated(weight, *sums, part=self.propagate) for weight in weights]
+        how: dict[str, Any] = {"sequential": self.true_sequential, "length": self.length}
+        for found in compare.weights(work, self.where, self.samples, self.propagate, **how):
             diagonal = None if found.gram is None else found.gram.diagonal()  # (in,)
             ranges = RANGES if self.scale == "best" else (self.scale,)
-            tried = [[self._grid(weight, diagonal, kind) for weight in weights] for kind in ranges]
-            solved, grids = (weights, tried[0]) if found.gram is None else self._solved(weights, found.gram, tried)
+            tried = [[self._grid(weight, diagonal, kind) for weight in found.weights] for kind in ranges]
+            solved, grids = found.weights, tried[0]
+            if found.gram is not None:
+                solved, grids = self._solved(found.weights, found.gram, tried)
             for (path, module), latent, (scale, zero) in zip(found.pairs, solved, grids, strict=True):
                 layer = Quantized.of(
                     module,
@@ -93,13 +88,6 @@ class GPTQ:
                 if found.gram is not None:
                     layer.freeze()  # on its grid, so that nothing is lost and passes need not round it again
                 layers.swap(work.model, path, layer)
-
-    def _inputs(self, work: Work) -> Iterator[calibration.Inputs | compare.Inputs]:
-        how: dict[str, Any] = {"sequential": self.true_sequential, "length": self.length}
-        if not self.propagate:
-            return calibration.inputs(work, self.where, self.samples, **how)
-        original = copy.deepcopy(work.model)
-        return compare.inputs(work, original, self.where, self.samples, **how)
 
     def _grid(self, weight: torch.Tensor, squares: torch.Tensor | None, kind: str) -> grid.Fitted:
         """Scale and zero of a weight (out, in); `squares` are the sums of its inputs' squares, (in,)."""

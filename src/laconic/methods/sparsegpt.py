@@ -2,17 +2,19 @@
 
 Frantar and Alistarh 2023, arXiv:2301.00774. A block's inputs come from the blocks before it as they are after pruning.
 Differs from the paper: with `bits`, what is left is rounded once it has made up for what went, and not on the way, so
-that the grid fits it; the error of rounding adds to that of pruning, which is near the least that the mask allows.
+that the grid fits it; the error of rounding adds to that of pruning, which is near the least that the mask allows. With
+`propagate` a layer makes up for what pruning before it did to its inputs: Arai and Ichikawa 2025, arXiv:2504.09629.
 `maths.surgeon` says the rest.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 
 from laconic import calibration, effects, layers, options
+from laconic.calibration import compare
 from laconic.contracts import Sketch, Work
 from laconic.errors import RecipeError
 from laconic.layers.quantized import Quantized
@@ -26,7 +28,8 @@ PLACES = ("linears", "attention", "ffn")  # embeddings have no inputs to weigh b
 class SparseGPT:
     """Prunes `sparsity` of every `block` columns, sought in the layer or in each row; with `bits`, rounds the rest.
 
-    A grid with `bits` has scales as those of `gptq`; with it the step makes layers low-bit as well.
+    A grid with `bits` has scales as those of `gptq`; with it the step makes layers low-bit as well. `propagate` is that
+    of `gptq` as well.
     """
 
     sparsity: float = 0.5
@@ -38,6 +41,7 @@ class SparseGPT:
     true_sequential: bool = True
     block: int = 128
     damp: float = 0.01
+    propagate: float = 0.0
     samples: int = 256
     length: int | None = None
 
@@ -60,6 +64,7 @@ class SparseGPT:
         options.whole("block", self.block)
         calibration.check(self.samples, self.length)
         hessian.check(self.damp)
+        compare.check(self.propagate)
         if self.bits is not None:
             grid.check(self.bits, self.group)
         elif self.group != "channel" or not self.symmetric:
@@ -75,16 +80,20 @@ class SparseGPT:
     @torch.no_grad()
     def apply(self, work: Work) -> None:
         """Prune each block's layers in the order the model reads them."""
-        sequential, length = self.true_sequential, self.length
-        for pairs, gram in calibration.reached(work, self.where, self.samples, sequential=sequential, length=length):
-            pruned = self._pruned([module for _, module in pairs], gram)
-            for (path, _), layer in zip(pairs, pruned, strict=True):
+        how: dict[str, Any] = {"sequential": self.true_sequential, "length": self.length}
+        for found in compare.weights(work, self.where, self.samples, self.propagate, **how):
+            if found.gram is None:
+                calibration.unreached(work, found.pairs)
+                continue
+            pruned = self._pruned([module for _, module in found.pairs], found.weights, found.gram)
+            for (path, _), layer in zip(found.pairs, pruned, strict=True):
                 layer.freeze()  # final, so that passes need not mask it again
                 layers.swap(work.model, path, layer)
 
-    def _pruned(self, modules: list[torch.nn.Module], gram: torch.Tensor) -> Sequence[Sparse | Quantized]:
-        """The layers in place of those that read one input."""
-        weights = [layers.take(module).weight.detach().float() for module in modules]  # (out, in)
+    def _pruned(
+        self, modules: list[torch.nn.Module], weights: list[torch.Tensor], gram: torch.Tensor
+    ) -> Sequence[Sparse | Quantized]:
+        """The layers in place of those that read one input; `weights` (out, in) are what they should be."""
         pruned = surgeon.prune(weights, gram, self.sparsity, self.scope, damp=self.damp, block=self.block)
         if self.bits is None:
             return [Sparse.of(m, w != 0, w) for m, w in zip(modules, pruned, strict=True)]
