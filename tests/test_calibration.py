@@ -6,17 +6,20 @@ from dataclasses import replace
 import pytest
 import torch
 
-from laconic import calibration, flow, layers, scoring
+from laconic import calibration, flow, layers, methods, scoring, testing
 from laconic.calibration import compare, examples
 from laconic.data.batching import batches, model_inputs
 from laconic.errors import RecipeError
 from laconic.layers.quantized import Quantized
+from laconic.maths import hessian
 from laconic.methods.wanda import Wanda
 from tests import tiny
 from tests.workshop import work
 
 HEADS = [(family, "sequence" if tiny.heads(family) != ["lm"] else "lm") for family in tiny.FAMILIES]
-MODELS = [(family, head) for family, head in HEADS if head != "lm"]  # the workshop has no task for the rest
+WRITERS = ("t5", "bart", "marian", "blenderbot")
+MODELS = [(family, head) for family, head in HEADS if head != "lm"]  # writers have the head that writes
+WITH_WRITERS = [*MODELS, *((family, "translate") for family in WRITERS)]
 
 
 def plain(w, path):
@@ -200,7 +203,7 @@ def test_without_training_examples_there_is_nothing_to_calibrate_on():
 
 
 @pytest.mark.parametrize("sequential", [False, True])
-@pytest.mark.parametrize(("family", "head"), MODELS)
+@pytest.mark.parametrize(("family", "head"), [*MODELS, ("marian", "translate")])
 def test_inputs_are_compared_with_those_in_the_original(family, head, sequential, monkeypatch):
     monkeypatch.setattr(examples, "TOKENS", 30)  # several batches
     w = work(family, head=head)
@@ -228,11 +231,12 @@ def one_pass(w, model, paths):
     return seen
 
 
-@pytest.mark.parametrize(("family", "head"), MODELS)
-def test_the_residual_stream_is_what_outputs_are_added_to(family, head):
+@pytest.mark.parametrize("side", [0, -1])
+@pytest.mark.parametrize(("family", "head"), WITH_WRITERS)
+def test_the_residual_stream_is_what_outputs_are_added_to(family, head, side):
     """The sum enters a module, or leaves the block."""
     w = work(family, head=head)
-    block = w.anatomy.stacks[-1].blocks[-1]
+    block = w.anatomy.stacks[side].blocks[-1]
     inside = [path for path, _ in w.model.named_modules() if path.startswith(f"{block.path}.")]
     seen = one_pass(w, w.model, [block.path, *(path for path in inside if path not in ("", "dropout"))])
     for path in block.outputs:
@@ -256,3 +260,69 @@ def test_how_far_the_stream_has_moved_is_told_of_layers_that_add_to_it():
     here, there = (seen[second.path][0].gave - seen[second.ffn.output][0].gave for seen in (now, then))
     x = now[second.ffn.output][0].given[0]
     torch.testing.assert_close(told[second.ffn.output], (there - here)[0].T @ x, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["svd", "basis"])
+def test_the_last_factor_of_a_layer_adds_to_the_stream(name):
+    w = work("llama")
+    testing.small(methods.kind(name)).apply(w)
+    original = copy.deepcopy(w.model)
+    outputs = [path for stack in w.anatomy.stacks for block in stack.blocks for path in block.outputs]
+    found = compare.inputs(w, original, "linears", 1, sequential=True, length=None)
+    assert {p for one in found for p, _ in one.pairs if one.stream is not None} == {f"{path}.up" for path in outputs}
+
+
+@pytest.mark.parametrize("family", ["bert", "llama"])
+def test_weights_make_up_for_what_moved_and_for_the_stream_as_well(family):
+    w = work(family)
+    original, block = copy.deepcopy(w.model), w.anatomy.stacks[0].blocks[0]
+    attention, output = (w.model.get_submodule(path) for path in (block.attention.o, block.ffn.output))
+
+    def apart():
+        """How far the stream behind the block's feed-forward is from where it was."""
+        residual = block.residual(block.ffn.output)
+        states = []
+        for seen in (one_pass(w, model, [residual.enters, *residual.added, block.ffn.output]) for model in pair):
+            added = sum(seen[path][0].gave for path in (*residual.added, block.ffn.output))
+            states.append(seen[residual.enters][0].given + added)
+        return float((states[0] - states[1]).square().sum())
+
+    pair, reached = (w.model, original), []
+    compared = compare.inputs(w, original, "linears", 1, sequential=True, length=None)
+    for found in compared:
+        paths = [path for path, _ in found.pairs]
+        if block.attention.o in paths:
+            with torch.no_grad():
+                attention.weight.mul_(0.5)
+        if block.ffn.output in paths:
+            own = output.weight.detach().clone()
+            for stream in (found.stream, None, -found.stream):
+                output.weight.data = hessian.propagated(own, found.gram, found.moved, stream)
+                reached.append(apart())
+            output.weight.data = own
+            break
+    both, moved, against = reached
+    assert both < 0.9 * moved < 0.9 * against
+    assert both < 0.9 * apart()
+
+
+def test_what_is_wanted_is_what_is_there_or_part_of_the_way():
+    """The weights of layers that read one tensor come apart again as they went together."""
+    found = {}
+    for part in (0.0, 0.5, 1.0):
+        w = work("llama")
+        for wanted in compare.weights(w, "linears", 8, part, sequential=True, length=None):
+            for (path, module), weight in zip(wanted.pairs, wanted.weights, strict=True):
+                assert weight.shape == layers.take(module).weight.shape
+                found[part, path] = weight
+            rewrite(w, wanted.pairs)
+    first = {
+        path for stack in w.anatomy.stacks[:1] for path in (stack.blocks[0].attention.q, stack.blocks[0].attention.v)
+    }
+    for path in (path for part, path in found if not part):
+        own, half, whole = (found[part, path] for part in (0.0, 0.5, 1.0))
+        if path in (first.q, first.k, first.v):
+            assert torch.allclose(own, whole)  # nothing has been rewritten before
+        else:
+            assert not torch.allclose(own, whole)
+            torch.testing.assert_close(half, (own + whole) / 2, rtol=1e-3, atol=1e-4)

@@ -2,7 +2,7 @@
 
 Arai and Ichikawa 2025, arXiv:2504.09629 (QEP), and Li et al. 2025, arXiv:2504.02692 (GPTAQ: asymmetric calibration).
 Differs from the papers: where a layer's outputs are added to a residual stream, how far that has moved counts as well,
-since the layer can make up for it.
+since the layer can make up for it. What is the original here is the model before the step.
 """
 
 from __future__ import annotations
@@ -22,13 +22,14 @@ from laconic.calibration import Group, Pairs, Stage, gram, stages, tokens
 from laconic.contracts import Work
 from laconic.errors import RecipeError
 from laconic.flow import Enough, entering, quiet
+from laconic.layers.lowrank import LowRank
 from laconic.maths import hessian
 
 Given = dict[str, list[torch.Tensor]]  # path -> what each call was given, (batch, longest, channels)
 
 
 @dataclass(frozen=True)
-class Inputs:
+class Compared:
     """Layers that read one tensor; sums over its tokens x, of which x' is the same in the original, None if none came.
 
     `gram` is sum x x^T and `moved` sum (x' - x) x^T, (in, in) float32 both. `stream` is sum (r' - r) x^T, (out, in),
@@ -43,10 +44,10 @@ class Inputs:
 
 def inputs(
     work: Work, original: PreTrainedModel, where: str, samples: int, *, sequential: bool, length: int | None
-) -> Iterator[Inputs]:
+) -> Iterator[Compared]:
     """As `calibration.inputs`, beside an `original`: a copy of the model, which nobody rewrites.
 
-    Each group of layers has a pass of its own from the start of its block.
+    With `sequential` layers that read one tensor have a pass of their own from the start of their block.
     """
     before = replace(work, model=original)
     residuals = _residuals(work)
@@ -54,7 +55,7 @@ def inputs(
         both = (stages(one, where, samples, length=length) for one in (work, before))
         for now, then in zip(*both, strict=True):
             order = now.groups()
-            yield from (Inputs([pair]) for pair in now.unread(order))
+            yield from (Compared([pair]) for pair in now.unread(order))
             parts = [[group] for group in order] if sequential or not order else [order]
             for part in parts:
                 for group, found in zip(part, _compared(now, then, part, residuals), strict=True):
@@ -82,7 +83,9 @@ def weights(
     for found in inputs(work, copy.deepcopy(work.model), where, samples, **how):
         held = _own(found.pairs)
         if found.gram is not None and found.moved is not None:
-            held = [hessian.propagated(w, found.gram, found.moved, found.stream, part=part) for w in held]
+            sums = found.gram, found.moved, found.stream
+            whole = hessian.propagated(torch.cat(held), *sums, part=part)
+            held = list(torch.split(whole, [len(weight) for weight in held]))
         yield Wanted(found.pairs, found.gram, held)
 
 
@@ -97,13 +100,19 @@ def _own(pairs: Pairs) -> list[torch.Tensor]:
 
 
 def _residuals(work: Work) -> dict[str, Residual]:
-    """What the outputs of layers are added to, by the layers' paths."""
-    blocks = [block for stack in work.anatomy.stacks for block in stack.blocks]
-    return {path: block.residual(path) for block in blocks for path in block.outputs}
+    """What the outputs of layers are added to, by the layers' paths; of a low-rank layer, its last factor's."""
+    found = {}
+    for block in (block for stack in work.anatomy.stacks for block in stack.blocks):
+        for path in block.outputs:
+            residual = block.residual(path)
+            while isinstance(work.model.get_submodule(path), LowRank):
+                path += ".up"
+            found[path] = residual
+    return found
 
 
 @torch.no_grad()
-def _compared(now: Stage, then: Stage, groups: Sequence[Group], residuals: dict[str, Residual]) -> list[Inputs]:
+def _compared(now: Stage, then: Stage, groups: Sequence[Group], residuals: dict[str, Residual]) -> list[Compared]:
     """The sums of each group, without its layers."""
     firsts = [group.paths[0] for group in groups]
     wanted = {path: residuals[path] for path in firsts if path in residuals}
@@ -119,7 +128,7 @@ def _compared(now: Stage, then: Stage, groups: Sequence[Group], residuals: dict[
                     stream = stream + gram(tokens(there - here, sides), x)
                 sums[path] = square + gram(x), moved + gram(tokens(theirs[path][call], sides) - x, x), stream
     found = [(path in wanted, *sums[path]) for path in firsts]
-    return [Inputs([], square, moved, stream if added else None) for added, square, moved, stream in found]
+    return [Compared([], square, moved, stream if added else None) for added, square, moved, stream in found]
 
 
 def _passes(stage: Stage, groups: Sequence[Group], wanted: dict[str, Residual]) -> Iterator[Given]:

@@ -3,8 +3,8 @@
 Frantar et al. 2022, arXiv:2210.17323. A block's inputs come from the blocks before it as they are after rounding.
 Embeddings have no inputs to weigh by and go to the nearest grid point. With `propagate` a layer makes up for what the
 rounding before it did to its inputs: Arai and Ichikawa 2025, arXiv:2504.09629.
-Differs from the paper: layers that read one input (query, key and value) are solved together, and what `maths.hessian`
-says.
+Differs from the papers: layers that read one input (query, key and value) are solved together, and what
+`maths.hessian` and `calibration.compare` say.
 """
 
 from dataclasses import dataclass
@@ -29,7 +29,8 @@ class GPTQ:
     `true_sequential` takes a layer's inputs from the rounded layers before it in its block as well. `scale` clips a
     group's range where that lessens the squared error ("mse"), the error weighed by the inputs ("weighted"), or never
     ("minmax"); "best" tries all three, and each row keeps the one with which its outputs stay nearest. `propagate` is
-    the part, 0 to 1, of the change that earlier rounding made to a layer's outputs which the layer takes back.
+    the part, 0 to 1, of what this step has changed so far that a layer takes back: of its outputs by its inputs, and of
+    the residual stream they are added to.
     """
 
     bits: int = 4

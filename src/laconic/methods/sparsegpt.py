@@ -4,7 +4,7 @@ Frantar and Alistarh 2023, arXiv:2301.00774. A block's inputs come from the bloc
 Differs from the paper: with `bits`, what is left is rounded once it has made up for what went, and not on the way, so
 that the grid fits it; the error of rounding adds to that of pruning, which is near the least that the mask allows. With
 `propagate` a layer makes up for what pruning before it did to its inputs: Arai and Ichikawa 2025, arXiv:2504.09629.
-`maths.surgeon` says the rest.
+`maths.surgeon` and `calibration.compare` say the rest.
 """
 
 from collections.abc import Sequence
