@@ -316,9 +316,7 @@ def test_what_is_wanted_is_what_is_there_or_part_of_the_way():
                 assert weight.shape == layers.take(module).weight.shape
                 found[part, path] = weight
             rewrite(w, wanted.pairs)
-    first = {
-        path for stack in w.anatomy.stacks[:1] for path in (stack.blocks[0].attention.q, stack.blocks[0].attention.v)
-    }
+    first = w.anatomy.stacks[0].blocks[0].attention
     for path in (path for part, path in found if not part):
         own, half, whole = (found[part, path] for part in (0.0, 0.5, 1.0))
         if path in (first.q, first.k, first.v):
