@@ -10,12 +10,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from transformers.utils import logging
 
 import laconic
 from laconic import artifact, cli
 from laconic.cli import console
 from laconic.errors import MENDS
 from laconic.measures import size
+from laconic.recipe import Recipe
 from tests import road
 from tests.artifact.signing import rewritten
 
@@ -334,6 +336,16 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(laconic_command, base, tmp_p
     assert status == 1
     assert "space" in err.lower()
     assert not (tmp_path / "x").exists()
+
+
+def test_a_quiet_command_hides_the_bars_of_transformers_and_gives_them_back(laconic_command, base, monkeypatch):
+    seen, real = [], Recipe.check
+    monkeypatch.setattr(Recipe, "check", lambda self: seen.append(logging.is_progress_bar_enabled()) or real(self))
+    given = ("compress", base / "run", "--recipe", base / "road.yaml", "-o", base / "never", "--dry-run")
+    for quiet in ((), ("-q",)):
+        assert laconic_command(*given, *quiet)[0] == 0
+        assert logging.is_progress_bar_enabled()
+    assert set(seen) == {True, False}
 
 
 def test_help_needs_no_torch():
