@@ -1,4 +1,4 @@
-"""GPTQModel: GPTQ.
+"""GPTQModel: GPTQ, and GPTAQ (Li et al. 2025, arXiv:2504.02692), which follows the outputs of the original.
 
 No paper: https://github.com/ModelCloud/GPTQModel as its documentation uses it, with its columns in the order of their
 inputs.
@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from gptqmodel import BACKEND, GPTQModel, QuantizeConfig
+from gptqmodel.quantization.config import GPTAQConfig
 
 from benchmarks.peers import frame
 
@@ -24,6 +25,7 @@ def compress(model: Any, job: frame.Job) -> Any:
         desc_act=True,
         device="cpu",
         offload_to_disk=False,
+        gptaq=GPTAQConfig(device="cpu") if job.setting["method"] == "gptaq" else None,
     )
     tool = GPTQModel.load(str(job.folder), config, dtype=torch.float32)
     samples = [{"input_ids": ids, "attention_mask": [1] * len(ids)} for ids in job.tokens]

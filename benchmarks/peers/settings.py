@@ -41,7 +41,7 @@ def quantized(bits: int, group: int | str, symmetric: bool) -> Setting:
             *(() if symmetric else ("hqq",)),
         ),
         "llmcompressor": ("rtn", "gptq", *(("awq",) if coarse and not symmetric else ())),
-        "gptqmodel": ("gptq",),
+        "gptqmodel": ("gptq", *(("gptaq",) if coarse else ())),
         "hqq": () if symmetric else ("hqq",),
         "autoround": learned,
         "torchao": ("rtn",),
