@@ -149,7 +149,7 @@ def test_no_hook_and_no_mode_is_left(tmp_path):
         ({"bits": 1}, "bits is 1"),
         ({"length": 0}, "length is 0"),
         ({"scale": "max"}, "scale is 'max'"),
-        ({"propagate": 1.5}, "propagate is 1.5; give a part of what earlier steps of the method changed, 0 to 1"),
+        ({"propagate": 1.5}, "propagate is 1.5; give a part of what the step has changed so far, 0 to 1"),
         ({"propagate": float("nan")}, "propagate is nan"),
     ],
 )

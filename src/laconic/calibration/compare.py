@@ -92,7 +92,7 @@ def weights(
 def check(propagate: float) -> None:
     """Raise RecipeError unless that part of what has moved can be made up for."""
     if not 0 <= propagate <= 1:
-        raise RecipeError(f"propagate is {propagate}; give a part of what earlier steps of the method changed, 0 to 1")
+        raise RecipeError(f"propagate is {propagate}; give a part of what the step has changed so far, 0 to 1")
 
 
 def _own(pairs: Pairs) -> list[torch.Tensor]:
