@@ -25,7 +25,7 @@ PLAN: dict[str, Any] = {
     },
     "tokenizer": {"kind": "bpe", "vocabulary": 8192},
     "training": {
-        "block": 256, "batch": 16, "epochs": 2, "learning_rate": 2e-3, "schedule": "cosine", "precision": "bfloat16",
+        "block": 256, "batch": 16, "epochs": 2, "learning_rate": 2e-3, "schedule": "cosine",
     },
 }  # fmt: skip
 
@@ -47,7 +47,13 @@ def main() -> None:
     record.write("pretrain", [{"model": NAME, "name": "original", **row, **speed} for row in rows], sections)
 
 
-def decoder() -> Path:
+def planned(described: dict[str, Any], precision: str) -> config.Plan:
+    """The plan of a model from nothing, its training in that precision."""
+    training = {**described["training"], "precision": precision}
+    return config.parse({**described, "training": training}, "benchmarks.pretrain", scratch=True)
+
+
+def decoder(precision: str = "bfloat16") -> Path:
     """The pretrained model's folder, made if it is not there."""
     base = record.runs() / NAME
     base.mkdir(parents=True, exist_ok=True)
@@ -56,7 +62,7 @@ def decoder() -> Path:
         parts = [record.folder("LACONIC_DATA", name) / f"{split}.jsonl" for name in TEXTS]
         text.mkdir(exist_ok=True)
         (text / f"{split}.jsonl").write_text("".join(part.read_text(encoding="utf-8") for part in parts), "utf-8")
-    return pretrain("clm", config.parse(PLAN, "benchmarks.pretrain", scratch=True), text, base / "model")
+    return pretrain("clm", planned(PLAN, precision), text, base / "model")
 
 
 def measured(model: Path, name: str, split: str) -> dict[str, Any]:

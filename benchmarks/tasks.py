@@ -2,7 +2,8 @@
 
 No paper: measurement. `python -m benchmarks.tasks --dataset NAME` runs one and replaces its rows alone; a killed run
 goes on where it was. `--untimed` only trains and compresses and leaves the rows as they are, so that time can be taken
-later on a quiet machine. `--precision float32` trains in that, where a processor has no arithmetic of 16 bits.
+later on a quiet machine. `--precision float32` trains and pretrains in that, where a processor has no arithmetic of 16
+bits.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ from typing import Any
 import laconic
 from benchmarks import record
 from benchmarks.conll2003 import in_precision, judge
-from benchmarks.pretrain import decoder
+from benchmarks.pretrain import decoder, planned
 from laconic import data, prove, trained
 from laconic.measures import quality, size
-from laconic.pretrain import config, pretrain
+from laconic.pretrain import pretrain
 from laconic.recipe import Recipe
 
 ENCODER, RECIPE = "all-minilm-l6-v2", "balanced"
@@ -37,7 +38,7 @@ class Setting:
     task: str
     training: laconic.Training
     bar: float | None = None  # that the original has to reach
-    model: str | Callable[[], Path] = ENCODER  # its folder's name, or what makes it or describes one to be made
+    model: str | Callable[[str], Path] = ENCODER  # its folder's name, or what makes or describes it, of the precision
     options: dict[str, Any] = field(default_factory=dict)  # of the task
     changes: tuple[str, ...] = ()  # to the recipe, as `laconic compress --set` takes them
     source: Callable[[Path, Path], Path] = lambda folder, _: folder  # of (data set's folder, the run's own)
@@ -54,7 +55,7 @@ CHINESE: dict[str, Any] = {
         "num_attention_heads": 4, "max_position_embeddings": 256,
     },
     "tokenizer": {"kind": "wordpiece", "vocabulary": 5000},
-    "training": {"block": 128, "batch": 32, "steps": 1500, "learning_rate": 1e-3, "precision": "bfloat16"},
+    "training": {"block": 128, "batch": 32, "steps": 800, "learning_rate": 1e-3},
 }  # fmt: skip
 ABSTRACTS: dict[str, Any] = {
     "model": {
@@ -62,7 +63,7 @@ ABSTRACTS: dict[str, Any] = {
         "num_heads": 4, "feed_forward_proj": "gated-gelu", "tie_word_embeddings": True,
     },
     "tokenizer": {"kind": "unigram", "vocabulary": 6000},
-    "training": {"block": 384, "batch": 12, "steps": 3000, "learning_rate": 2e-3, "precision": "bfloat16"},
+    "training": {"block": 384, "batch": 12, "steps": 3000, "learning_rate": 2e-3},
 }  # fmt: skip
 LONGER = ("7.epochs=8", "7.variants=2")  # for small data: they are heard more often
 LARGER = ("3.keep=0.84", "4.keep=0.67")  # blocks and neurons, where few examples cannot teach a smaller one
@@ -90,7 +91,7 @@ def questions(base: Path) -> Path:
     return made
 
 
-def chinese() -> Path:
+def chinese(precision: str) -> Path:
     """A small BERT of Chinese, pretrained on the training texts of both Chinese data sets, for want of a larger one."""
     base = record.runs() / "chinese-bert"
     base.mkdir(parents=True, exist_ok=True)
@@ -99,10 +100,10 @@ def chinese() -> Path:
         read = data.read_splits(record.folder("LACONIC_DATA", name), kind, progress=False).train
         texts += ["".join(e["tokens"]) if kind == "ner" else " ".join(e["text"].split()) for e in read]
     (base / "text.txt").write_text("\n\n".join(texts), encoding="utf-8")
-    return pretrain("mlm", config.parse(CHINESE, "benchmarks.tasks", scratch=True), base / "text.txt", base / "model")
+    return pretrain("mlm", planned(CHINESE, precision), base / "text.txt", base / "model")
 
 
-def marian() -> Path:
+def marian(_: str) -> Path:
     """The description of an encoder-decoder that is trained for translation from nothing."""
     made = record.runs() / "multi30k_en_de" / "marian.yaml"
     made.parent.mkdir(parents=True, exist_ok=True)
@@ -110,15 +111,14 @@ def marian() -> Path:
     return made
 
 
-def abstracts() -> Path:
+def abstracts(precision: str) -> Path:
     """A small T5, pretrained on the training documents and summaries of SciTLDR, for want of a larger one."""
     base = record.runs() / "abstracts-t5"
     base.mkdir(parents=True, exist_ok=True)
     read = data.read_splits(record.folder("LACONIC_DATA", "scitldr"), "summarize", progress=False).train
     texts = [" ".join(text.split()) for e in read for text in (e["document"], e["summary"])]
     (base / "text.txt").write_text("\n\n".join(texts), encoding="utf-8")
-    plan = config.parse(ABSTRACTS, "benchmarks.tasks", scratch=True)
-    return pretrain("span-corruption", plan, base / "text.txt", base / "model")
+    return pretrain("span-corruption", planned(ABSTRACTS, precision), base / "text.txt", base / "model")
 
 
 def training_texts(name: str) -> Callable[[Path], Path]:
@@ -172,7 +172,9 @@ def made(name: str, precision: str) -> dict[str, Path]:
     """Run folder and artifact of one data set."""
     setting, base = SETTINGS[name], record.runs() / name
     source = setting.source(record.folder("LACONIC_DATA", name), base)
-    model = record.folder("LACONIC_MODELS", setting.model) if isinstance(setting.model, str) else setting.model()
+    model = (
+        record.folder("LACONIC_MODELS", setting.model) if isinstance(setting.model, str) else setting.model(precision)
+    )
     original = laconic.train(
         model, setting.task, source, base / "original",
         options=replace(setting.training, precision=precision), **setting.options,
@@ -219,10 +221,10 @@ def publish(name: str, rows: list[dict[str, Any]]) -> None:
 REMARK = (
     f"Test is read once, after all choices; the recipe is `{RECIPE}`. Differences are to the original, with their "
     "paired bootstrap interval of 95 %. The last column says whether the original reaches the bar that was set for it, "
-    f"and `{RECIPE}` is {SMALLER} times smaller and at most {100 * WITHIN:g} points worse. Training (after "
-    "pretraining) is in the precision a row says; bfloat16 is for time, where the processor has its arithmetic. As "
-    "PyTorch: the share of answers that PyTorch gives as well with the same weights. Each row has its commit and "
-    "date; the line above is that of the last one."
+    f"and `{RECIPE}` is {SMALLER} times smaller and at most {100 * WITHIN:g} points worse. Training, and the "
+    "pretraining of a model made for it, is in the precision a row says; bfloat16 is for time, where the processor has "
+    "its arithmetic. As PyTorch: the share of answers that PyTorch gives as well with the same weights. Each row has "
+    "its commit and date; the line above is that of the last one."
 )
 
 
