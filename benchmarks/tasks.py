@@ -55,7 +55,7 @@ CHINESE: dict[str, Any] = {
         "num_attention_heads": 4, "max_position_embeddings": 256,
     },
     "tokenizer": {"kind": "wordpiece", "vocabulary": 5000},
-    "training": {"block": 128, "batch": 32, "steps": 800, "learning_rate": 1e-3},
+    "training": {"block": 64, "batch": 64, "steps": 800, "learning_rate": 4e-4, "warmup": 0.1},
 }  # fmt: skip
 ABSTRACTS: dict[str, Any] = {
     "model": {

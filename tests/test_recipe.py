@@ -37,7 +37,9 @@ def test_any_value_of_a_real_option_is_taken_or_refused_in_our_words(option, val
         assert Recipe.parse(recipe.record()) == recipe
 
 
-targets = st.sampled_from(["name", "seed", "steps", "1", "1.bits", "2.keep", "3.epochs", "1.nothing", "."]) | st.text()
+targets = (
+    st.sampled_from(["name", "seed", "steps", "1", "2", "1.bits", "2.keep", "3.epochs", "1.nothing", "."]) | st.text()
+)
 values = json_values.map(lambda value: yaml.safe_dump(value)) | st.text() | st.text("[]{}:-&*!|>'\"#,0123456789")
 
 
@@ -109,11 +111,19 @@ def test_override_changes_one_option():
     assert changed.steps[0] == recipe.steps[0]
 
 
+def test_override_leaves_a_step_out_and_the_others_keep_their_numbers():
+    recipe = Recipe.parse({"steps": ["positions", {"neurons": {"keep": 0.5}}, {"rtn": {"bits": 4}}]})
+    for settings in (["2=null", "3.bits=3"], ["3.bits=3", "2=null"], ["2=null", "2.keep=0.1", "3.bits=3"]):
+        assert recipe.override(settings).record()["steps"] == [{"positions": {}}, {"rtn": {"bits": 3}}]
+    with pytest.raises(RecipeError, match="at least one method"):
+        recipe.override(["1=null", "2=null", "3=null"])
+
+
 @pytest.mark.parametrize(
     "setting",
     [
-        "bits", "9.bits=3", "0.bits=3", "x.bits=3", "2.bits=", "steps=3", "seedz=3", "1.bits=[", "1.bits=2001-99-99",
-        "².bits=3", "=3", ".bits=3",
+        "1=4", "1=off", "1.=null", "9=null", "1=", "x=null", "bits", "9.bits=3", "0.bits=3", "x.bits=3", "2.bits=", "steps=3",
+        "seedz=3", "1.bits=[", "1.bits=2001-99-99", "².bits=3", "=3", ".bits=3",
     ],
 )  # fmt: skip
 def test_override_refuses_what_it_cannot_read(setting):

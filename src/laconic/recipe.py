@@ -9,7 +9,7 @@ import sys
 import types
 import typing
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -118,21 +118,31 @@ class Recipe:
         return built
 
     def override(self, settings: Sequence[str]) -> Recipe:
-        """The recipe with settings such as "2.bits=3" (step 2) or "seed=1" put in; values are YAML."""
-        record = asdict(self)
+        """The recipe with settings put in: "2.bits=3" (step 2), "3=null" (without step 3) or "seed=1"; values are YAML.
+
+        Steps keep their numbers until all settings are in.
+        """
+        record = self.record()
+        steps = [(step.method, dict(step.options)) for step in self.steps]
+        out: set[int] = set()
         for setting in settings:
             target, _, value = setting.partition("=")
             number, _, option = target.partition(".")
-            if not value or not (target in BARE or (option and number.isdecimal())):
-                raise RecipeError(f"--set {setting!r} does not read as STEP.OPTION=VALUE, such as 2.bits=3, or seed=1")
+            if not value or not (target in BARE or number.isdecimal()) or target.endswith("."):
+                raise _unread(setting)
+            if number.isdecimal() and not 1 <= int(number) <= len(steps):
+                raise RecipeError(f"--set {setting!r}: there is no step {number}; steps are 1 to {len(steps)}")
             parsed = _yaml(value, f"--set {setting!r}")
-            if not option:
+            if target in BARE:
                 record[target] = parsed
-            elif not 1 <= int(number) <= len(self.steps):
-                raise RecipeError(f"--set {setting!r}: there is no step {number}; steps are 1 to {len(self.steps)}")
+            elif option:
+                steps[int(number) - 1][1][option] = parsed
+            elif parsed is None:
+                out.add(int(number) - 1)
             else:
-                record["steps"][int(number) - 1]["options"][option] = parsed
-        return Recipe.parse({**record, "steps": [{s["method"]: s["options"]} for s in record["steps"]]}, self.name)
+                raise _unread(setting)
+        record["steps"] = [{method: given} for i, (method, given) in enumerate(steps) if i not in out]
+        return Recipe.parse(record, self.name)
 
     def forecast(self, sketch: Sketch) -> list[Sketch]:
         """The sketch before the first step and after each one."""
@@ -140,6 +150,13 @@ class Recipe:
         for method in self.build():
             sketches.append(method.forecast(sketches[-1]))
         return sketches
+
+
+def _unread(setting: str) -> RecipeError:
+    return RecipeError(
+        f"--set {setting!r} does not read as STEP.OPTION=VALUE, such as 2.bits=3, as STEP=null, which leaves the step "
+        "out, or as seed=1"
+    )
 
 
 def _yaml(text: str | bytes, where: str) -> Any:

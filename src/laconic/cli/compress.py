@@ -30,7 +30,10 @@ def command(
     no_unlabelled: Annotated[bool, typer.Option("--no-unlabelled", help="Without the run's texts.")] = False,
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", help="Change an option: STEP.OPTION=VALUE, such as 2.bits=3, or seed=1."),
+        typer.Option(
+            "--set",
+            help="Change an option: STEP.OPTION=VALUE, such as 2.bits=3, or seed=1; STEP=null leaves a step out.",
+        ),
     ] = None,
     steps: Annotated[Path | None, typer.Option(help="Where finished steps are kept; by default SOURCE.steps.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan with predicted sizes and stop.")] = False,
