@@ -122,8 +122,8 @@ def test_override_leaves_a_step_out_and_the_others_keep_their_numbers():
 @pytest.mark.parametrize(
     "setting",
     [
-        "1=4", "1=off", "1.=null", "9=null", "1=", "x=null", "bits", "9.bits=3", "0.bits=3", "x.bits=3", "2.bits=", "steps=3",
-        "seedz=3", "1.bits=[", "1.bits=2001-99-99", "².bits=3", "=3", ".bits=3",
+        "1=4", "1=off", "1.=null", "9=null", "1=", "x=null", "bits", "9.bits=3", "0.bits=3", "x.bits=3", "2.bits=",
+        "steps=3", "seedz=3", "1.bits=[", "1.bits=2001-99-99", "².bits=3", "=3", ".bits=3",
     ],
 )  # fmt: skip
 def test_override_refuses_what_it_cannot_read(setting):

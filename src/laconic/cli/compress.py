@@ -30,10 +30,7 @@ def command(
     no_unlabelled: Annotated[bool, typer.Option("--no-unlabelled", help="Without the run's texts.")] = False,
     settings: Annotated[
         list[str] | None,
-        typer.Option(
-            "--set",
-            help="Change an option: STEP.OPTION=VALUE, such as 2.bits=3, or seed=1; STEP=null leaves a step out.",
-        ),
+        typer.Option("--set", help="An option changed, such as 2.bits=3 of step 2, or seed=1; 2=null: without step 2."),
     ] = None,
     steps: Annotated[Path | None, typer.Option(help="Where finished steps are kept; by default SOURCE.steps.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan with predicted sizes and stop.")] = False,
