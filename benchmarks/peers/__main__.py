@@ -70,7 +70,7 @@ def measured(setting: Setting, model: str, given: argparse.Namespace) -> Iterato
     place = record.runs() / NAME
     place.mkdir(parents=True, exist_ok=True)
     folder = inputs.model(model, place / "models")
-    tokens = inputs.tokens(setting, folder, place)
+    samples = inputs.calibration(setting, folder, place)
     for tool, names in setting.tools.items():
         for method in names:
             if (given.only and tool not in given.only) or (given.method and method not in given.method):
@@ -83,7 +83,7 @@ def measured(setting: Setting, model: str, given: argparse.Namespace) -> Iterato
             key = json.dumps([options, setting.samples, digest(tool)])
             figures = held(key, out)
             if figures is None and not given.kept:
-                figures = one(tool, setting, options, folder, tokens, out, key)
+                figures = one(tool, setting, options, folder, samples, out, key)
             if figures is not None:
                 print(json.dumps(row | figures), flush=True)
                 yield row | figures
@@ -98,16 +98,18 @@ def held(key: str, out: Path) -> dict[str, Any] | None:
 
 
 def one(
-    tool: str, setting: Setting, options: dict[str, Any], folder: Path, tokens: Path, out: Path, key: str
+    tool: str, setting: Setting, options: dict[str, Any], folder: Path, samples: Path, out: Path, key: str
 ) -> dict[str, Any]:
     """The figures of one run, or why there are none."""
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
-    figures = run(tool, options, folder, tokens, out)
-    if "failure" not in figures and setting.inputs == "text":
+    figures = run(tool, options, folder, samples, out)
+    if "failure" not in figures and setting.inputs != "random":
         judge = judged(folder)
-        figures |= judge.score(out / frame.DENSE, options.get("activations"))
-        figures["loss_increase"] = figures["nats_per_token"] - judge.float["nats_per_token"]
+        found = judge.score(out / frame.DENSE, options.get("activations"))
+        nats = found.pop("nats")
+        figures |= {f"nats_per_{'token' if setting.inputs == 'text' else 'example'}": nats, **found}
+        figures["loss_increase"] = nats - judge.float["nats"]
     if "failure" not in figures:  # which is tried again another time
         (out / FIGURES).write_text(json.dumps({"key": key, "figures": figures}))
     for big in (out / frame.DENSE, out / frame.OWN):
@@ -116,7 +118,7 @@ def one(
     return figures
 
 
-def run(tool: str, options: dict[str, Any], folder: Path, tokens: Path, out: Path) -> dict[str, Any]:
+def run(tool: str, options: dict[str, Any], folder: Path, samples: Path, out: Path) -> dict[str, Any]:
     """Run a tool's script in a process of its own; ours in our environment."""
     nothing = dict.fromkeys(("loss_increase", "bytes", "seconds", "peak_bytes"))
     try:
@@ -126,7 +128,7 @@ def run(tool: str, options: dict[str, Any], folder: Path, tokens: Path, out: Pat
     except environments.NotInstalledError as error:
         return {**nothing, "failure": f"does not install: {error}"}
     command = [str(python), "-m", f"benchmarks.peers.{tool}"]
-    command += [str(folder.resolve()), str(tokens.resolve()), json.dumps(options), str(out.resolve())]
+    command += [str(folder.resolve()), str(samples.resolve()), json.dumps(options), str(out.resolve())]
     path = os.pathsep.join([str(record.ROOT / "src"), str(record.ROOT)]) if tool == "laconic" else str(record.ROOT)
     quiet = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": path}
     quiet |= environments.VARIABLES.get(tool, {})

@@ -14,18 +14,29 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from safetensors.torch import load_file, save_file
 
 DENSE, RESULT, OWN = "dense.safetensors", "result.json", "own"
+BLOCKS = {"layers", "layer"}  # what the list of blocks is called
+WIDE = (  # of a feed-forward: the matrix that neurons are known by, what else has a row for each, what has a column
+    ("mlp.gate_proj.weight", ("mlp.up_proj.weight",), "mlp.down_proj.weight"),
+    ("intermediate.dense.weight", ("intermediate.dense.bias",), "output.dense.weight"),
+)
 WEIGHTS = (".safetensors", ".bin", ".pt", ".gguf")  # files of a folder that are weights
 
 
 @dataclass
 class Job:
-    """A model folder, calibration samples as token ids (all equally long), what is asked for, and where it goes."""
+    """A model folder, calibration samples, what is asked for, and where it goes.
+
+    A sample is what the model reads of one text, by name; an answer, the `labels` of it and the `slots` where the model
+    gives them, where that is not once for all.
+    """
 
     folder: Path
-    tokens: list[list[int]]
+    samples: list[dict[str, list[int]]]
+    answers: list[dict[str, list[int]]]
     setting: dict[str, Any]
     out: Path
     state: dict[str, Any]  # what `compress` hands on to `leave`
@@ -34,6 +45,15 @@ class Job:
     def method(self) -> str:
         """The tool's method by the name that Laconic has for it."""
         return str(self.setting["method"])
+
+    @property
+    def tokens(self) -> list[list[int]]:
+        """Token ids of every sample."""
+        return [sample["input_ids"] for sample in self.samples]
+
+    def batch(self, i: int) -> dict[str, torch.Tensor]:
+        """What the model reads of sample `i`, a batch of one."""
+        return {name: torch.tensor([row]) for name, row in self.samples[i].items()}
 
 
 Compress = Callable[[Any, Job], Any]
@@ -46,8 +66,9 @@ def run(opened: Callable[[Path], Any], compress: Compress, leave: Leave) -> None
     `compress` gives the model to go on with; `leave` its dense weights by their names in the checkpoint, and the bytes
     of weights that the tool's own format has.
     """
-    folder, tokens, setting, out = sys.argv[1:5]
-    job = Job(Path(folder), json.loads(Path(tokens).read_text()), json.loads(setting), Path(out), {})
+    folder, calibration, setting, out = sys.argv[1:5]
+    held = json.loads(Path(calibration).read_text())
+    job = Job(Path(folder), held["samples"], held["answers"], json.loads(setting), Path(out), {})
     torch.set_num_threads(int(job.setting.get("threads", 1)))
     torch.manual_seed(0)
     model = opened(job.folder)
@@ -68,11 +89,10 @@ def run(opened: Callable[[Path], Any], compress: Compress, leave: Leave) -> None
     (job.out / RESULT).write_text(json.dumps(found))
 
 
-def causal(folder: Path) -> Any:
-    """A decoder in float32."""
-    from transformers import AutoModelForCausalLM
-
-    return AutoModelForCausalLM.from_pretrained(str(folder), dtype=torch.float32).eval()
+def opened(folder: Path) -> Any:
+    """The model in float32, of the class that its config names."""
+    (name,) = json.loads((folder / "config.json").read_text())["architectures"]
+    return getattr(transformers, name).from_pretrained(str(folder), dtype=torch.float32).eval()
 
 
 def peak() -> int:
@@ -84,7 +104,7 @@ def peak() -> int:
 @torch.no_grad()
 def logits(model: Any, job: Job) -> torch.Tensor:
     """What the model says of the first calibration sample."""
-    return model(input_ids=torch.tensor(job.tokens[:1])).logits.float()
+    return model(**job.batch(0)).logits.float()
 
 
 def disagreement(said: torch.Tensor, dense: dict[str, torch.Tensor], model: Any, job: Job) -> float:
@@ -96,22 +116,30 @@ def disagreement(said: torch.Tensor, dense: dict[str, torch.Tensor], model: Any,
 def widened(dense: dict[str, torch.Tensor], before: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Feed-forwards in the width they had, with zeros for the neurons that went: they compute the same.
 
-    A neuron is known by its row of the gate, which no tool here changes.
+    A neuron is known by its row of the first matrix, which no tool here changes.
     """
     found = dict(dense)
-    for gate in [name for name in dense if name.endswith("gate_proj.weight")]:
-        if dense[gate].shape != before[gate].shape:
-            rows = (dense[gate].unsqueeze(1) == before[gate]).all(-1).int().argmax(1)  # (kept,)
-            for part in ("gate", "up", "down"):
-                name = gate.replace("gate_proj", f"{part}_proj")
+    for first, others, last in WIDE:
+        for known in [name for name in dense if name.endswith(first) and dense[name].shape != before[name].shape]:
+            rows = (dense[known].unsqueeze(1) == before[known]).all(-1).int().argmax(1)  # (kept,)
+            block = known.removesuffix(first)
+            for name in (known, *(block + other for other in others), block + last):
                 place = found[name] = torch.zeros_like(before[name])
-                (place.T if part == "down" else place)[rows] = dense[name].T if part == "down" else dense[name]
+                down = name == block + last
+                (place.T if down else place)[rows] = dense[name].T if down else dense[name]
     return found
 
 
 def linears(model: Any) -> list[tuple[str, Any]]:
-    """(path, linear) of the blocks of a decoder: what every tool here compresses."""
-    return [(n, m) for n, m in model.named_modules() if isinstance(m, torch.nn.Linear) and ".layers." in f".{n}"]
+    """(path, linear) of the blocks of a decoder or an encoder: what every tool here compresses."""
+    found = [(path, module) for path, module in model.named_modules() if isinstance(module, torch.nn.Linear)]
+    return [(path, module) for path, module in found if BLOCKS.intersection(path.split("."))]
+
+
+def others(model: Any) -> list[str]:
+    """Paths of the linears that no tool here compresses: heads, and what stands between them and the blocks."""
+    chosen = {path for path, _ in linears(model)}
+    return [p for p, m in model.named_modules() if isinstance(m, torch.nn.Linear) and p not in chosen]
 
 
 def weigh(folder: Path) -> int:

@@ -38,4 +38,4 @@ def leave(model: Any, job: frame.Job) -> tuple[dict[str, torch.Tensor], int]:
 
 
 if __name__ == "__main__":
-    frame.run(frame.causal, compress, leave)
+    frame.run(frame.opened, compress, leave)

@@ -1,4 +1,4 @@
-"""What every tool is given: the model in float32 as an ordinary folder, and calibration samples as token ids.
+"""What every tool is given: the model in float32 as an ordinary folder, and calibration samples.
 
 No paper: preparation.
 """
@@ -6,14 +6,16 @@ No paper: preparation.
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from benchmarks import record
-from benchmarks.peers.settings import Setting
-from laconic import checkpoint
+from benchmarks.peers.settings import ENCODERS, Setting
+from laconic import checkpoint, data, trained
 from laconic.contracts import Example
 
 SHAPE = {
@@ -35,6 +37,9 @@ def model(name: str, folder: Path) -> Path:
     """The model in float32 with its tokenizer, so that no tool rounds what it does not compress."""
     place = folder / name
     if not (place / "config.json").is_file():
+        if name in ENCODERS:
+            shutil.copytree(original(name), place)
+            return place
         if name == RANDOM:
             source = record.folder("LACONIC_MODELS", "tinystories-656k")
             torch.manual_seed(0)
@@ -47,12 +52,39 @@ def model(name: str, folder: Path) -> Path:
     return place
 
 
-def tokens(setting: Setting, folder: Path, out: Path) -> Path:
+def original(name: str) -> Path:
+    """The run folder of an encoder that another benchmark has trained."""
+    found = record.runs() / ENCODERS[name].dataset / "original"
+    if not trained.is_trained(found):
+        raise SystemExit(f"{found} is not there; train it first: python -m {ENCODERS[name].made_by}")
+    return found
+
+
+def calibration(setting: Setting, folder: Path, out: Path) -> Path:
+    """The file of samples, and their answers: windows of text for a decoder, training texts for an encoder."""
+    path = out / f"{folder.name}-{setting.inputs}-{'x'.join(map(str, setting.samples.values()))}.json"
+    if not path.is_file():
+        found = labelled(setting, folder) if setting.inputs == "labelled" else windows(setting, folder)
+        path.write_text(json.dumps(found))
+    return path
+
+
+def labelled(setting: Setting, folder: Path) -> dict[str, list[Any]]:
+    """The first texts of training, as the task has the model read them, and their labels."""
+    origin = trained.read(folder)
+    splits = data.read_splits(origin.data(), origin.task, origin.seed, progress=False)
+    texts = splits.train[: setting.samples["count"]]
+    features = origin.task.encode(texts, origin.tokenizer, answers=True)
+    read, answered = ("input_ids", "attention_mask", "token_type_ids"), ("labels", "slots")
+    return {
+        "samples": [{name: f[name] for name in read if name in f} for f in features],
+        "answers": [{name: f[name] for name in answered if name in f} for f in features],
+    }
+
+
+def windows(setting: Setting, folder: Path) -> dict[str, list[Any]]:
     """So many samples of so many tokens: stories one after another, each after the token that begins texts."""
     count, length = setting.samples["count"], setting.samples["length"]
-    path = out / f"{folder.name}-{setting.inputs}-{count}x{length}.json"
-    if path.is_file():
-        return path
     if setting.inputs == "random":
         generator = torch.Generator().manual_seed(0)
         rows = torch.randint(3, SHAPE["vocab_size"], (count, length), generator=generator).tolist()
@@ -64,5 +96,8 @@ def tokens(setting: Setting, folder: Path, out: Path) -> Path:
         rows = [flat[i * length : (i + 1) * length] for i in range(count)]
     if len(rows[-1]) != length:
         raise SystemExit(f"the training texts have fewer than {count} samples of {length} tokens")
-    path.write_text(json.dumps(rows))
-    return path
+    slots = list(range(length - 1))
+    return {
+        "samples": [{"input_ids": ids} for ids in rows],
+        "answers": [{"labels": ids[1:], "slots": slots} for ids in rows],
+    }

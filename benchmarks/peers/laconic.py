@@ -14,8 +14,8 @@ from typing import Any
 import torch
 
 from benchmarks.peers import frame
-from laconic import artifact, checkpoint, layers, methods, units
-from laconic.contracts import Example, Feature, Splits, Work
+from laconic import artifact, checkpoint, data, layers, methods, tasks, trained, units
+from laconic.contracts import Example, Feature, Splits, Task, Work
 from laconic.errors import RecipeError
 from laconic.tasks.lm import LM
 
@@ -61,18 +61,27 @@ def steps(setting: dict[str, Any]) -> list[Any]:
     return found
 
 
+def calibration(job: frame.Job) -> tuple[Task, list[Example]]:
+    """The task and the examples whose features the samples are: of a decoder the tokens themselves."""
+    if not trained.is_trained(job.folder):
+        return Windows(), [{"ids": ids} for ids in job.tokens]
+    origin = trained.read(job.folder)
+    splits = data.read_splits(origin.data(), origin.task, origin.seed, progress=False)
+    return origin.task, list(splits.train[: len(job.samples)])
+
+
 def compress(model: Any, job: frame.Job) -> Any:
     """Apply the methods as a recipe does."""
     tokenizer = checkpoint.tokenizer(job.folder)
-    examples = [{"ids": ids} for ids in job.tokens]
+    task, examples = calibration(job)
     config = model.config.to_dict()
     splits = Splits(examples, examples, "0" * 64)
     setting = {"samples": len(examples), **job.setting}
-    work = Work(model, tokenizer, Windows(), splits, None, 0, job.out, False, lambda _: None)
+    work = Work(model, tokenizer, task, splits, None, 0, job.out, False, lambda _: None)
     for method in steps(setting):
         method.apply(work)
     layers.freeze(work.model)
-    job.state |= {"tokenizer": tokenizer, "config": config}
+    job.state |= {"tokenizer": tokenizer, "config": config, "task": tasks.describe(task)}
     return work.model
 
 
@@ -88,15 +97,15 @@ def leave(model: Any, job: frame.Job) -> tuple[dict[str, torch.Tensor], int]:
             dense[f"{path}.bias"] = parts.bias
     folder = job.out / frame.OWN
     artifact.save(
-        folder, model, job.state["tokenizer"], task={"name": "lm"}, recipe=None, provenance={}, measures={},
+        folder, model, job.state["tokenizer"], task=job.state["task"], recipe=None, provenance={}, measures={},
         base_config=job.state["config"],
     )  # fmt: skip
     return dense, frame.weigh(folder)
 
 
 def opened(folder: Path) -> Any:
-    """The decoder as Laconic opens it."""
-    return checkpoint.model(LM.auto, folder).eval()
+    """The model as Laconic opens it."""
+    return (trained.read(folder).model if trained.is_trained(folder) else checkpoint.model(LM.auto, folder)).eval()
 
 
 if __name__ == "__main__":

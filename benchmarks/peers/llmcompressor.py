@@ -1,7 +1,7 @@
 """llm-compressor: round to nearest, GPTQ, AWQ, SmoothQuant, SparseGPT and Wanda.
 
-No paper: https://github.com/vllm-project/llm-compressor as its documentation uses it, all linears but the head. Its AWQ
-pins memory, which PyTorch refuses where there is no accelerator; there it does without.
+No paper: https://github.com/vllm-project/llm-compressor as its documentation uses it, on the linears of the blocks. Its
+AWQ pins memory, which PyTorch refuses where there is no accelerator; there it does without.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from llmcompressor.pipelines.cache import IntermediatesCache
 
 from benchmarks.peers import frame
 
-HEAD = ["lm_head"]
 PRUNING = {"sparsegpt": SparseGPTModifier, "wanda": WandaPruningModifier}
 
 
@@ -36,14 +35,14 @@ def scheme(setting: dict[str, Any]) -> QuantizationScheme:
     return QuantizationScheme(targets=["Linear"], weights=weights, input_activations=inputs)
 
 
-def recipe(setting: dict[str, Any]) -> list[Any]:
-    """The modifiers of a setting."""
+def recipe(setting: dict[str, Any], ignore: list[str]) -> list[Any]:
+    """The modifiers of a setting, of all linears but those to `ignore`."""
     method = setting["method"]
     if method in PRUNING:
         pattern = setting.get("scope", "0:0")
-        return [PRUNING[method](sparsity=setting["sparsity"], mask_structure=pattern, ignore=["re:.*lm_head"])]
-    rounding = {"ignore": HEAD, "config_groups": {"group_0": scheme(setting)}}
-    before = {"awq": [AWQModifier()], "smoothquant": [SmoothQuantModifier(smoothing_strength=0.5, ignore=HEAD)]}
+        return [PRUNING[method](sparsity=setting["sparsity"], mask_structure=pattern, ignore=ignore)]
+    rounding = {"ignore": ignore, "config_groups": {"group_0": scheme(setting)}}
+    before = {"awq": [AWQModifier()], "smoothquant": [SmoothQuantModifier(smoothing_strength=0.5, ignore=ignore)]}
     solver = GPTQModifier if method in ("gptq", "smoothquant") else QuantizationModifier
     return [*before.get(method, []), solver(**rounding)]
 
@@ -52,10 +51,10 @@ def compress(model: Any, job: frame.Job) -> Any:
     """`oneshot` on the calibration tokens."""
     if not torch.accelerator.is_available():
         IntermediatesCache.pin_memory = lambda *_, **__: None
-    data = Dataset.from_dict({"input_ids": job.tokens, "attention_mask": [[1] * len(ids) for ids in job.tokens]})
+    data = Dataset.from_list([{"attention_mask": [1] * len(s["input_ids"]), **s} for s in job.samples])
     length = max(map(len, job.tokens))
     oneshot(
-        model=model, dataset=data, recipe=recipe(job.setting), max_seq_length=length,
+        model=model, dataset=data, recipe=recipe(job.setting, frame.others(model)), max_seq_length=length,
         num_calibration_samples=len(job.tokens), shuffle_calibration_samples=False,
     )  # fmt: skip
     return model
@@ -77,4 +76,4 @@ def leave(model: Any, job: frame.Job) -> tuple[dict[str, torch.Tensor], int]:
 
 
 if __name__ == "__main__":
-    frame.run(frame.causal, compress, leave)
+    frame.run(frame.opened, compress, leave)

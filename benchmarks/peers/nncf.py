@@ -18,14 +18,16 @@ from benchmarks.peers import frame
 def compress(model: Any, job: frame.Job) -> Any:
     """`compress_weights` of the linears of the blocks."""
     bits, group = job.setting["bits"], job.setting["group"]
-    samples = [{"input_ids": torch.tensor([ids]), "use_cache": False} for ids in job.tokens]
+    model.config.use_cache = False
+    samples = [job.batch(i) for i in range(len(job.samples))]
     mode = nncf.CompressWeightsMode(f"int{bits}_{'sym' if job.setting['symmetric'] else 'asym'}")
     options: dict[str, Any] = {"mode": mode}
     if bits < 8:
         options |= {"group_size": -1 if group == "channel" else group, "ratio": 1.0}
     if job.method == "awq":
         options |= {"awq": True, "scale_estimation": True, "subset_size": len(samples)}
-    kept = nncf.IgnoredScope(patterns=[".*embed_tokens.*", ".*lm_head.*"])
+    tables = [path for path, module in model.named_modules() if isinstance(module, torch.nn.Embedding)]
+    kept = nncf.IgnoredScope(patterns=[f"{path.replace('.', '/')}/.*" for path in (*tables, *frame.others(model))])
     return nncf.compress_weights(model, dataset=nncf.Dataset(samples), ignored_scope=kept, **options)
 
 
@@ -45,4 +47,4 @@ def leave(model: Any, job: frame.Job) -> tuple[dict[str, torch.Tensor], int]:
 
 
 if __name__ == "__main__":
-    frame.run(frame.causal, compress, leave)
+    frame.run(frame.opened, compress, leave)

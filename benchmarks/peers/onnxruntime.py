@@ -29,19 +29,21 @@ class Logits(torch.nn.Module):
         self.model = model
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
-        """(batch, tokens) to (batch, tokens, vocabulary)."""
-        return self.model(input_ids=ids, use_cache=False).logits
+        """(batch, tokens) to (batch, tokens, vocabulary), or of a classifier to (batch, labels)."""
+        return self.model(input_ids=ids).logits
 
 
 def compress(model: Any, job: frame.Job) -> Any:
     """Export, then `quantize_dynamic` without the head."""
     with tempfile.TemporaryDirectory() as place:
         plain = Path(place) / "model.onnx"
+        model.config.use_cache = False
         torch.onnx.export(Logits(model), (torch.tensor(job.tokens[:1]),), str(plain), dynamo=True)
         graph = onnx.load(plain).graph
         weights = {t.name: t.dims for t in graph.initializer}
         products = [n for n in graph.node if n.op_type in ("MatMul", "Gemm") and n.input[1] in weights]
-        head = [n.name for n in products if model.config.vocab_size in weights[n.input[1]]]
+        inside = {frozenset(module.weight.shape) for _, module in frame.linears(model)}
+        head = [n.name for n in products if n.op_type == "Gemm" or frozenset(weights[n.input[1]]) not in inside]
         quantize_dynamic(
             plain, job.out / SMALL, per_channel=True, weight_type=QuantType.QInt8, nodes_to_exclude=head,
             op_types_to_quantize=["MatMul", "Gemm"], extra_options={"WeightSymmetric": job.setting["symmetric"]},
@@ -69,4 +71,4 @@ def leave(model: Any, job: frame.Job) -> tuple[dict[str, torch.Tensor], int]:
 
 
 if __name__ == "__main__":
-    frame.run(frame.causal, compress, leave)
+    frame.run(frame.opened, compress, leave)

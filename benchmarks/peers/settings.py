@@ -5,11 +5,30 @@ No paper: a table. Every tool compresses the same linears (those of the blocks),
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 WIDE, SMALL = "tinystories-656k", "stories260k"
 """Groups of 64 and 128 divide the widths of the first (128 and 384), as most peers ask, but not of the second (172)."""
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """An encoder tuned on a data set, and the benchmark that trains it."""
+
+    dataset: str
+    made_by: str
+
+
+ENCODERS = {
+    f"minilm-{name}": Encoder(name, f"benchmarks.{made}")
+    for name, made in (
+        ("conll2003", "conll2003"),
+        ("sst2", "classification"),
+        ("banking77", "classification"),
+        ("clinc150", "tasks --dataset clinc150"),
+    )
+}
 
 
 @dataclass(frozen=True)
@@ -21,7 +40,7 @@ class Setting:
     options: dict[str, Any]
     models: tuple[str, ...]
     tools: dict[str, tuple[str, ...]]
-    inputs: str = "text"  # or "random": no text is read, nothing is evaluated
+    inputs: str = "text"  # or "labelled", or "random": no text is read, nothing is evaluated
     grid: str = ""  # "symmetric" or "asymmetric" where numbers are rounded: both count for the same setting
     samples: dict[str, int] = field(default_factory=lambda: {"count": 64, "length": 512})
 
@@ -69,7 +88,19 @@ def narrowed(keep: float) -> Setting:
     return Setting(f"{1 - keep:.0%} of neurons", "structured", {"keep": keep}, (WIDE, SMALL), tools)
 
 
-SETTINGS: tuple[Setting, ...] = (
+def encoded(setting: Setting) -> Setting:
+    """The setting on encoders, with the tools and methods that take one, and their texts as they are."""
+    tools = {tool: tuple(n for n in names if n not in DECODERS.get(tool, ())) for tool, names in setting.tools.items()}
+    return replace(setting, models=tuple(ENCODERS), tools=tools, inputs="labelled", samples={"count": 512})
+
+
+DECODERS = {  # tool -> methods that are for decoders there, or that took too long here
+    "laconic": ("autoround",),
+    "llmcompressor": ("awq", "smoothquant"),
+    "gptqmodel": ("gptq", "gptaq"),
+    "autoround": ("autoround",),
+}
+ON_DECODERS: tuple[Setting, ...] = (
     *(quantized(4, group, symmetric) for group in (128, 64, "channel") for symmetric in (True, False)),
     pruned(None),
     pruned("2:4"),
@@ -93,4 +124,5 @@ SETTINGS: tuple[Setting, ...] = (
         )
     ),
 )  # fmt: skip
+SETTINGS = (*ON_DECODERS, *(encoded(s) for s in ON_DECODERS if s.inputs == "text"))
 FAMILIES = tuple(dict.fromkeys(setting.family for setting in SETTINGS))

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 from benchmarks.peers import frame
 
-BATCH = 8
+ROWS = ("gate_proj", "up_proj", "intermediate.dense")  # that have a row for each neuron
 IMPORTANCE = {
     "taylor": torch_pruning.importance.GroupTaylorImportance,
     "magnitude": torch_pruning.importance.GroupMagnitudeImportance,
@@ -23,15 +23,16 @@ IMPORTANCE = {
 
 def compress(model: Any, job: frame.Job) -> Any:
     """One step of its pruner, with gradients of the calibration tokens where the importance wants them."""
-    ids = torch.tensor(job.tokens)
     model.config.use_cache = False
     if job.method == "taylor":
-        for batch in ids.split(BATCH):
-            model(input_ids=batch, labels=batch).loss.backward()
-    cut = [m for path, m in frame.linears(model) if path.endswith(("gate_proj", "up_proj"))]
+        for i, answer in enumerate(job.answers):
+            said = model(**job.batch(i)).logits[0]  # (tokens, labels), or (labels,)
+            said = said[answer["slots"]] if "slots" in answer else said[None]
+            torch.nn.functional.cross_entropy(said, torch.tensor(answer["labels"])).backward()
+    cut = [m for path, m in frame.linears(model) if path.endswith(ROWS)]
     others = [m for m in model.modules() if not list(m.children()) and m not in cut]
     pruner = torch_pruning.pruner.BasePruner(
-        model, example_inputs={"input_ids": ids[:1, :16]}, importance=IMPORTANCE[job.method](),
+        model, example_inputs=job.batch(0), importance=IMPORTANCE[job.method](),
         pruning_ratio=1 - job.setting["keep"], ignored_layers=others, output_transform=lambda out: out.logits.sum(),
     )  # fmt: skip
     pruner.step()
@@ -48,4 +49,4 @@ def leave(model: Any, job: frame.Job) -> tuple[dict[str, torch.Tensor], int]:
 
 
 if __name__ == "__main__":
-    frame.run(frame.causal, compress, leave)
+    frame.run(frame.opened, compress, leave)
