@@ -6,6 +6,7 @@ No paper: presentation.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 Row = dict[str, Any]
@@ -19,7 +20,7 @@ SECONDS = (
 
 def sections(rows: list[Row], missing: list[tuple[str, ...]]) -> list[Section]:
     """The bars, then a table for every setting, then what could not be run or has not been."""
-    found = [beside(rows), matched(rows)]
+    found = [beside(rows), *answered(rows), matched(rows)]
     if any(row["family"] == TIMINGS for row in rows):
         found.append(timed(rows))
     found += [full(name, rows) for name in dict.fromkeys(row["setting"] for row in rows)]
@@ -36,24 +37,25 @@ def sections(rows: list[Row], missing: list[tuple[str, ...]]) -> list[Section]:
     return found
 
 
-def best(rows: list[Row], model: str, setting: str, ours: bool) -> Row | None:
-    """The least loss increase of Laconic's methods, or of all peers'."""
-    there = [r for r in rows if (r["model"], r["setting"]) == (model, setting) and r["loss_increase"] is not None]
-    there = [r for r in there if (r["tool"] == "laconic") is ours]
-    return min(there, key=lambda row: float(row["loss_increase"]), default=None)
+def pairs(rows: list[Row], figure: str) -> Iterator[tuple[Row, Row]]:
+    """At every setting of a model that both have, Laconic's method of the least figure, and the peers'."""
+    there = [row for row in rows if row.get(figure) is not None]
+    for key in dict.fromkeys((row["model"], row["setting"]) for row in there):
+        here = [row for row in there if (row["model"], row["setting"]) == key]
+        both = [[row for row in here if (row["tool"] == "laconic") is ours] for ours in (True, False)]
+        if all(both):
+            own, peer = (min(some, key=lambda row: float(row[figure])) for some in both)
+            yield own, peer
 
 
 def beside(rows: list[Row]) -> Section:
     """Our best beside the best peer at every setting that both have."""
     table = [["model", "setting", "ours", "+ nats", "best peer", "+ nats", "ours / peer", "bytes ours / peer", "bar"]]
     met = smaller = 0
-    for model, setting in dict.fromkeys((row["model"], row["setting"]) for row in rows):
-        own, peer = (best(rows, model, setting, ours) for ours in (True, False))
-        if own is None or peer is None:
-            continue
+    for own, peer in pairs(rows, "loss_increase"):
         a, b = own["loss_increase"], peer["loss_increase"]
         met, smaller = met + within(a, b), smaller + (a < b)
-        cells = [model, setting, named(own), f"{a:.5f}", f"{peer['tool']} {named(peer)}", f"{b:.5f}"]
+        cells = [own["model"], own["setting"], named(own), f"{a:.5f}", f"{peer['tool']} {named(peer)}", f"{b:.5f}"]
         cells += [f"{a / b:.3f}" if b > 0 else "", f"{own['bytes'] / peer['bytes']:.3f}"]
         table.append([*cells, "met" if within(a, b) else "missed"])
     count = len(table) - 1
@@ -68,6 +70,23 @@ def beside(rows: list[Row]) -> Section:
         f"{smaller} of {count}, {'met' if 2 * smaller >= count else 'missed'}."
     )
     return "Ours beside the best peer", remark, table
+
+
+def answered(rows: list[Row]) -> list[Section]:
+    """Of encoders, how far answers moved: ours beside the best peer."""
+    table = [["model", "setting", "ours", "divergence", "best peer", "divergence", "ours / peer"]]
+    found = list(pairs(rows, "divergence"))
+    for own, peer in found:
+        a, b = own["divergence"], peer["divergence"]
+        cells = [own["model"], own["setting"], named(own), f"{a:.5f}", f"{peer['tool']} {named(peer)}", f"{b:.5f}"]
+        table.append([*cells, f"{a / b:.3f}"])
+    less = sum(own["divergence"] < peer["divergence"] for own, peer in found)
+    remark = (
+        "An encoder that was tuned is surer of its answers than it should be, so that noise can lessen its loss and "
+        "small increases say little. Kullback-Leibler divergence of the answers from those of the float model, in nats "
+        f"an example, does not have this. Ours is the smaller at {less} of {len(found)}."
+    )
+    return [("Answers of encoders", remark, table)] if found else []
 
 
 def matched(rows: list[Row]) -> Section:
