@@ -288,7 +288,6 @@ def test_the_method_in_contributing_keeps_the_contract(stade, tmp_path):
 
     method = testing.small(stade)
     Recipe.parse({"steps": [{"stade": {"sparsity": 0.6}}, {"rtn": {"bits": 4}}]})
-    testing.declared_is_done(method, fresh)
     testing.round_trip(method, fresh, tmp_path / "artifact")
     testing.harmless_at_zero(method, fresh)
     testing.same_twice(method, fresh)
