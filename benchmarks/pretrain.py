@@ -6,6 +6,7 @@ folder of runs. It has seen 12 MB of text, an epoch or two: enough for trained w
 
 from __future__ import annotations
 
+import argparse
 import json
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,9 @@ PLAN: dict[str, Any] = {
 
 def main() -> None:
     """Pretrain, measure bits per byte on text that was not seen, write the page."""
-    model = decoder()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="bfloat16", help="of training")
+    model = decoder(parser.parse_args().precision)
     held = json.loads((model / RECORD).read_text(encoding="utf-8"))
     rows = [measured(model, name, split) for name, split in TEXTS.items()]
     speed = {**held["speed"], "training_tokens": held["counts"]["train"]["tokens"]}

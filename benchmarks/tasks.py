@@ -27,7 +27,7 @@ from laconic.recipe import Recipe
 from laconic.tasks.lm import BYTE
 
 ENCODER, DECODER, RECIPE = "all-minilm-l6-v2", "tinystories-656k", "balanced"
-PASSAGE = 2000  # characters of a play, at least
+PASSAGE = 2000  # characters of a play after which the next speech begins another
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 SMALLER = 8  # times smaller than the original that `balanced` has to be
 WITHIN = 0.010  # of the original's score
@@ -35,8 +35,44 @@ WITHIN_BITS = 0.02  # of the original's bits per byte
 
 
 @dataclass(frozen=True)
+class Files:
+    """Which file of a data set is which split, where it is not by their names; whole texts are cut into `passages`."""
+
+    train: str
+    test: str | None = None  # which is drawn
+    passages: bool = False
+
+    def source(self, folder: Path, base: Path) -> Path:
+        """The folder that is read in place of the data set's own."""
+        made = base / "data"
+        made.mkdir(parents=True, exist_ok=True)
+        for split, name in (("train", self.train), ("test", self.test)):
+            if name is not None:
+                lines = (folder / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
+                if self.passages:
+                    lines = [
+                        json.dumps({"text": part}) for line in lines for part in passages(json.loads(line)["text"])
+                    ]
+                (made / f"{split}.jsonl").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        return made
+
+    def __str__(self) -> str:
+        return f"training from {self.train}, test {f'from {self.test}' if self.test else 'drawn from it'}"
+
+
+def passages(whole: str) -> list[str]:
+    """Plays in passages of whole speeches."""
+    parts: list[list[str]] = [[]]
+    for speech in whole.split("\n\n"):
+        if sum(map(len, parts[-1])) > PASSAGE:
+            parts.append([])
+        parts[-1].append(speech)
+    return ["\n\n".join(part) for part in parts]
+
+
+@dataclass(frozen=True)
 class Setting:
-    """How a data set is run; `source` makes the folder that is read of the data set's own, where they differ."""
+    """How a data set is run."""
 
     task: str
     training: laconic.Training
@@ -44,7 +80,7 @@ class Setting:
     model: str | Callable[[str], Path] = ENCODER  # its folder's name, or what makes or describes it, of the precision
     options: dict[str, Any] = field(default_factory=dict)  # of the task
     changes: tuple[str, ...] = ()  # to the recipe, as `laconic compress --set` takes them
-    source: Callable[[Path, Path], Path] = lambda folder, _: folder  # of (data set's folder, the run's own)
+    files: Files | None = None
     unlabelled: Callable[[Path], Path] | None = None  # makes or names the texts that stand by without their answers
 
 
@@ -71,39 +107,10 @@ ABSTRACTS: dict[str, Any] = {
 LONGER = ("7.epochs=8", "7.variants=2")  # for small data: they are heard more often
 LARGER = ("3.keep=0.84", "4.keep=0.67")  # blocks and neurons, where few examples cannot teach a smaller one
 WORDS = ("1.min_count=1", "1.extra=15000")  # and hold too few words to tell which others will come
-WHOLE = (  # of a decoder of two small blocks nothing is cut, 4 bits for all
+WHOLE = (  # of a decoder of two small blocks no block and no neuron is cut, and all has 4 bits
     "2=null", "3=null", "4=null", "6.bits=4", "7.batch=8", "7.variants=0", "7.learning_rate=0.0005",
 )  # fmt: skip
 ANEW = ("1.min_count=1", "4.keep=0.75", "7.learning_rate=0.001", "7.variants=0")  # for a vocabulary of the task's own
-
-
-def files(**named: str) -> Callable[[Path, Path], Path]:
-    """The data set with the files that are named as the splits, where its own are not all there or used otherwise."""
-
-    def source(folder: Path, base: Path) -> Path:
-        made = base / "data"
-        made.mkdir(parents=True, exist_ok=True)
-        for split, name in named.items():
-            shutil.copyfile(folder / f"{name}.jsonl", made / f"{split}.jsonl")
-        return made
-
-    return source
-
-
-def passages(folder: Path, base: Path) -> Path:
-    """The plays in passages of whole speeches; the official validation text is the test."""
-    made = base / "data"
-    made.mkdir(parents=True, exist_ok=True)
-    for split, name in (("train", "train"), ("test", "validation")):
-        whole = json.loads((folder / f"{name}.jsonl").read_text(encoding="utf-8"))["text"]
-        parts = [""]
-        for speech in whole.split("\n\n"):
-            if len(parts[-1]) > PASSAGE:
-                parts.append("")
-            parts[-1] += f"{speech}\n\n"
-        lines = [json.dumps({"text": part}) + "\n" for part in parts]
-        (made / f"{split}.jsonl").write_text("".join(lines), encoding="utf-8")
-    return made
 
 
 def questions(base: Path) -> Path:
@@ -147,14 +154,9 @@ def abstracts(precision: str) -> Path:
     return pretrain("span-corruption", planned(ABSTRACTS, precision), base / "text.txt", base / "model")
 
 
-def training_texts(name: str) -> Callable[[Path], Path]:
-    """The training texts of another data set, whose labels are not read."""
-    return lambda _: record.folder("LACONIC_DATA", name) / "train.jsonl"
-
-
-OFFICIAL = files(train="train", test="validation")  # whose test answers are not public
-VALIDATED = files(train="validation", test="test")  # whose training file is not here
-DRAWN = files(train="validation")  # of which all splits are drawn
+OFFICIAL = Files("train", "validation")  # whose test is not here, or not public
+VALIDATED = Files("validation", "test")  # whose training file is not here
+PLAYS = Files("train", "validation", passages=True)
 SETTINGS: dict[str, Setting] = {
     "trec": Setting("classify", _training(8, 2e-4), 0.95, changes=WORDS + LARGER + LONGER, unlabelled=questions),
     "ag_news": Setting("classify", _training(4, 2e-4), 0.91),
@@ -165,7 +167,7 @@ SETTINGS: dict[str, Setting] = {
     "wnut17": Setting("ner", _training(5, 2e-4), changes=WORDS + LONGER),
     "semeval2010_task8": Setting("relation", _training(8, 2e-4), 0.80, changes=WORDS + LONGER),
     "squad_v1": Setting(
-        "qa", _training(6, 2e-4), 0.65, options={"context": 384}, source=OFFICIAL, changes=(*WORDS, "7.epochs=4")
+        "qa", _training(6, 2e-4), 0.65, options={"context": 384}, files=OFFICIAL, changes=(*WORDS, "7.epochs=4")
     ),
     "multi30k_en_de": Setting(
         "translate", replace(_training(16, 1e-3, 64), warmup=0.08), 0.28, model=marian,
@@ -176,17 +178,17 @@ SETTINGS: dict[str, Setting] = {
         "summarize", _training(10, 1e-3, 16), model=abstracts, options={"length": 64},
         changes=(*ANEW, "7.batch=16"),
     ),
-    "tinystories": Setting("lm", _training(2, 3e-4, 8), model=DECODER, changes=WHOLE),
-    "tiny_shakespeare": Setting("lm", _training(4, 5e-4, 8), model=DECODER, changes=WHOLE, source=passages),
+    "tinystories": Setting("lm", _training(2, 3e-4, 8), model=DECODER, changes=WHOLE, files=OFFICIAL),
+    "tiny_shakespeare": Setting("lm", _training(4, 5e-4, 8), model=DECODER, changes=WHOLE, files=PLAYS),
     "wikitext2": Setting("lm", _training(1, 5e-4, 8), model=DECODER, changes=(*WHOLE, "7.epochs=1")),
     "arc_easy": Setting(
         "choice", _training(3, 3e-4), model=DECODER, options={"prompt": "Question: {}\nAnswer:"}, changes=WHOLE
     ),
     "openbookqa": Setting("choice", _training(3, 3e-4), model=DECODER, changes=WHOLE),
-    "piqa": Setting("choice", _training(3, 3e-4), model=DECODER, changes=WHOLE, source=DRAWN),
-    "lambada": Setting("choice", _training(2, 3e-4), model=DECODER, changes=WHOLE, source=VALIDATED),
+    "piqa": Setting("choice", _training(3, 3e-4), model=DECODER, changes=WHOLE, files=Files("validation")),
+    "lambada": Setting("choice", _training(2, 3e-4), model=DECODER, changes=WHOLE, files=VALIDATED),
     "dailydialog": Setting(
-        "dialogue", _training(3, 5e-4, 16), model=DECODER, options={"length": 64}, changes=WHOLE, source=VALIDATED
+        "dialogue", _training(3, 5e-4, 16), model=DECODER, options={"length": 64}, changes=WHOLE, files=VALIDATED
     ),
     "sgd_dialogues": Setting(
         "dialogue", _training(1, 5e-4, 16), model=DECODER, options={"length": 64}, changes=(*WHOLE, "7.epochs=1")
@@ -210,7 +212,8 @@ def main() -> None:
 def made(name: str, precision: str) -> dict[str, Path]:
     """Run folder and artifact of one data set."""
     setting, base = SETTINGS[name], record.runs() / name
-    source = setting.source(record.folder("LACONIC_DATA", name), base)
+    folder = record.folder("LACONIC_DATA", name)
+    source = setting.files.source(folder, base) if setting.files else folder
     model = (
         record.folder("LACONIC_MODELS", setting.model) if isinstance(setting.model, str) else setting.model(precision)
     )
@@ -218,6 +221,7 @@ def made(name: str, precision: str) -> dict[str, Path]:
         model, setting.task, source, base / "original",
         options=replace(setting.training, precision=precision), **setting.options,
     )  # fmt: skip
+    prove.check_test(original)
     texts = setting.unlabelled(base) if setting.unlabelled else None
     recipe = in_precision(Recipe.read(RECIPE).override(list(setting.changes)), precision)
     laconic.compress(original, recipe, base / RECIPE, unlabelled=texts)
@@ -264,19 +268,22 @@ def publish(name: str, rows: list[dict[str, Any]]) -> None:
     kept = [row for row in before if row["dataset"] != name] + rows
     order = list(SETTINGS)
     kept.sort(key=lambda row: order.index(row["dataset"]) if row["dataset"] in order else len(order))
-    record.write("tasks", kept, [("Models", REMARK, table(kept))])
+    record.write("tasks", kept, [("Models", REMARK, table(kept)), ("Recipes", HOW, recipes(kept))])
 
 
 REMARK = (
-    f"Test is read once, after all choices; the recipe is `{RECIPE}`. Differences are to the original, with their "
-    "paired bootstrap interval of 95 %. The last column says whether the original reaches the bar that was set for it, "
-    f"and `{RECIPE}` is {SMALLER} times smaller and at most {100 * WITHIN:g} points worse, of bits per byte "
-    f"{WITHIN_BITS:.0%}; what of the recipe was changed stands in the data. "
-    f"{DECODER} was trained on stories for children: what it chooses and answers shows what compression changed, not "
-    "what a language model knows. Training, and the "
-    "pretraining of a model made for it, is in the precision a row says; bfloat16 is for time, where the processor has "
-    "its arithmetic. As PyTorch: the share of answers that PyTorch gives as well with the same weights. Each row has "
-    "its commit and date; the line above is that of the last one."
+    f"Test is read once, after all choices. Differences are to the original, with their paired bootstrap interval of "
+    "95 %. Of bits per byte less is better, of the other figures more. The last column says whether the original "
+    f"reaches the bar that was set for it, and `{RECIPE}` is {SMALLER} times smaller and at most {100 * WITHIN:g} "
+    f"points worse, of bits per byte {WITHIN_BITS:.0%}. As PyTorch: the share of answers that PyTorch gives as well "
+    "with the same weights. Training, and the pretraining of a model made for it, is in the precision a row says; "
+    "bfloat16 is for time, where the processor has its arithmetic. Each row has its commit and date; the line above is "
+    "that of the last one."
+)
+HOW = (
+    f"What `--set` changed in `{RECIPE}`, whose steps are vocabulary, positions, blocks, neurons, bits of linears, bits "
+    f"of embeddings, distill and half; `null` leaves a step out. {DECODER} was trained on stories for children: what "
+    "it chooses and answers shows what compression changed, not what a language model knows."
 )
 
 
@@ -291,6 +298,17 @@ def table(rows: list[dict[str, Any]]) -> list[list[str]]:
         line += [f"{row['speedup_batch1']:.1f}", f"{row['speedup_batch32']:.1f}"]
         line += [row.get("precision", "bfloat16"), row["commit"][:8], verdict(row)]
         lines.append(line)
+    return lines
+
+
+def recipes(rows: list[dict[str, Any]]) -> list[list[str]]:
+    """Of every data set, where its test examples are from and how its recipe was changed."""
+    lines = [["data", "begins with", "files", "test examples", "changes"]]
+    for row in (row for row in rows if row["name"] == RECIPE):
+        setting = SETTINGS[row["dataset"]]
+        changes = " ".join(f"`{change}`" for change in row.get("changes", " ".join(setting.changes)).split())
+        files = str(setting.files or "its own")
+        lines.append([row["dataset"], row["model"], files, f"{row['examples']:,}", changes])
     return lines
 
 

@@ -115,14 +115,25 @@ def test_override_leaves_a_step_out_and_the_others_keep_their_numbers():
     recipe = Recipe.parse({"steps": ["positions", {"neurons": {"keep": 0.5}}, {"rtn": {"bits": 4}}]})
     for settings in (["2=null", "3.bits=3"], ["3.bits=3", "2=null"], ["2=null", "2.keep=0.1", "3.bits=3"]):
         assert recipe.override(settings).record()["steps"] == [{"positions": {}}, {"rtn": {"bits": 3}}]
-    with pytest.raises(RecipeError, match="at least one method"):
+    with pytest.raises(RecipeError, match="--set leaves every step out"):
         recipe.override(["1=null", "2=null", "3=null"])
+
+
+def test_what_is_wrong_beside_a_step_left_out_is_said_by_the_numbers_that_were_given():
+    recipe = Recipe.parse({"steps": ["positions", {"neurons": {"keep": 0.5}}, {"rtn": {"bits": 4}}]})
+    with pytest.raises(RecipeError, match=r"step 3 \(rtn\)"):
+        recipe.override(["2=null", "3.bits=99"])
+    with pytest.raises(RecipeError, match=r"step 2 \(neurons\) has no option 'nothing'"):
+        recipe.override(["2=null", "2.nothing=1"])
+    with pytest.raises(RecipeError, match="name is null"):
+        recipe.override(["name=null"])
 
 
 @pytest.mark.parametrize(
     "setting",
     [
-        "1=4", "1=off", "1.=null", "9=null", "1=", "x=null", "bits", "9.bits=3", "0.bits=3", "x.bits=3", "2.bits=",
+        "1=4", "1=off", "1= ", "1=#x",
+        "1=~", "1.=null", "9=null", "1=", "x=null", "bits", "9.bits=3", "0.bits=3", "x.bits=3", "2.bits=",
         "steps=3", "seedz=3", "1.bits=[", "1.bits=2001-99-99", "².bits=3", "=3", ".bits=3",
     ],
 )  # fmt: skip

@@ -9,7 +9,7 @@ import sys
 import types
 import typing
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -87,6 +87,8 @@ class Recipe:
             if key not in KEYS:
                 raise RecipeError(f"a recipe has no key {key!r}{_nearest(str(key), KEYS)}; it has: {', '.join(KEYS)}")
         seed, steps = record.get("seed", 0), record.get("steps")
+        if record.get("name", name) is None:
+            raise RecipeError("name is null; give a name, or leave it out")
         options.seed(seed)
         if not isinstance(steps, list) or not steps:
             raise RecipeError("steps must be a list with at least one method, such as `- rtn: {bits: 8}`")
@@ -124,11 +126,11 @@ class Recipe:
         """
         record = self.record()
         steps = [(step.method, dict(step.options)) for step in self.steps]
-        out: set[int] = set()
+        out = set()
         for setting in settings:
             target, _, value = setting.partition("=")
             number, _, option = target.partition(".")
-            if not value or not (target in BARE or number.isdecimal()) or target.endswith("."):
+            if not value.strip() or not (target in BARE or number.isdecimal()) or target.endswith("."):
                 raise _unread(setting)
             if number.isdecimal() and not 1 <= int(number) <= len(steps):
                 raise RecipeError(f"--set {setting!r}: there is no step {number}; steps are 1 to {len(steps)}")
@@ -137,12 +139,14 @@ class Recipe:
                 record[target] = parsed
             elif option:
                 steps[int(number) - 1][1][option] = parsed
-            elif parsed is None:
+            elif value.strip() == "null":
                 out.add(int(number) - 1)
             else:
                 raise _unread(setting)
-        record["steps"] = [{method: given} for i, (method, given) in enumerate(steps) if i not in out]
-        return Recipe.parse(record, self.name)
+        whole = Recipe.parse({**record, "steps": [{method: given} for method, given in steps]}, self.name)
+        if len(out) == len(steps):
+            raise RecipeError("--set leaves every step out; keep at least one")
+        return replace(whole, steps=tuple(step for i, step in enumerate(whole.steps) if i not in out))
 
     def forecast(self, sketch: Sketch) -> list[Sketch]:
         """The sketch before the first step and after each one."""
