@@ -47,8 +47,8 @@ def write(name: str, rows: list[dict[str, Any]], sections: list[tuple[str, str, 
         "rows": rows,
     }
     RESULTS.mkdir(parents=True, exist_ok=True)
-    _put(RESULTS / f"{name}.json", json.dumps(record, indent=1, ensure_ascii=False) + "\n")
-    _put(RESULTS / f"{name}.md", _page(name, record, sections))
+    put(RESULTS / f"{name}.json", json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+    put(RESULTS / f"{name}.md", _page(name, record, sections))
 
 
 def origin() -> dict[str, str]:
@@ -82,7 +82,8 @@ def _commit() -> str:
     return done.stdout.strip() or "unknown"
 
 
-def _put(path: Path, text: str) -> None:
+def put(path: Path, text: str) -> None:
+    """Write a file under another name and rename it, so that it is whole or not there."""
     part = path.with_name(path.name + ".part")
     part.write_text(text, encoding="utf-8")
     os.replace(part, path)

@@ -281,7 +281,7 @@ REMARK = (
     "that of the last one."
 )
 HOW = (
-    f"What `--set` changed in `{RECIPE}`, whose steps are vocabulary, positions, blocks, neurons, bits of linears, bits "
+    f"What `--set` changed in `{RECIPE}`, whose steps are vocabulary, positions, blocks, neurons, bits of linears and "
     f"of embeddings, distill and half; `null` leaves a step out. {DECODER} was trained on stories for children: what "
     "it chooses and answers shows what compression changed, not what a language model knows."
 )

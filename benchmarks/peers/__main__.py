@@ -22,11 +22,13 @@ from typing import Any
 from benchmarks import record
 from benchmarks.peers import environments, frame, inputs, page
 from benchmarks.peers.evaluate import Judge
-from benchmarks.peers.settings import FAMILIES, SETTINGS, Setting
+from benchmarks.peers.settings import ENCODERS, FAMILIES, SETTINGS, Setting
 
 NAME = "peers"
 HERE = Path(__file__).parent
 FIGURES = "figures.json"
+FIGURES_OF = ("loss_increase", "bytes", "seconds", "peak_bytes")  # of every row, None where there are none
+WEIGHTS = "model.safetensors"
 LIMIT = 3600  # seconds that a tool may take
 APART = 1e-3  # of the logits of a tool's own model, by which those of the dense weights it left may differ
 Row = dict[str, Any]
@@ -36,11 +38,14 @@ def main() -> None:
     """The chosen settings anew, the others as the page has them."""
     given = arguments()
     rows = {id_of(row): row for row in earlier()}
-    for setting in SETTINGS:
-        if not given.setting or setting.family in given.setting or setting.name in given.setting:
-            for model in setting.models:
-                if not given.model or model in given.model:
-                    rows |= {id_of(row): row for row in measured(setting, model, given)}
+    asked = [s for s in SETTINGS if not given.setting or {s.family, s.name}.intersection(given.setting)]
+    chosen = [(s, model) for s in asked for model in s.models if not given.model or model in given.model]
+    if given.kept:
+        chosen = [(setting, model) for setting, model in chosen if model not in ENCODERS or inputs.is_trained(model)]
+    for model in ENCODERS.keys() & {model for _, model in chosen}:
+        inputs.original(model)  # a model that is missing is missed before hours are spent on others
+    for setting, model in chosen:
+        rows |= {id_of(row): row for row in measured(setting, model, given)}
     order = [
         (m, s.name, s.grid, t, n) for s in SETTINGS for m in s.models for t, names in s.tools.items() for n in names
     ]
@@ -70,7 +75,7 @@ def measured(setting: Setting, model: str, given: argparse.Namespace) -> Iterato
     place = record.runs() / NAME
     place.mkdir(parents=True, exist_ok=True)
     folder = inputs.model(model, place / "models")
-    samples = inputs.calibration(setting, folder, place)
+    samples = inputs.calibration(setting, model, folder, place)
     for tool, names in setting.tools.items():
         for method in names:
             if (given.only and tool not in given.only) or (given.method and method not in given.method):
@@ -80,7 +85,7 @@ def measured(setting: Setting, model: str, given: argparse.Namespace) -> Iterato
             row = {"model": model, "setting": setting.name, "family": setting.family, "grid": setting.grid}
             row |= {"tool": tool, "method": method}
             options = {**setting.options, "method": method}
-            key = json.dumps([options, setting.samples, digest(tool)])
+            key = json.dumps([options, digest(tool), hashed(folder / WEIGHTS), hashed(samples)])
             figures = held(key, out)
             if figures is None and not given.kept:
                 figures = one(tool, setting, options, folder, samples, out, key)
@@ -106,7 +111,10 @@ def one(
     figures = run(tool, options, folder, samples, out)
     if "failure" not in figures and setting.inputs != "random":
         judge = judged(folder)
-        found = judge.score(out / frame.DENSE, options.get("activations"))
+        try:
+            found = judge.score(out / frame.DENSE, options.get("activations"))
+        except ValueError as error:
+            return {**dict.fromkeys(FIGURES_OF), "failure": str(error)}
         nats = found.pop("nats")
         figures |= {f"nats_per_{'token' if setting.inputs == 'text' else 'example'}": nats, **found}
         figures["loss_increase"] = nats - judge.float["nats"]
@@ -120,7 +128,7 @@ def one(
 
 def run(tool: str, options: dict[str, Any], folder: Path, samples: Path, out: Path) -> dict[str, Any]:
     """Run a tool's script in a process of its own; ours in our environment."""
-    nothing = dict.fromkeys(("loss_increase", "bytes", "seconds", "peak_bytes"))
+    nothing = dict.fromkeys(FIGURES_OF)
     try:
         python = Path(sys.executable)
         if tool != "laconic":
@@ -154,6 +162,12 @@ def digest(tool: str) -> str:
     found = hashlib.sha256(b"".join(path.read_bytes() for path in files))
     found.update(json.dumps(environments.PACKAGES.get(tool)).encode())
     return found.hexdigest()
+
+
+def hashed(path: Path) -> str:
+    """A file's SHA-256."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @cache

@@ -18,11 +18,11 @@ import torch
 from safetensors.torch import load_file
 
 from benchmarks.peers import frame, inputs
-from laconic import answers, checkpoint, data, trained
+from laconic import answers, checkpoint, trained
 from laconic.contracts import Example, Task
 from laconic.tasks.lm import LM
 
-EXAMPLES = 1000  # of an encoder's validation split, at least, spread over it
+EXAMPLES = 1000  # of an encoder's validation split
 
 
 class Judge:
@@ -32,39 +32,46 @@ class Judge:
         self.task: Task = LM()
         self.examples: Sequence[Example]
         if trained.is_trained(folder):
-            origin = trained.read(folder)
-            self.task = origin.task
-            found = data.read_splits(origin.data(), self.task, origin.seed, progress=False).validation
-            self.examples = found[:: max(1, len(found) // EXAMPLES)]
+            origin, held = inputs.splits(folder)
+            self.task, self.examples = origin.task, inputs.spread(held.validation, EXAMPLES)
         else:
             self.examples = inputs.texts("validation")
         self.tokenizer = checkpoint.tokenizer(folder)
         self.model = checkpoint.model(self.task.auto, folder).eval()
         self.features = self.task.encode(self.examples, self.tokenizer, answers=False)
-        self.said: Sequence[np.ndarray] | None = None  # by the float model
-        self.float = self.score(None)
+        self.said = self.outputs()  # by the float model
+        self.float = self.figures(self.said)
 
-    def score(self, dense: Path | None, activations: int | None = None) -> dict[str, float]:
-        """Figures with the dense weights of a file, or with those that the judge holds; `nats` are the loss."""
-        if dense is not None:
-            held = {name: t for name, t in load_file(dense).items() if not name.endswith("rotary_emb.inv_freq")}
-            own = dict(self.model.named_parameters(remove_duplicate=False))
-            unknown, missing = set(held) - set(own), {n for n, _ in self.model.named_parameters()} - set(held)
-            if unknown or missing:
-                raise SystemExit(f"{dense} has other tensors than the model: {sorted(unknown | missing)[:4]}")
-            with torch.no_grad():
-                for name, tensor in held.items():
-                    own[name].copy_(tensor)
+    def score(self, dense: Path, activations: int | None = None) -> dict[str, float]:
+        """Figures with the dense weights of a file; ValueError where they are not those of the model."""
+        self.put(dense)
         with ExitStack() as stack:
             for _, module in frame.linears(self.model) if activations else []:
                 stack.callback(module.register_forward_pre_hook(rounding(activations or 8)).remove)
-            raw = answers.outputs(self.model, self.task, self.features, self.tokenizer.pad_token_id or 0)
+            return self.figures(self.outputs())
+
+    def put(self, dense: Path) -> None:
+        """Take the weights of a file."""
+        held = {name: t for name, t in load_file(dense).items() if not name.endswith("rotary_emb.inv_freq")}
+        own = dict(self.model.named_parameters(remove_duplicate=False))
+        unknown, missing = set(held) - set(own), {n for n, _ in self.model.named_parameters()} - set(held)
+        if unknown or missing:
+            raise ValueError(f"its dense weights are not the model's tensors: {sorted(unknown | missing)[:4]}")
+        with torch.no_grad():
+            for name, tensor in held.items():
+                own[name].copy_(tensor)
+
+    def outputs(self) -> Sequence[np.ndarray]:
+        """What the model says of the examples."""
+        return answers.outputs(self.model, self.task, self.features, self.tokenizer.pad_token_id or 0)
+
+    def figures(self, raw: Sequence[np.ndarray]) -> dict[str, float]:
+        """`nats` are the loss."""
         predictions = self.task.predict(raw, self.features, self.examples)
         found = self.task.score(predictions, self.examples)
         if "bits_per_byte" in found:
             return {"nats": math.log(found["perplexity"]), "bits_per_byte": found["bits_per_byte"]}
         bits = self.task.bits(raw, self.features, self.examples)
-        self.said = self.said or raw
         apart = sum(map(divergence, self.said, raw)) / len(self.examples)
         return {"nats": bits * math.log(2) / len(self.examples), "score": found[self.task.main], "divergence": apart}
 

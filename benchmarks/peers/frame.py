@@ -30,11 +30,12 @@ WEIGHTS = (".safetensors", ".bin", ".pt", ".gguf")  # files of a folder that are
 class Job:
     """A model folder, calibration samples, what is asked for, and where it goes.
 
-    A sample is what the model reads of one text, by name; an answer, the `labels` of it and the `slots` where the model
-    gives them, where that is not once for all.
+    An example is a text as Laconic has it; its sample, what the model reads of it, by name; its answer, the `labels`
+    and, where there are several, their `slots` among the model's outputs.
     """
 
     folder: Path
+    examples: list[dict[str, Any]]
     samples: list[dict[str, list[int]]]
     answers: list[dict[str, list[int]]]
     setting: dict[str, Any]
@@ -68,7 +69,7 @@ def run(opened: Callable[[Path], Any], compress: Compress, leave: Leave) -> None
     """
     folder, calibration, setting, out = sys.argv[1:5]
     held = json.loads(Path(calibration).read_text())
-    job = Job(Path(folder), held["samples"], held["answers"], json.loads(setting), Path(out), {})
+    job = Job(Path(folder), **held, setting=json.loads(setting), out=Path(out), state={})
     torch.set_num_threads(int(job.setting.get("threads", 1)))
     torch.manual_seed(0)
     model = opened(job.folder)

@@ -32,6 +32,7 @@ def leave(model: Any, job: frame.Job) -> tuple[dict[str, torch.Tensor], int]:
     dense = {n: p for n, p in model.named_parameters() if not n.startswith(inside)}
     own = {n: p.detach() for n, p in dense.items()}
     dense |= {f"{path}.weight": layer.dequantize() for path, layer in held.items()}
+    dense |= {f"{path}.bias": layer.bias for path, layer in held.items() if layer.bias is not None}
     (job.out / frame.OWN).mkdir(exist_ok=True)
     torch.save({**own, **{path: layer.state_dict() for path, layer in held.items()}}, job.out / frame.OWN / "model.pt")
     return dense, frame.weigh(job.out / frame.OWN)

@@ -6,7 +6,8 @@ No paper: preparation.
 from __future__ import annotations
 
 import json
-import shutil
+from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 from benchmarks import record
 from benchmarks.peers.settings import ENCODERS, Setting
 from laconic import checkpoint, data, trained
-from laconic.contracts import Example
+from laconic.contracts import Example, Splits
 
 SHAPE = {
     "vocab_size": 26000, "hidden_size": 768, "intermediate_size": 2048, "num_hidden_layers": 12,
@@ -35,11 +36,10 @@ def texts(split: str) -> list[Example]:
 
 def model(name: str, folder: Path) -> Path:
     """The model in float32 with its tokenizer, so that no tool rounds what it does not compress."""
+    if name in ENCODERS:
+        return original(name)
     place = folder / name
     if not (place / "config.json").is_file():
-        if name in ENCODERS:
-            shutil.copytree(original(name), place)
-            return place
         if name == RANDOM:
             source = record.folder("LACONIC_MODELS", "tinystories-656k")
             torch.manual_seed(0)
@@ -52,31 +52,55 @@ def model(name: str, folder: Path) -> Path:
     return place
 
 
+def place_of(name: str) -> Path:
+    """Where another benchmark trains an encoder."""
+    return record.runs() / ENCODERS[name].dataset / "original"
+
+
+def is_trained(name: str) -> bool:
+    """Whether an encoder is there."""
+    return trained.is_trained(place_of(name))
+
+
 def original(name: str) -> Path:
-    """The run folder of an encoder that another benchmark has trained."""
-    found = record.runs() / ENCODERS[name].dataset / "original"
-    if not trained.is_trained(found):
+    """The run folder of an encoder."""
+    found = place_of(name)
+    if not is_trained(name):
         raise SystemExit(f"{found} is not there; train it first: python -m {ENCODERS[name].made_by}")
     return found
 
 
-def calibration(setting: Setting, folder: Path, out: Path) -> Path:
-    """The file of samples, and their answers: windows of text for a decoder, training texts for an encoder."""
-    path = out / f"{folder.name}-{setting.inputs}-{'x'.join(map(str, setting.samples.values()))}.json"
-    if not path.is_file():
-        found = labelled(setting, folder) if setting.inputs == "labelled" else windows(setting, folder)
-        path.write_text(json.dumps(found))
+def calibration(setting: Setting, name: str, folder: Path, out: Path) -> Path:
+    """The file of samples and of their answers: windows of text for a decoder, training texts for an encoder.
+
+    It is made anew each time and is the same for the same model and data.
+    """
+    found = labelled(setting, folder) if setting.inputs == "labelled" else windows(setting, folder)
+    path = out / f"{name}-{setting.inputs}-{'x'.join(map(str, setting.samples.values()))}.json"
+    record.put(path, json.dumps(found))
     return path
 
 
-def labelled(setting: Setting, folder: Path) -> dict[str, list[Any]]:
-    """The first texts of training, as the task has the model read them, and their labels."""
+@cache
+def splits(folder: Path) -> tuple[trained.Source, Splits]:
+    """An encoder's run folder, and the records that it was trained and validated on."""
     origin = trained.read(folder)
-    splits = data.read_splits(origin.data(), origin.task, origin.seed, progress=False)
-    texts = splits.train[: setting.samples["count"]]
+    return origin, data.read_splits(origin.data(), origin.task, origin.seed, progress=False)
+
+
+def spread(examples: Sequence[Example], count: int) -> list[Example]:
+    """So many of them, or all where there are fewer, evenly spread: files are often sorted by label."""
+    return [examples[i * len(examples) // count] for i in range(count)] if len(examples) > count else list(examples)
+
+
+def labelled(setting: Setting, folder: Path) -> dict[str, list[Any]]:
+    """Texts of training, as they are and as the task has the model read them, and their labels."""
+    origin, held = splits(folder)
+    texts = spread(held.train, setting.samples["count"])
     features = origin.task.encode(texts, origin.tokenizer, answers=True)
     read, answered = ("input_ids", "attention_mask", "token_type_ids"), ("labels", "slots")
     return {
+        "examples": texts,
         "samples": [{name: f[name] for name in read if name in f} for f in features],
         "answers": [{name: f[name] for name in answered if name in f} for f in features],
     }
@@ -98,6 +122,7 @@ def windows(setting: Setting, folder: Path) -> dict[str, list[Any]]:
         raise SystemExit(f"the training texts have fewer than {count} samples of {length} tokens")
     slots = list(range(length - 1))
     return {
+        "examples": [{"ids": ids} for ids in rows],
         "samples": [{"input_ids": ids} for ids in rows],
         "answers": [{"labels": ids[1:], "slots": slots} for ids in rows],
     }

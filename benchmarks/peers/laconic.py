@@ -6,6 +6,7 @@ No paper: measurement.
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 import torch
 
 from benchmarks.peers import frame
-from laconic import artifact, checkpoint, data, layers, methods, tasks, trained, units
+from laconic import artifact, checkpoint, layers, methods, tasks, trained, units
 from laconic.contracts import Example, Feature, Splits, Task, Work
 from laconic.errors import RecipeError
 from laconic.tasks.lm import LM
@@ -61,19 +62,22 @@ def steps(setting: dict[str, Any]) -> list[Any]:
     return found
 
 
-def calibration(job: frame.Job) -> tuple[Task, list[Example]]:
-    """The task and the examples whose features the samples are: of a decoder the tokens themselves."""
+def task_of(job: frame.Job) -> Task:
+    """What the examples are of, which must have the features that the peers are given."""
     if not trained.is_trained(job.folder):
-        return Windows(), [{"ids": ids} for ids in job.tokens]
-    origin = trained.read(job.folder)
-    splits = data.read_splits(origin.data(), origin.task, origin.seed, progress=False)
-    return origin.task, list(splits.train[: len(job.samples)])
+        return Windows()
+    described = json.loads((job.folder / trained.RUN_FILE).read_text(encoding="utf-8"))["task"]
+    task = tasks.build(**described)
+    features = task.encode(job.examples, checkpoint.tokenizer(job.folder), answers=False)
+    if [feature["input_ids"] for feature in features] != job.tokens:
+        raise SystemExit("the samples are not those of the examples")
+    return task
 
 
 def compress(model: Any, job: frame.Job) -> Any:
     """Apply the methods as a recipe does."""
     tokenizer = checkpoint.tokenizer(job.folder)
-    task, examples = calibration(job)
+    task, examples = task_of(job), job.examples
     config = model.config.to_dict()
     splits = Splits(examples, examples, "0" * 64)
     setting = {"samples": len(examples), **job.setting}

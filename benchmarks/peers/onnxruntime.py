@@ -19,6 +19,7 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 from benchmarks.peers import frame
 
 SMALL = "int8.onnx"
+NEAR = 0.05  # that a matrix in 8 bits is off, at most
 
 
 class Logits(torch.nn.Module):
@@ -34,7 +35,7 @@ class Logits(torch.nn.Module):
 
 
 def compress(model: Any, job: frame.Job) -> Any:
-    """Export, then `quantize_dynamic` without the head."""
+    """Export, then `quantize_dynamic` of the products in the blocks; the model computes with what it made of them."""
     with tempfile.TemporaryDirectory() as place:
         plain = Path(place) / "model.onnx"
         model.config.use_cache = False
@@ -43,31 +44,36 @@ def compress(model: Any, job: frame.Job) -> Any:
         weights = {t.name: t.dims for t in graph.initializer}
         products = [n for n in graph.node if n.op_type in ("MatMul", "Gemm") and n.input[1] in weights]
         inside = {frozenset(module.weight.shape) for _, module in frame.linears(model)}
+        # a pooler has the shape of a block's linear, but reads one token a text, which makes it a Gemm
         head = [n.name for n in products if n.op_type == "Gemm" or frozenset(weights[n.input[1]]) not in inside]
         quantize_dynamic(
             plain, job.out / SMALL, per_channel=True, weight_type=QuantType.QInt8, nodes_to_exclude=head,
             op_types_to_quantize=["MatMul", "Gemm"], extra_options={"WeightSymmetric": job.setting["symmetric"]},
         )  # fmt: skip
+    put(model, {t.name: numpy_helper.to_array(t) for t in onnx.load(job.out / SMALL).graph.initializer})
     return model
 
 
 @torch.no_grad()
-def leave(model: Any, job: frame.Job) -> tuple[dict[str, torch.Tensor], int]:
+def put(model: Any, stored: dict[str, np.ndarray]) -> None:
     """Its integers times their scales; an integer matrix is known by the weight that it is nearest to."""
-    stored = {t.name: numpy_helper.to_array(t) for t in onnx.load(job.out / SMALL).graph.initializer}
-    dense = {n: p.detach().clone() for n, p in model.named_parameters()}
-    free = {f"{path}.weight" for path, _ in frame.linears(model)}
+    free = {path: module.weight for path, module in frame.linears(model)}
     for name in [n.removesuffix("_quantized") for n in stored if n.endswith("_quantized")]:
         zero = stored[f"{name}_zero_point"].astype(np.float32)
         whole = stored[f"{name}_quantized"].astype(np.float32) - zero
         found = torch.from_numpy(whole * stored[f"{name}_scale"]).T  # (out, in)
-        alike = [n for n in free if dense[n].shape == found.shape]
-        nearest = min(alike, key=lambda n: float((dense[n] - found).norm()))
-        free.remove(nearest)
-        dense[nearest] = found
+        off = {p: float((w - found).norm() / w.norm()) for p, w in free.items() if w.shape == found.shape}
+        nearest = min(off, key=lambda path: off[path])
+        if off[nearest] > NEAR:
+            raise SystemExit(f"{name} is no rounded weight of the model: {off[nearest]:.0%} off {nearest}")
+        free.pop(nearest).copy_(found)
     if free:
         raise SystemExit(f"not rounded: {sorted(free)[:3]}")
-    return dense, (job.out / SMALL).stat().st_size
+
+
+def leave(model: Any, job: frame.Job) -> tuple[dict[str, torch.Tensor], int]:
+    """Its weights, and its file."""
+    return dict(model.named_parameters()), (job.out / SMALL).stat().st_size
 
 
 if __name__ == "__main__":

@@ -9,10 +9,13 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+from benchmarks.peers.settings import ENCODERS, LEFT_OUT
+
 Row = dict[str, Any]
 Section = tuple[str, str, list[list[str]]]
 SLACK = 0.02  # of the best peer's loss increase that ours may have more
 TIMINGS = "timings"
+KINDS = (("decoders", False), ("encoders", True))
 SECONDS = (
     "Seconds are of the processor, one thread; `seconds` in the data are by the clock, whoever else used the machine."
 )
@@ -29,6 +32,9 @@ def sections(rows: list[Row], missing: list[tuple[str, ...]]) -> list[Section]:
         table = [["tool", "method", "model", "setting", "grid", "why"]]
         table += [[row[k] for k in ("tool", "method", "model", "setting", "grid", "failure")] for row in failed]
         found.append(("What could not be run", "", [[cell.replace("|", "/") for cell in line] for line in table]))
+    if any("divergence" in row for row in rows):
+        table = [["tool", "method", "why"], *([*left, why] for left, why in LEFT_OUT.items())]
+        found.append(("Not run on encoders", "", table))
     if missing:
         table = [["setting", "tool", "runs"]]
         counts = Counter((setting, tool) for _, setting, _, tool, _ in missing)
@@ -51,14 +57,13 @@ def pairs(rows: list[Row], figure: str) -> Iterator[tuple[Row, Row]]:
 def beside(rows: list[Row]) -> Section:
     """Our best beside the best peer at every setting that both have."""
     table = [["model", "setting", "ours", "+ nats", "best peer", "+ nats", "ours / peer", "bytes ours / peer", "bar"]]
-    met = smaller = 0
-    for own, peer in pairs(rows, "loss_increase"):
+    found = list(pairs(rows, "loss_increase"))
+    for own, peer in found:
         a, b = own["loss_increase"], peer["loss_increase"]
-        met, smaller = met + within(a, b), smaller + (a < b)
         cells = [own["model"], own["setting"], named(own), f"{a:.5f}", f"{peer['tool']} {named(peer)}", f"{b:.5f}"]
-        cells += [f"{a / b:.3f}" if b > 0 else "", f"{own['bytes'] / peer['bytes']:.3f}"]
+        cells += [ratio(a, b), f"{own['bytes'] / peer['bytes']:.3f}"]
         table.append([*cells, "met" if within(a, b) else "missed"])
-    count = len(table) - 1
+    said = [bars(kind, [p for p in found if (p[0]["model"] in ENCODERS) is is_one]) for kind, is_one in KINDS]
     remark = (
         f"Loss increase over the float32 model in nats a token, of an encoder (MiniLM tuned on a data set) nats an "
         "example, on texts that no tool has seen, for encoders those of validation. Of a setting in bits, "
@@ -66,10 +71,19 @@ def beside(rows: list[Row]) -> Section:
         f"embeddings that no tool rounds among them, as each tool saves them (ours codes them without loss). "
         "Methods have their defaults; `gptq-best` is `gptq: {scale: best}`, and `gptq-propagate` that with "
         f"`propagate: 1.0`, as `sparsegpt-propagate` is with it. The bar: at most "
-        f"{SLACK:.0%} above the best peer's, met at {met} of {count}; and below it in at least half of the rows: "
-        f"{smaller} of {count}, {'met' if 2 * smaller >= count else 'missed'}."
+        f"{SLACK:.0%} above the best peer's, and below it in at least half of the rows. {' '.join(said)}"
     )
     return "Ours beside the best peer", remark, table
+
+
+def bars(kind: str, found: list[tuple[Row, Row]]) -> str:
+    """How often the bars are met on models of a kind."""
+    both = [(own["loss_increase"], peer["loss_increase"]) for own, peer in found]
+    if not both:
+        return ""
+    met, smaller = sum(within(a, b) for a, b in both), sum(a < b for a, b in both)
+    half = "met" if 2 * smaller >= len(both) else "missed"
+    return f"Of {kind}: met at {met} of {len(both)}, and below at {smaller}, {half}."
 
 
 def answered(rows: list[Row]) -> list[Section]:
@@ -79,10 +93,10 @@ def answered(rows: list[Row]) -> list[Section]:
     for own, peer in found:
         a, b = own["divergence"], peer["divergence"]
         cells = [own["model"], own["setting"], named(own), f"{a:.5f}", f"{peer['tool']} {named(peer)}", f"{b:.5f}"]
-        table.append([*cells, f"{a / b:.3f}"])
+        table.append([*cells, ratio(a, b)])
     less = sum(own["divergence"] < peer["divergence"] for own, peer in found)
     remark = (
-        "An encoder that was tuned is surer of its answers than it should be, so that noise can lessen its loss and "
+        "An encoder that was tuned can be surer of its answers than it should be: then noise lessens its loss, and "
         "small increases say little. Kullback-Leibler divergence of the answers from those of the float model, in nats "
         f"an example, does not have this. Ours is the smaller at {less} of {len(found)}."
     )
@@ -101,8 +115,13 @@ def matched(rows: list[Row]) -> Section:
         a, b = own["loss_increase"], row["loss_increase"]
         less += a < b
         cells = [row["method"], row["setting"], row["grid"], row["model"], f"{a:.5f}", row["tool"], f"{b:.5f}"]
-        table.append([*cells, f"{a / b:.3f}" if b > 0 else ""])
+        table.append([*cells, ratio(a, b)])
     return "Method by method", f"Ours has the smaller loss in {less} of {len(table) - 1} rows.", table
+
+
+def ratio(ours: float, peer: float) -> str:
+    """Of two increases; nothing where one is none."""
+    return f"{ours / peer:.3f}" if ours > 0 and peer > 0 else ""
 
 
 def named(row: Row) -> str:

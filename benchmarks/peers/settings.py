@@ -89,16 +89,16 @@ def narrowed(keep: float) -> Setting:
 
 
 def encoded(setting: Setting) -> Setting:
-    """The setting on encoders, with the tools and methods that take one, and their texts as they are."""
-    tools = {tool: tuple(n for n in names if n not in DECODERS.get(tool, ())) for tool, names in setting.tools.items()}
+    """The setting on encoders, without what is LEFT_OUT, and with their texts as they are."""
+    tools = {t: tuple(name for name in names if (t, name) not in LEFT_OUT) for t, names in setting.tools.items()}
     return replace(setting, models=tuple(ENCODERS), tools=tools, inputs="labelled", samples={"count": 512})
 
 
-DECODERS = {  # tool -> methods that are for decoders there, or that took too long here
-    "laconic": ("autoround",),
-    "llmcompressor": ("awq", "smoothquant"),
-    "gptqmodel": ("gptq", "gptaq"),
-    "autoround": ("autoround",),
+LEFT_OUT = {  # (tool, method) -> why it is not run on encoders
+    ("gptqmodel", "gptq"): "knows no BERT",
+    ("gptqmodel", "gptaq"): "knows no BERT",
+    ("autoround", "autoround"): "is for models that generate",
+    ("laconic", "autoround"): "takes minutes a row, and there is no peer beside it",
 }
 ON_DECODERS: tuple[Setting, ...] = (
     *(quantized(4, group, symmetric) for group in (128, 64, "channel") for symmetric in (True, False)),

@@ -28,7 +28,7 @@ def compress(model: Any, job: frame.Job) -> Any:
         for i, answer in enumerate(job.answers):
             said = model(**job.batch(i)).logits[0]  # (tokens, labels), or (labels,)
             said = said[answer["slots"]] if "slots" in answer else said[None]
-            torch.nn.functional.cross_entropy(said, torch.tensor(answer["labels"])).backward()
+            torch.nn.functional.cross_entropy(said, torch.tensor(answer["labels"]), reduction="sum").backward()
     cut = [m for path, m in frame.linears(model) if path.endswith(ROWS)]
     others = [m for m in model.modules() if not list(m.children()) and m not in cut]
     pruner = torch_pruning.pruner.BasePruner(
