@@ -46,6 +46,7 @@ def compress(model: Any, job: frame.Job) -> Any:
         inside = {frozenset(module.weight.shape) for _, module in frame.linears(model)}
         # a pooler has the shape of a block's linear, but reads one token a text, which makes it a Gemm
         head = [n.name for n in products if n.op_type == "Gemm" or frozenset(weights[n.input[1]]) not in inside]
+        head += [f"{name}_MatMul" for name in head]  # as a Gemm is called by the time
         quantize_dynamic(
             plain, job.out / SMALL, per_channel=True, weight_type=QuantType.QInt8, nodes_to_exclude=head,
             op_types_to_quantize=["MatMul", "Gemm"], extra_options={"WeightSymmetric": job.setting["symmetric"]},

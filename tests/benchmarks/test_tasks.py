@@ -1,0 +1,67 @@
+"""What the rows of the data sets are made of: which file is which split, and what counts as met."""
+
+import json
+from types import SimpleNamespace
+
+import pytest
+
+from benchmarks import record, tasks
+from benchmarks.tasks import SETTINGS, Files, passages, recipes, scored, verdict
+from laconic.recipe import Recipe
+
+FIGURES = {"name": "balanced", "times_smaller": 8.0}
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"metric": "accuracy", "score": 0.8, "difference": -0.01}, "yes"),
+        ({"metric": "accuracy", "score": 0.8, "difference": -0.011}, "no"),
+        ({"metric": "accuracy", "score": 0.8, "difference": 0.0, "times_smaller": 7.9}, "no"),
+        ({"metric": "bits_per_byte", "score": 1.02, "difference": 0.0199}, "yes"),
+        ({"metric": "bits_per_byte", "score": 1.021, "difference": 0.021}, "no"),
+        ({"name": "original", "score": 0.9, "bar": 0.91}, "no: 0.91"),
+    ],
+)
+def test_verdict(row, said):
+    assert verdict(FIGURES | row) == said
+
+
+def test_bits_per_byte_are_the_score_of_a_language_model_and_rise_where_less_is_saved():
+    change = SimpleNamespace(value=-0.01, low=-0.02, high=0.005)
+    found = SimpleNamespace(main="saved", after={"saved": 0.8, "bits_per_byte": 1.6}, difference=change)
+    assert scored(found) == {
+        "metric": "bits_per_byte", "score": 1.6, "difference": 0.08, "low": -0.04, "high": 0.16,
+    }  # fmt: skip
+
+
+def test_passages_are_whole_speeches_and_lose_nothing():
+    whole = "\n\n".join(f"{i}: " + "word " * 120 for i in range(20))
+    parts = passages(whole)
+    assert "\n\n".join(parts) == whole
+    assert all(len(part) > tasks.PASSAGE for part in parts[:-1])
+    assert len(parts) > 3
+
+
+def test_files_are_put_in_place_of_the_splits(tmp_path):
+    (tmp_path / "validation.jsonl").write_text('{"text": "a"}\n', encoding="utf-8")
+    made = Files("validation").source(tmp_path, tmp_path / "run")
+    assert [path.name for path in made.iterdir()] == ["train.jsonl"]
+    assert json.loads((made / "train.jsonl").read_text(encoding="utf-8")) == {"text": "a"}
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_the_changes_are_accepted_by_the_recipe(name):
+    assert Recipe.read(tasks.RECIPE).override(list(SETTINGS[name].changes)).steps
+
+
+def test_the_page_says_every_change():
+    rows = [{"name": "balanced", "dataset": "tinystories", "model": tasks.DECODER, "examples": 3}]
+    (line,) = recipes(rows)[1:]
+    assert "training from train, test from validation" in line
+    assert all(f"`{change}`" in line[-1] for change in SETTINGS["tinystories"].changes)
+
+
+def test_the_rows_on_record_are_of_settings_that_exist():
+    held = json.loads((record.RESULTS / "tasks.json").read_text(encoding="utf-8"))["rows"]
+    assert {row["dataset"] for row in held} <= set(SETTINGS)
