@@ -110,20 +110,24 @@ def one(
     out.mkdir(parents=True)
     figures = run(tool, options, folder, samples, out)
     if "failure" not in figures and setting.inputs != "random":
-        judge = judged(folder)
+        unit = "token" if setting.inputs == "text" else "example"
         try:
-            found = judge.score(out / frame.DENSE, options.get("activations"))
+            figures |= scored(judged(folder), out / frame.DENSE, options.get("activations"), unit)
         except ValueError as error:
-            return {**dict.fromkeys(FIGURES_OF), "failure": str(error)}
-        nats = found.pop("nats")
-        figures |= {f"nats_per_{'token' if setting.inputs == 'text' else 'example'}": nats, **found}
-        figures["loss_increase"] = nats - judge.float["nats"]
+            figures = {**dict.fromkeys(FIGURES_OF), "failure": str(error)}
     if "failure" not in figures:  # which is tried again another time
         (out / FIGURES).write_text(json.dumps({"key": key, "figures": figures}))
     for big in (out / frame.DENSE, out / frame.OWN):
         shutil.rmtree(big, ignore_errors=True)
         big.unlink(missing_ok=True)
     return figures
+
+
+def scored(judge: Judge, dense: Path, activations: int | None, unit: str) -> dict[str, Any]:
+    """What the judge finds of dense weights, and how much more their loss is than that of the float model."""
+    found: dict[str, Any] = judge.score(dense, activations)
+    nats = found.pop("nats")
+    return {f"nats_per_{unit}": nats, **found, "loss_increase": nats - judge.float["nats"]}
 
 
 def run(tool: str, options: dict[str, Any], folder: Path, samples: Path, out: Path) -> dict[str, Any]:
