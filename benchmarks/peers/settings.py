@@ -95,6 +95,8 @@ def encoded(setting: Setting) -> Setting:
 
 
 LEFT_OUT = {  # (tool, method) -> why it is not run on encoders
+    ("llmcompressor", "awq"): "finds no layers of BERT that it knows, and scales nothing",
+    ("llmcompressor", "smoothquant"): "finds no layers of BERT that it knows, and smooths nothing",
     ("gptqmodel", "gptq"): "knows no BERT",
     ("gptqmodel", "gptaq"): "knows no BERT",
     ("autoround", "autoround"): "is for models that generate",
@@ -111,7 +113,7 @@ ON_DECODERS: tuple[Setting, ...] = (
     *(quantized(8, "channel", symmetric) for symmetric in (True, False)),
     Setting(
         "W8A8, per channel", "activations", {"bits": 8, "group": "channel", "symmetric": True, "activations": 8},
-        (WIDE, SMALL), {"laconic": ("smoothquant",), "llmcompressor": ("smoothquant",)},
+        (WIDE, SMALL), dict.fromkeys(("laconic", "llmcompressor"), ("smoothquant", "gptq")),
     ),
     *(
         Setting(
