@@ -258,7 +258,11 @@ def scored(found: quality.Quality) -> dict[str, Any]:
         held = {"metric": found.main, "score": found.after[found.main]}
         return held | {"difference": change.value, "low": change.low, "high": change.high}
     held = {"metric": "bits_per_byte", "score": found.after["bits_per_byte"]}
-    return held | {"difference": -BYTE * change.value, "low": -BYTE * change.high, "high": -BYTE * change.low}
+    return held | {
+        "difference": 0.0 - BYTE * change.value,
+        "low": 0.0 - BYTE * change.high,
+        "high": 0.0 - BYTE * change.low,
+    }
 
 
 def publish(name: str, rows: list[dict[str, Any]]) -> None:
