@@ -36,9 +36,10 @@ def sections(rows: list[Row], missing: list[tuple[str, ...]]) -> list[Section]:
         table = [["tool", "method", "why"], *([*left, why] for left, why in LEFT_OUT.items())]
         found.append(("Not run on encoders", "", table))
     if missing:
-        table = [["setting", "tool", "runs"]]
-        counts = Counter((setting, tool) for _, setting, _, tool, _ in missing)
-        table += [[setting, tool, str(count)] for (setting, tool), count in counts.items()]
+        table = [["model", "setting", "runs", "tools"]]
+        for (model, setting), count in Counter((key[0], key[1]) for key in missing).items():
+            tools = dict.fromkeys(key[3] for key in missing if key[:2] == (model, setting))
+            table.append([model, setting, str(count), ", ".join(tools)])
         found.append(("Not measured yet", "", table))
     return found
 
