@@ -23,6 +23,7 @@ from benchmarks import record
 from benchmarks.peers import environments, frame, inputs, page
 from benchmarks.peers.evaluate import Judge
 from benchmarks.peers.settings import ENCODERS, FAMILIES, SETTINGS, Setting
+from laconic.trained import is_trained
 
 NAME = "peers"
 HERE = Path(__file__).parent
@@ -41,7 +42,8 @@ def main() -> None:
     asked = [s for s in SETTINGS if not given.setting or {s.family, s.name}.intersection(given.setting)]
     chosen = [(s, model) for s in asked for model in s.models if not given.model or model in given.model]
     if given.kept:
-        chosen = [(setting, model) for setting, model in chosen if model not in ENCODERS or inputs.is_trained(model)]
+        gone = [model for model in ENCODERS if not is_trained(inputs.place_of(model))]
+        chosen = [(setting, model) for setting, model in chosen if model not in gone]
     for model in ENCODERS.keys() & {model for _, model in chosen}:
         inputs.original(model)  # a model that is missing is missed before hours are spent on others
     for setting, model in chosen:

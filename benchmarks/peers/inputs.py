@@ -57,15 +57,10 @@ def place_of(name: str) -> Path:
     return record.runs() / ENCODERS[name].dataset / "original"
 
 
-def is_trained(name: str) -> bool:
-    """Whether an encoder is there."""
-    return trained.is_trained(place_of(name))
-
-
 def original(name: str) -> Path:
     """The run folder of an encoder."""
     found = place_of(name)
-    if not is_trained(name):
+    if not trained.is_trained(found):
         raise SystemExit(f"{found} is not there; train it first: python -m {ENCODERS[name].made_by}")
     return found
 

@@ -66,7 +66,7 @@ def beside(rows: list[Row]) -> Section:
         table.append([*cells, "met" if within(a, b) else "missed"])
     said = [bars(kind, [p for p in found if (p[0]["model"] in ENCODERS) is is_one]) for kind, is_one in KINDS]
     remark = (
-        f"Loss increase over the float32 model in nats a token, of an encoder (MiniLM tuned on a data set) nats an "
+        "Loss increase over the float32 model in nats a token, of an encoder (MiniLM tuned on a data set) nats an "
         "example, on texts that no tool has seen, for encoders those of validation. Of a setting in bits, "
         f"symmetric and asymmetric grids of either side count, and bytes say what they cost: of all weights, "
         f"embeddings that no tool rounds among them, as each tool saves them (ours codes them without loss). "

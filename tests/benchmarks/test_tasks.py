@@ -1,12 +1,14 @@
 """What the rows of the data sets are made of: which file is which split, and what counts as met."""
 
 import json
+import os
 from types import SimpleNamespace
 
 import pytest
 
 from benchmarks import record, tasks
 from benchmarks.tasks import SETTINGS, Files, passages, recipes, scored, verdict
+from laconic.data import splits as data
 from laconic.recipe import Recipe
 
 FIGURES = {"name": "balanced", "times_smaller": 8.0}
@@ -50,6 +52,15 @@ def test_files_are_put_in_place_of_the_splits(tmp_path):
     assert json.loads((made / "train.jsonl").read_text(encoding="utf-8")) == {"text": "a"}
 
 
+@pytest.mark.skipif("LACONIC_DATA" not in os.environ, reason="LACONIC_DATA does not say where the data sets are")
+@pytest.mark.parametrize("name", SETTINGS)
+def test_every_data_set_has_a_test_split(name, tmp_path):
+    setting, folder = SETTINGS[name], record.folder("LACONIC_DATA", name)
+    source = setting.files.source(folder, tmp_path) if setting.files else folder
+    found = data.load(source, setting.task, ("test",), progress=False)
+    assert len(found.get("test", [])) > 20
+
+
 @pytest.mark.parametrize("name", SETTINGS)
 def test_the_changes_are_accepted_by_the_recipe(name):
     assert Recipe.read(tasks.RECIPE).override(list(SETTINGS[name].changes)).steps
@@ -58,7 +69,7 @@ def test_the_changes_are_accepted_by_the_recipe(name):
 def test_the_page_says_every_change():
     rows = [{"name": "balanced", "dataset": "tinystories", "model": tasks.DECODER, "examples": 3}]
     (line,) = recipes(rows)[1:]
-    assert "training from train, test from validation" in line
+    assert "training from train, test drawn from it" in line
     assert all(f"`{change}`" in line[-1] for change in SETTINGS["tinystories"].changes)
 
 
