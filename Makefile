@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints/tested.txt
-EXTRAS := dev,onnx,harness,demo
+EXTRAS := dev,onnx,harness,demo,bench
 
 .PHONY: setup demo test coverage lint format bench clean
 .DELETE_ON_ERROR:
@@ -34,7 +34,6 @@ format: setup
 	$(BIN)/ruff check --fix .
 
 bench: setup  ## every benchmark, for days; needs LACONIC_DATA and LACONIC_MODELS
-	$(INSTALL) -e '.[bench]'
 	$(BIN)/python -m benchmarks.conll2003
 	$(BIN)/python -m benchmarks.classification
 	$(BIN)/python -m benchmarks.methods
