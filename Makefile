@@ -35,7 +35,6 @@ format: setup
 
 bench: setup  ## every benchmark, for days; needs LACONIC_DATA and LACONIC_MODELS
 	$(BIN)/python -m benchmarks.conll2003
-	$(BIN)/python -m benchmarks.classification
 	$(BIN)/python -m benchmarks.methods
 	$(BIN)/python -m benchmarks.kill
 	$(BIN)/python -m benchmarks.coding

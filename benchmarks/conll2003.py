@@ -6,6 +6,7 @@ No paper: the worked example. `python -m benchmarks.conll2003`; a killed run goe
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,11 @@ from laconic.measures import latency, quality, size
 from laconic.recipe import Recipe, built_in
 
 TEACHERS = (  # seeds are 0, 1, 2; the page says what each reached on validation
-    laconic.Training(epochs=5, learning_rate=3e-4, batch=32, precision="bfloat16"),
-    laconic.Training(epochs=5, learning_rate=2e-4, batch=32, precision="bfloat16"),
-    laconic.Training(epochs=5, learning_rate=2e-4, batch=16, precision="bfloat16"),
+    laconic.Training(epochs=5, learning_rate=3e-4, batch=32),
+    laconic.Training(epochs=5, learning_rate=2e-4, batch=32),
+    laconic.Training(epochs=5, learning_rate=2e-4, batch=16),
 )
-TRAINING = laconic.Training(epochs=4, learning_rate=2e-4, batch=32, precision="bfloat16")
+TRAINING = laconic.Training(epochs=4, learning_rate=2e-4, batch=32)
 UNLABELLED = "ag_news"  # its training texts, without their labels: news as well, eight years younger
 PUBLISHED = {"name": "published BERT", "tool": "guide", "bytes": 433_000_000, "micro_f1": 0.973, "macro_f1": 0.909}
 PEER = "original, ONNX Runtime int8"  # exported, fused and quantized as its makers advise
@@ -40,22 +41,20 @@ SPEED = (
     "int8 engine among them."
 )
 DATASET, MODEL = "conll2003", "all-minilm-l6-v2"
-PRECISION = (
-    "All training is in bfloat16 (`--precision bfloat16`; in recipes `--set N.precision=bfloat16` for each `distill`), "
-    "for time."
-)
 
 
 def main() -> None:
     """Train, compress by every recipe, judge all on test in one go, time all in one go, write the page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--recipe", action="append", help="only these recipes; by default every built-in one")
-    recipes = parser.parse_args().recipe or built_in()
+    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="bfloat16", help="of training")
+    given = parser.parse_args()
+    recipes, precision = given.recipe or built_in(), given.precision
     source, base = record.folder("LACONIC_DATA", DATASET), record.runs() / DATASET
-    teachers, original = train(source, base)
+    teachers, original = train(precision)
     folders = {"original": original}
     for name in recipes:
-        folders[name] = laconic.compress(original, in_precision(Recipe.read(name), "bfloat16"), base / name).folder
+        folders[name] = laconic.compress(original, in_precision(Recipe.read(name), precision), base / name).folder
     examples = data.read_split(source, trained.read(original).task, "test")
     judged = judge(folders, examples)
     times = speeds(judged, base / "peer")
@@ -65,21 +64,28 @@ def main() -> None:
     held = {"tool": "onnxruntime", "bytes": weighed["ONNX Runtime int8"]}
     rows += [{"name": name, **held, **speed(times[name], times)} for name in (PEER, PEER_NARROW)]
     rows.append({"name": OURS, "tool": "laconic", "engine": "onnxruntime", **speed(times[OURS], times)})
-    tables = [learned(teachers, original), *pages(rows, judged, examples)]
+    tables = [learned(teachers, original, precision), *pages(rows, judged, examples)]
     rows += [{"name": t.name, "tool": "transformers", "validation_entity_f1": reached(t)} for t in teachers]
     record.write("conll2003", [{"model": MODEL, "dataset": DATASET, **row} for row in rows], tables)
 
 
-def train(source: Path, base: Path) -> tuple[list[Path], Path]:
+def train(precision: str) -> tuple[list[Path], Path]:
     """The run folders of the teachers, and of the original that learnt their mean answer."""
-    model = record.folder("LACONIC_MODELS", MODEL)
-    teachers = [
-        laconic.train(model, "ner", source, base / f"teacher-{i}", options=options, seed=i)
-        for i, options in enumerate(TEACHERS)
-    ]
+    teachers = [teacher(i, precision) for i in range(len(TEACHERS))]
     texts = record.folder("LACONIC_DATA", UNLABELLED) / "train.jsonl"
-    given = {"teachers": teachers, "unlabelled": texts}
-    return teachers, laconic.train(model, "ner", source, base / "original", options=TRAINING, **given)
+    return teachers, learn("original", TRAINING, precision, teachers=teachers, unlabelled=texts)
+
+
+def teacher(number: int, precision: str) -> Path:
+    """The run folder of one teacher."""
+    return learn(f"teacher-{number}", TEACHERS[number], precision, seed=number)
+
+
+def learn(name: str, options: laconic.Training, precision: str, **given: Any) -> Path:
+    """The run folder of that name."""
+    model, source = record.folder("LACONIC_MODELS", MODEL), record.folder("LACONIC_DATA", DATASET)
+    options = replace(options, precision=precision)
+    return laconic.train(model, "ner", source, record.runs() / DATASET / name, options=options, **given)
 
 
 def in_precision(recipe: Recipe, precision: str) -> Recipe:
@@ -93,7 +99,7 @@ def reached(run: Path) -> float:
     return float(trained.read(run).record["validation"]["entity_f1"])
 
 
-def learned(teachers: list[Path], original: Path) -> tuple[str, str, list[list[str]]]:
+def learned(teachers: list[Path], original: Path, precision: str) -> tuple[str, str, list[list[str]]]:
     """How the original came about."""
     rows = [["model", "epochs", "learning rate", "batch", "entity F1, validation"]]
     for folder, options in [*zip(teachers, TEACHERS, strict=True), (original, TRAINING)]:
@@ -101,7 +107,8 @@ def learned(teachers: list[Path], original: Path) -> tuple[str, str, list[list[s
         rows[-1].append(f"{reached(folder):.4f}")
     remark = (
         f"The teachers learnt the labels; the original learnt their mean answer, to the training texts and to those of "
-        f"{UNLABELLED}, whose labels are not read. {PRECISION}"
+        f"{UNLABELLED}, whose labels are not read. All training is in {precision} (`--precision {precision}`; in "
+        f"recipes `--set N.precision={precision}` for each `distill`), for time."
     )
     return "Training", remark, rows
 

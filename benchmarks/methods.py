@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 import torch
 
-import laconic
-from benchmarks import classification, pages, record
+from benchmarks import pages, record
 from benchmarks.settings import MODELS, key, remark, settings
+from benchmarks.tasks import original
 from laconic import answers, artifact, checkpoint, data, effects, layers, prove, tasks, trained
 from laconic.contracts import Example, Method, Splits, Task, Teacher, Work
 from laconic.errors import EffectError, LaconicError
@@ -49,11 +49,9 @@ class Case:
 
 
 def encoder() -> Case:
-    """MiniLM, fine-tuned to 77 intents as `benchmarks.classification` does."""
+    """MiniLM, fine-tuned to 77 intents as `benchmarks.tasks` does."""
     source = record.folder("LACONIC_DATA", INTENTS)
-    model = record.folder("LACONIC_MODELS", ENCODER)
-    options = classification.TRAINING[INTENTS]
-    run = laconic.train(model, "classify", source, record.runs() / INTENTS / "original", options=options)
+    run = original(INTENTS)
     origin = trained.read(run)
     splits = data.read_splits(source, origin.task, seed=origin.seed, progress=False)
     test = drawn(data.read_split(source, origin.task, "test"), ASKED["test"])

@@ -45,7 +45,7 @@ def main() -> None:
         gone = [model for model in ENCODERS if not is_trained(inputs.place_of(model))]
         chosen = [(setting, model) for setting, model in chosen if model not in gone]
     for model in ENCODERS.keys() & {model for _, model in chosen}:
-        inputs.original(model)  # a model that is missing is missed before hours are spent on others
+        inputs.train(model, given.precision)
     for setting, model in chosen:
         rows |= {id_of(row): row for row in measured(setting, model, given)}
     order = [
@@ -68,6 +68,7 @@ def arguments() -> argparse.Namespace:
         "--setting", nargs="+", choices=settings, metavar="NAME", help="; ".join(settings).replace("%", "%%")
     )
     parser.add_argument("--method", nargs="+", choices=methods, metavar="NAME", help=", ".join(methods))
+    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="bfloat16", help="of training encoders")
     parser.add_argument("--kept", action="store_true", help="run nothing: the page of what has been measured")
     return parser.parse_args()
 

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
-from benchmarks import record
+from benchmarks import conll2003, record, tasks
 from benchmarks.peers.settings import ENCODERS, Setting
 from laconic import checkpoint, data, trained
 from laconic.contracts import Example, Splits
@@ -37,7 +37,7 @@ def texts(split: str) -> list[Example]:
 def model(name: str, folder: Path) -> Path:
     """The model in float32 with its tokenizer, so that no tool rounds what it does not compress."""
     if name in ENCODERS:
-        return original(name)
+        return place_of(name)
     place = folder / name
     if not (place / "config.json").is_file():
         if name == RANDOM:
@@ -53,16 +53,19 @@ def model(name: str, folder: Path) -> Path:
 
 
 def place_of(name: str) -> Path:
-    """Where another benchmark trains an encoder."""
-    return record.runs() / ENCODERS[name].dataset / "original"
-
-
-def original(name: str) -> Path:
     """The run folder of an encoder."""
-    found = place_of(name)
-    if not trained.is_trained(found):
-        raise SystemExit(f"{found} is not there; train it first: python -m {ENCODERS[name].made_by}")
-    return found
+    return record.runs() / ENCODERS[name]
+
+
+def train(name: str, precision: str) -> None:
+    """Make an encoder's run folder as the benchmark of its data set does, if it is not there."""
+    place = place_of(name)
+    if trained.is_trained(place):
+        return
+    if place.parent.name == conll2003.DATASET:
+        conll2003.teacher(0, precision)
+    else:
+        tasks.original(place.parent.name, precision)
 
 
 def calibration(setting: Setting, name: str, folder: Path, out: Path) -> Path:

@@ -12,23 +12,10 @@ WIDE, SMALL = "tinystories-656k", "stories260k"
 """Groups of 64 and 128 divide the widths of the first (128 and 384), as most peers ask, but not of the second (172)."""
 
 
-@dataclass(frozen=True)
-class Encoder:
-    """An encoder tuned on a data set, and the benchmark that trains it."""
-
-    dataset: str
-    made_by: str
-
-
-ENCODERS = {
-    f"minilm-{name}": Encoder(name, f"benchmarks.{made}")
-    for name, made in (
-        ("conll2003", "conll2003"),
-        ("sst2", "classification"),
-        ("banking77", "classification"),
-        ("clinc150", "tasks --dataset clinc150"),
-    )
+ENCODERS = {"minilm-conll2003": "conll2003/teacher-0"} | {
+    f"minilm-{name}": f"{name}/original" for name in ("sst2", "banking77", "clinc150")
 }
+"""MiniLM tuned on a data set, and its run folder below LACONIC_RUNS."""
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+import laconic
 from benchmarks.peers import evaluate, frame, inputs, page
 from benchmarks.peers.settings import ENCODERS, LEFT_OUT, SETTINGS
 from tests.tiny import tiny
@@ -76,6 +77,25 @@ def test_encoders_have_the_settings_of_the_decoders_without_what_is_left_out():
     assert {(s.name, s.grid) for s in there} == named
     assert all(s.models == tuple(ENCODERS) for s in there)
     assert not {(tool, name) for s in there for tool, names in s.tools.items() for name in names} & LEFT_OUT.keys()
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_an_encoder_that_is_not_there_is_trained_where_it_is_looked_for(name, tmp_path, monkeypatch):
+    monkeypatch.setenv("LACONIC_RUNS", str(tmp_path))
+    monkeypatch.setenv("LACONIC_DATA", str(tmp_path))
+    monkeypatch.setenv("LACONIC_MODELS", str(tmp_path))
+    dataset = tmp_path / ENCODERS[name].split("/")[0]
+    dataset.mkdir()
+    for split in ("train", "validation", "test"):
+        (dataset / f"{split}.jsonl").write_text("")
+    (tmp_path / "all-minilm-l6-v2").mkdir()
+    asked = []
+    monkeypatch.setattr(laconic, "train", lambda *given, **options: asked.append((given, options["options"])))
+    inputs.train(name, "float32")
+    ((model, task, data, place), options) = asked[0]
+    assert (model.name, place) == ("all-minilm-l6-v2", inputs.place_of(name))
+    assert dataset in (data, data.parent)
+    assert (task, options.precision) == ("ner" if "conll" in name else "classify", "float32")
 
 
 def row(model, tool, loss, divergence=None):

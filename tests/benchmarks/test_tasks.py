@@ -7,7 +7,8 @@ from types import SimpleNamespace
 import pytest
 
 from benchmarks import record, tasks
-from benchmarks.tasks import SETTINGS, Files, passages, recipes, scored, verdict
+from benchmarks.datasets import PASSAGE, SETTINGS, Files, passages
+from benchmarks.tasks import recipes, scored, verdict
 from laconic.data import splits as data
 from laconic.recipe import Recipe
 
@@ -41,7 +42,7 @@ def test_passages_are_whole_speeches_and_lose_nothing():
     whole = "\n\n".join(f"{i}: " + "word " * 120 for i in range(20))
     parts = passages(whole)
     assert "\n\n".join(parts) == whole
-    assert all(len(part) > tasks.PASSAGE for part in parts[:-1])
+    assert all(len(part) > PASSAGE for part in parts[:-1])
     assert len(parts) > 3
 
 
