@@ -82,6 +82,8 @@ def test_there_are_at_least_three():
         ({"steps": [{"rtn": {"bits": "four"}}]}, "it takes a whole number"),
         ({"steps": [{"rtn": {"bits": True}}]}, "it takes a whole number"),
         ({"steps": [{"blocks": {"blocks": 3}}]}, "it takes a list (a whole number each) or null"),
+        ({"steps": [{"blocks": {"blocks": ["a"]}}]}, "it takes a list (a whole number each) or null"),
+        ({"steps": [{"blocks": {"blocks": [0, True]}}]}, "it takes a list (a whole number each) or null"),
         ({"steps": [{"gradual": {"epochs": -1}}]}, "epochs is -1; give a finite number, 0 or above"),
         ({"steps": [{"finetune": {"batch": 0}}]}, "batch is 0; give a whole number of at least 1"),
         ({"steps": [{"rtn": {"bits": 40}}]}, "40"),
@@ -94,6 +96,18 @@ def test_there_are_at_least_three():
         ({"steps": [{"rtn": {}, "half": {}}]}, "write one method"),
         ({"seed": -1, "steps": [{"rtn": {}}]}, "seed is -1"),
         ({"steps": [{"rtn": {}}, {"neurons": {"keep": 0.5}}]}, "would undo what step 1 (rtn) made low_bit"),
+        (
+            {"steps": [{"rtn": {}}, {"neurons": {"keep": 0.5}}]},
+            "step 2 (neurons) would undo what step 1 (rtn) made low_bit; move it before step 1",
+        ),
+        (
+            {"steps": [{"magnitude": {}}, {"hqq": {}}]},
+            "what step 1 (magnitude) made sparse, and it can't come before step 1 either; leave one of the two out",
+        ),
+        (
+            {"steps": ["finetune", {"tie": {"where": "attention"}}, {"tie": {"where": "linears"}}]},
+            "step 3 (tie) would undo what step 2 (tie) made tied, and it can't come before step 2 either",
+        ),
     ],
 )
 def test_refusals(record, words):
@@ -152,6 +166,21 @@ def test_the_order_rule_holds_for_every_pair():
             except RecipeError as error:
                 allowed = "would undo" not in str(error)
             assert allowed == (a.makes <= b.keeps), (first, second)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "meet"),
+    [("attention", "ffn", False), ("attention", "linears", True), ("linears", "embeddings", False),
+     ("all", "ffn", True), ("embeddings", "head", True)],
+)  # fmt: skip
+def test_steps_on_other_layers_undo_nothing(first, second, meet):
+    """A grid of binary weights has no zeros to keep, but those of other layers stay."""
+    steps = {"steps": [{"kmeans": {"where": first}}, {"hash": {"where": second}}]}
+    if not meet:
+        Recipe.parse(steps)
+        return
+    with pytest.raises(RecipeError, match="would undo"):
+        Recipe.parse(steps)
 
 
 def test_a_missing_file_names_the_built_in_recipes(tmp_path):

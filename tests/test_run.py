@@ -144,6 +144,26 @@ def test_a_claim_that_did_not_come_true_is_an_error(trained, tmp_path, monkeypat
     assert not (tmp_path / "x").exists()
 
 
+class Exploding(Nothing):
+    """Has trained too fast."""
+
+    makes = frozenset()
+
+    def apply(self, work):
+        """One number is not finite any more."""
+        next(layer for _, layer in work.anatomy.linears("ffn")).weight.data.view(-1)[3] = float("nan")
+
+
+def test_numbers_that_are_not_finite_end_the_run_at_their_step(trained, tmp_path, monkeypatch):
+    monkeypatch.setattr(methods, "kind", lambda name: Exploding)
+    recipe = Recipe.parse({"steps": [{"distill": {"learning_rate": 5.0}}]})
+    with pytest.raises(EffectError, match=r"step 1 .distill. left numbers that are not finite in 1 tensors") as caught:
+        laconic.compress(trained, recipe, tmp_path / "x", steps=tmp_path / "s", progress=False, log=str)
+    assert str(caught.value).endswith("give a learning_rate below 5")
+    assert not list((tmp_path / "s").rglob("step.json"))  # so that it is not taken up again
+    assert not (tmp_path / "x").exists()
+
+
 class Idle(Nothing):
     """Says why it has nothing to do, and leaves all as it was."""
 

@@ -23,6 +23,10 @@ from laconic.errors import RecipeError
 BUILT_IN = Path(__file__).parent / "recipes"
 KEYS = ("name", "seed", "steps")
 BARE = ("name", "seed")  # what --set changes without a step
+PARTS = {  # of a model that each of contracts.WHERE reaches; a head and the embeddings can be one table
+    "attention": {"attention"}, "ffn": {"ffn"}, "linears": {"attention", "ffn"},
+    "embeddings": {"words"}, "head": {"words"}, "all": {"attention", "ffn", "words"},
+}  # fmt: skip
 
 
 def built_in() -> list[str]:
@@ -107,16 +111,15 @@ class Recipe:
     def check(self) -> list[Method]:
         """Build every step and hold the order rule: no step may undo what an earlier one made."""
         built = self.build()
-        made: dict[str, tuple[int, str]] = {}  # property -> (number, method) of the first step that made it
-        for number, (step, method) in enumerate(zip(self.steps, built, strict=True), 1):
-            for lost in sorted(set(made) - method.keeps):
-                first, maker = made[lost]
-                raise RecipeError(
-                    f"step {number} ({step.method}) would undo what step {first} ({maker}) made {lost}; "
-                    f"move it before step {first}"
-                )
-            for made_now in method.makes:
-                made.setdefault(made_now, (number, step.method))
+        for number in range(2, len(built) + 1):
+            if found := _undone(built[:number]):
+                first, lost = found
+                moved = [*built[: first - 1], built[number - 1], *built[first - 1 : number - 1]]
+                advice = f"; move it before step {first}"
+                if _undone(moved):
+                    advice = f", and it can't come before step {first} either; leave one of the two out"
+                names = [f"step {n} ({self.steps[n - 1].method})" for n in (number, first)]
+                raise RecipeError(f"{names[0]} would undo what {names[1]} made {lost}{advice}")
         return built
 
     def override(self, settings: Sequence[str]) -> Recipe:
@@ -154,6 +157,22 @@ class Recipe:
         for method in self.build():
             sketches.append(method.forecast(sketches[-1]))
         return sketches
+
+
+def _undone(built: Sequence[Method]) -> tuple[int, str] | None:
+    """The first step, counted from 1, that a later one would undo, and what it made; the last step is tried first."""
+    for later in range(len(built) - 1, 0, -1):
+        for earlier, method in enumerate(built[:later]):
+            lost = method.makes - built[later].keeps
+            if lost and _meet(method, built[later]):
+                return earlier + 1, min(lost)
+    return None
+
+
+def _meet(first: Method, second: Method) -> bool:
+    """Whether two steps touch a layer in common, as far as their `where` says."""
+    parts = [PARTS[getattr(method, "where", "all")] for method in (first, second)]
+    return not parts[0].isdisjoint(parts[1])
 
 
 def _unread(setting: str) -> RecipeError:
@@ -200,6 +219,8 @@ def _fits(value: Any, hint: Any) -> bool:
         return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
     if hint is int:
         return isinstance(value, int) and not isinstance(value, bool)
+    if origin is list:
+        return isinstance(value, list) and all(_fits(each, *typing.get_args(hint)) for each in value)
     return isinstance(value, origin or hint)
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from torch import nn
 
 from laconic import answers, artifact, checkpoint, data, effects, generations, layers, tasks, trained
 from laconic.anatomy import Anatomy
@@ -205,6 +206,7 @@ def _step(work: Work, folder: Path, number: int, name: str, method: Method) -> d
     torch.manual_seed(work.seed)
     work.idle = None
     method.apply(work)
+    _finite(work.model, method, f"step {number} ({name})")
     after = effects.measure(work.model)
     if work.idle is None:
         _made(method, before, after, f"step {number} ({name})")
@@ -227,6 +229,17 @@ def _step(work: Work, folder: Path, number: int, name: str, method: Method) -> d
     shutil.rmtree(work.folder)
     work.log(f"step {number} ({name}): validation {work.task.main} {score:.4f}, {row['seconds']:.0f} s")
     return row
+
+
+def _finite(model: nn.Module, method: Method, step: str) -> None:
+    """Raise EffectError where a step left numbers that no later one can mend, before they are kept."""
+    broken = [name for name, p in model.named_parameters() if not bool(p.isfinite().all())]
+    if broken:
+        rate = getattr(method, "learning_rate", None)
+        advice = "leave the step out, or ask it for less" if rate is None else f"give a learning_rate below {rate:g}"
+        raise EffectError(
+            f"{step} left numbers that are not finite in {len(broken)} tensors, such as {broken[0]}; {advice}"
+        )
 
 
 def _made(method: Method, before: dict[str, float], after: dict[str, float], step: str) -> None:

@@ -161,9 +161,11 @@ def pairs(first: Method, second: Method, names: tuple[str, str], fresh: Fresh) -
     recipe = Recipe(tuple(Step(n, asdict(cast(Any, m))) for n, m in zip(names, (first, second), strict=True)))
     lost = sorted(first.makes - second.keeps)
     if lost:
-        assert _refusal(recipe) == (
-            f"step 2 ({names[1]}) would undo what step 1 ({names[0]}) made {lost[0]}; move it before step 1"
-        )
+        advice = "; move it before step 1"
+        if second.makes - first.keeps:
+            advice = ", and it can't come before step 1 either; leave one of the two out"
+        undone = f"step 2 ({names[1]}) would undo what step 1 ({names[0]}) made {lost[0]}"
+        assert _refusal(recipe) == undone + advice
         return
     recipe.check()
     work = fresh()

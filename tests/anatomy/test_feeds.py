@@ -8,6 +8,8 @@ import torch
 from laconic import layers
 from laconic.anatomy import Anatomy, feeds
 from laconic.errors import AnatomyError
+from laconic.layers.delta import Delta
+from laconic.layers.lowrank import LowRank
 from laconic.layers.quantized import Quantized
 from laconic.layers.shared import Shared
 from laconic.layers.sparse import Sparse
@@ -32,6 +34,38 @@ def test_folding_changes_nothing_that_is_computed(family):
     assert told == {path for path, _ in Anatomy(model).linears("linears")}
     assert not {path for feed in found for path in feed.readers} & set(reasons)
     assert any(not layers.is_linear(model.get_submodule(feed.source)) for feed in found) == (family in PRENORM)
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama", "t5"])
+def test_scales_go_into_the_factors_of_low_rank_layers(family):
+    model = tiny(family, head=heads(family)[-1]).double()
+    whole, _ = Anatomy(model).feeds("linears")
+    for path, module in list(Anatomy(model).linears("linears")):
+        weight = layers.take(module).weight.detach()
+        left, size, right = torch.linalg.svd(weight, full_matrices=False)
+        layers.swap(model, path, LowRank.of(module, left * size, right))
+    before = tiny_logits(model, family)
+    found, _ = Anatomy(model).feeds("linears")
+    assert [f.readers for f in found] == [tuple(f"{path}.down" for path in f.readers) for f in whole]
+    generator = torch.Generator().manual_seed(0)
+    for feed in found:
+        held = [layers.take(model.get_submodule(path)).weight.clone() for path in feed.readers]
+        feed.fold(model, torch.rand(len(feed.rows), generator=generator).double() * 3 + 0.2)
+        assert not any(
+            torch.allclose(layers.take(model.get_submodule(path)).weight, weight)
+            for path, weight in zip(feed.readers, held, strict=True)
+        )
+    assert (tiny_logits(model, family) - before).abs().max() <= 1e-5 * before.abs().max().clamp(min=1)
+
+
+def test_layers_of_several_parts_that_can_not_be_scaled_are_named():
+    model = tiny("llama")
+    block = Anatomy(model).stacks[0].blocks[0]
+    base = model.get_submodule(block.attention.o)
+    layers.swap(model, block.attention.o, Delta.of(base, torch.ones(32, 2), torch.ones(2, 32)))
+    found, reasons = Anatomy(model).feeds("attention")
+    assert not any(block.attention.o in feed.readers for feed in found)
+    assert reasons[block.attention.o] == feeds.SHARED
 
 
 @pytest.mark.parametrize("family", GROUPED)

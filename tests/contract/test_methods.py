@@ -79,6 +79,13 @@ def test_encoder_decoders_that_write(name, family, tmp_path):
         testing.round_trip(METHODS[name], maker(family, tmp_path, "translate"), tmp_path / "artifact")
 
 
+@pytest.mark.parametrize("family", ["t5", "bart"])
+@pytest.mark.parametrize("name", TRAINERS)
+def test_encoder_decoders_that_classify_learn(name, family, tmp_path):
+    """They read one text in both stacks."""
+    testing.round_trip(METHODS[name], maker(family, tmp_path, "sequence"), tmp_path / "artifact")
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("name", MAKERS)
 def test_harmless_at_zero(name, family, tmp_path):

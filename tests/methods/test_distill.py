@@ -147,6 +147,8 @@ def test_with_no_text_left_it_says_so(tmp_path):
         ({"logits": 0, "hidden": 0}, "every part of the loss weighs 0"),
         ({"hidden": -1}, "hidden is -1"),
         ({"temperature": 0}, "temperature is 0"),
+        ({"temperature": 1e300}, "give a number from 0.01 to 10"),
+        ({"labels": 10**30}, "a part of the loss weighs 0 to 1,000,000"),
         ({"variants": 1, "labels": 1}, "without labels"),
         ({"optimizer": "lion"}, "optimizer is 'lion'"),
     ],

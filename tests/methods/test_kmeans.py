@@ -77,7 +77,7 @@ def test_layers_share_one_codebook_that_learns(tmp_path):
     holders = [layer for layer in held.values() if not layer.source]
     assert {layer.role for layer in holders} == {"linear", "embedding"}
     assert len(holders) == 2
-    assert effects.grew(before, effects.measure(work.model), "tied")
+    assert effects.grew(before, effects.measure(work.model), "low_bit")
     values = [layer.values.detach().clone() for layer in holders]
     training.fit(work, training.Training(epochs=1, learning_rate=3e-3), best=False)
     assert not any(torch.equal(layer.values, old) for layer, old in zip(holders, values, strict=True))

@@ -49,6 +49,12 @@ def test_only_a_low_rank_change_is_made_and_only_where_asked(tmp_path):
     assert all(p.requires_grad and p.grad is None for p in after.values())
 
 
+def test_a_rank_beyond_the_layers_is_full_rank():
+    module = nn.Linear(6, 4)
+    update = Update(module, "weight", 2**63, 1.0, torch.Generator().manual_seed(0))
+    assert update.down.shape == (4, 6)
+
+
 def test_it_learns(tmp_path):
     work = small.work(tmp_path)
     loss = answers.evaluate(work.model, work.tokenizer, work.task, work.data.train)["bits"]

@@ -145,7 +145,7 @@ class Anatomy:
 
     def feeds(self, where: str) -> tuple[list[Feed], dict[str, str]]:
         """What feeds linears in one of contracts.WHERE and no others, and why the rest has none: {path: reason}."""
-        chosen = {path for path, _ in self.linears(where)}
+        chosen = {path for each in (self.linears, self.whole) for path, _ in each(where)}
         found, reasons = feeds.feeds(self.model, self.family, self.stacks)
         inside = [feed for feed in found if set(feed.readers) <= chosen]
         return inside, {path: reason for path, reason in reasons.items() if path in chosen}

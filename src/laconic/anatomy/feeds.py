@@ -8,7 +8,7 @@ block's norms feed the residual stream too, and an activation other than relu do
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 
 from laconic import layers
 from laconic.anatomy.parts import Attention, Block, Stack
+from laconic.layers.lowrank import LowRank
 
 NORMS: dict[str, tuple[tuple[str, str | None, str], ...]] = {  # of each stack: before attention, cross-attention, ffn
     "gpt2": (("ln_1", None, "ln_2"),),
@@ -76,6 +77,7 @@ def feeds(model: PreTrainedModel, family: str, stacks: tuple[Stack, ...]) -> tup
                 reasons |= dict.fromkeys(_encoded(block), ENCODED)
             found += _values(block)
             found += _neurons(model, block, reasons)
+    found = [_between(model, feed) for feed in found]
     alone = [feed for feed in found if _alone(model, feed)]
     reasons |= {path: SHARED for feed in found if feed not in alone for path in feed.readers}
     return alone, reasons
@@ -125,6 +127,16 @@ def _neurons(model: PreTrainedModel, block: Block, reasons: dict[str, str]) -> l
         return [Feed(block.ffn.inputs[0], (block.ffn.output,), every, every)]
     reasons[block.ffn.output] = NONLINEAR
     return []
+
+
+def _between(model: nn.Module, feed: Feed) -> Feed:
+    """The feed from and to the factors of low-rank layers, where these are its ends."""
+    readers = tuple(_factor(model, path, "down") for path in feed.readers)
+    return replace(feed, source=_factor(model, feed.source, "up"), readers=readers)
+
+
+def _factor(model: nn.Module, path: str, name: str) -> str:
+    return f"{path}.{name}" if isinstance(model.get_submodule(path), LowRank) else path
 
 
 def _width(module: nn.Module) -> int:

@@ -20,7 +20,7 @@ from torch import nn
 from torch.nn import functional
 from transformers import PreTrainedModel
 
-from laconic import layers, training
+from laconic import layers, options, training
 from laconic.anatomy import Anatomy
 from laconic.answers import Batch, Objective, slot_labels, slot_logits, spots
 from laconic.contracts import PROPERTIES, Example, Feature, Sketch, Teacher, Work
@@ -31,6 +31,7 @@ from laconic.subwords import ids_in, lost_words
 from laconic.teacher import Live, Recorded, Said, ask, layer_map, run
 
 COMPARED = 2048  # tokens of a batch, evenly spread, whose cosines are taken: there is one for each pair
+HEAVIEST = 1_000_000  # part of a loss
 FIRST = (0,)  # places to compare in a text without slots
 
 
@@ -57,19 +58,18 @@ class Distill(training.Training):
     keeps: ClassVar[frozenset[str]] = PROPERTIES
 
     def check(self) -> None:
-        """Raise RecipeError unless some part of the loss has weight and the temperature is positive."""
+        """Raise RecipeError unless some part of the loss has weight and the temperature softens."""
         parts = {name: getattr(self, name) for name in ("logits", "hidden", "attention", "labels")}
         for name, value in parts.items():
-            if value < 0:
-                raise RecipeError(f"{name} is {value}; a part of the loss weighs 0 or more")
+            if not 0 <= value <= HEAVIEST:
+                raise RecipeError(f"{name} is {value}; a part of the loss weighs 0 to {HEAVIEST:,}")
         if not any(parts.values()):
             raise RecipeError("every part of the loss weighs 0; give logits, hidden, attention or labels a weight")
         if self.variants < 0 or (self.variants and self.labels):
             raise RecipeError(
                 f"variants is {self.variants} and labels {self.labels}; variants are 0 or more, and without labels"
             )
-        if self.temperature <= 0:
-            raise RecipeError(f"temperature is {self.temperature}; give a number above 0")
+        options.temperature(self.temperature)
         super().check()
 
     def forecast(self, sketch: Sketch) -> Sketch:
@@ -121,7 +121,8 @@ class Distill(training.Training):
         `sides` are the places to compare of an encoder and of its decoder, or of one stack.
         """
         depths = [stack.depth for stack in work.anatomy.stacks]
-        of = [side for side, depth in zip(sides, depths, strict=False) for _ in range(depth)]  # of each block
+        last = len(sides) - 1  # what reads its own input once more, as T5 that classifies, has one side for both stacks
+        of = [sides[min(i, last)] for i, depth in enumerate(depths) for _ in range(depth)]  # of each block
         teacher = work.teacher.tokenizer if work.teacher else work.tokenizer
         pieces = [] if work.task.labels else ids_in(teacher, work.tokenizer)
         if pieces == list(range(len(teacher))):

@@ -41,11 +41,6 @@ class KMeans:
         {"sparse", "narrow", "shallow", "tied", "small_vocabulary", "low_bit", "low_rank"}
     )
 
-    def __post_init__(self) -> None:
-        """Say what this step makes, which sharing decides."""
-        if self.share:
-            object.__setattr__(self, "makes", self.makes | {"tied"})
-
     def check(self) -> None:
         """Raise RecipeError for an option that cannot work."""
         options.choice("where", self.where, WHERE)

@@ -82,6 +82,7 @@ class Update(nn.Module):
         self.turned = isinstance(module, Conv1D)  # holds (in, out)
         self.held = isinstance(module, Quantized)
         rows, columns = reversed(weight.shape) if self.turned else weight.shape
+        rank = min(rank, rows, columns)  # more can say no more
         bound = 1 / math.sqrt(columns)
         start = torch.empty(rank, columns).uniform_(-bound, bound, generator=generator)
         self.scale, self.down = scale, nn.Parameter(start.to(weight))
