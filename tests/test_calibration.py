@@ -324,3 +324,9 @@ def test_what_is_wanted_is_what_is_there_or_part_of_the_way():
         else:
             assert not torch.allclose(own, whole)
             torch.testing.assert_close(half, (own + whole) / 2, rtol=1e-3, atol=1e-4)
+
+
+def test_examples_of_windows_are_cut_too():
+    feature = {"input_ids": [1, 2, 3], "attention_mask": [1, 1, 1], "example": 7}
+    assert calibration.cut(feature, 2) == {"input_ids": [1, 2], "attention_mask": [1, 1], "example": 7}
+    assert calibration.cut(feature, None) == feature

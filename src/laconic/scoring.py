@@ -13,8 +13,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from laconic import layers, options
 from laconic.answers import room, slot_labels, task_objective
-from laconic.calibration import draw, drawn, gram, tokens
-from laconic.contracts import Example, Teacher, Work
+from laconic.calibration import cut, draw, drawn, gram, tokens
+from laconic.contracts import Example, Feature, Teacher, Work
 from laconic.data.batching import SIDES, batches, by_example, counts, lengths, masks, model_inputs, order, pad
 from laconic.errors import RecipeError
 from laconic.flow import Seen, watch
@@ -41,7 +41,7 @@ def taylor(work: Work, sites: Mapping[str, int], samples: int) -> dict[str, torc
     times (ALBERT's) has one gate in all its runs.
     """
     scores = dict.fromkeys(sites, torch.zeros(()))
-    for loss, seen, _ in _runs(work, list(sites), samples, slopes=True):
+    for loss, seen, _ in _runs(work, list(sites), samples):
         tensors = {path: [s.given for s in seen[path]] for path in sites}
         flat = [x for path in sites for x in tensors[path]]
         gradients = iter(torch.autograd.grad(loss, flat, allow_unused=True, materialize_grads=True))
@@ -52,14 +52,14 @@ def taylor(work: Work, sites: Mapping[str, int], samples: int) -> dict[str, torc
     return scores
 
 
-def grams(work: Work, paths: Sequence[str], samples: int) -> dict[str, torch.Tensor]:
+def grams(work: Work, paths: Sequence[str], samples: int, length: int | None = None) -> dict[str, torch.Tensor]:
     """sum x x^T over the tokens that enter each layer: {path: (in, in)}, float32.
 
     The inputs of a layer with a bias end with a 1, so its matrix is (in + 1, in + 1) and the bias counts as a column.
     """
     ones = {path: layers.take(work.model.get_submodule(path)).bias is not None for path in paths}
     sums = dict.fromkeys(paths, torch.zeros(()))
-    for _, seen, sides in _runs(work, paths, samples):
+    for seen, sides in _passes(work, paths, samples, length):
         for path in paths:
             for s in seen[path]:
                 sums[path] = sums[path] + gram(tokens(s.given, sides, ones=ones[path]))
@@ -67,13 +67,13 @@ def grams(work: Work, paths: Sequence[str], samples: int) -> dict[str, torch.Ten
 
 
 def crossed(
-    work: Work, before: PreTrainedModel, paths: Sequence[str], samples: int
+    work: Work, before: PreTrainedModel, paths: Sequence[str], samples: int, length: int | None = None
 ) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
     """(sum x x'^T, sum x' x'^T) of inputs x in the model `before` and x' in the model now, as `grams` gives them."""
     ones = {path: layers.take(work.model.get_submodule(path)).bias is not None for path in paths}
     sums = dict.fromkeys(paths, (torch.zeros(()), torch.zeros(())))
     with watch(before, paths) as then, watch(work.model, paths) as now, torch.no_grad():
-        for _, batch in _batches(work, samples):
+        for _, batch in _batches(work, draw(work, samples, length=length)):
             sides = masks(batch, work.model.device)
             for model, seen in ((before, then), (work.model, now)):
                 seen.clear()
@@ -86,7 +86,7 @@ def crossed(
 
 
 def together(
-    work: Work, teacher: Teacher, paths: Sequence[str], goals: Sequence[str], samples: int
+    work: Work, teacher: Teacher, paths: Sequence[str], goals: Sequence[str], samples: int, length: int | None = None
 ) -> Iterator[tuple[Mapping[str, Sequence[Seen]], Mapping[str, Sequence[Seen]], Masks]]:
     """What blocks of the model and of its teacher saw, at `paths` and `goals`, and the masks (batch, tokens), by batch.
 
@@ -96,7 +96,7 @@ def together(
     examples = drawn(work, samples)
     own, other = (by_example(work.task.encode(examples, tokenizer, answers=False)) for _, tokenizer in sides)
     alike = [i for i in own if all(counts(own[i], side) == counts(other[i], side) for side in SIDES)]
-    pairs = [p for i in alike for p in zip(own[i], other[i], strict=True)]
+    pairs = [(cut(a, length), cut(b, length)) for i in alike for a, b in zip(own[i], other[i], strict=True)]
     if not pairs:
         raise RecipeError("the model and the original cut every text into different pieces; use distill")
     for rows in order(lengths([f for f, _ in pairs]), room(work.model, [f for f, _ in pairs], BATCH)):
@@ -113,7 +113,7 @@ def fisher(work: Work, paths: Sequence[str], samples: int) -> dict[str, torch.Te
     A layer that runs many times has one gradient, the sum over its runs.
     """
     sums, examples = dict.fromkeys(paths, torch.zeros(())), 0
-    for loss, seen, sides in _runs(work, paths, samples, slopes=True):
+    for loss, seen, sides in _runs(work, paths, samples):
         gave = [s.gave for path in paths for s in seen[path]]
         slopes = iter(torch.autograd.grad(loss, gave, allow_unused=True, materialize_grads=True))
         for path in paths:
@@ -131,10 +131,10 @@ def encoded(work: Work, examples: list[Example], tokenizer: PreTrainedTokenizerF
             yield [*feature["input_ids"], *feature.get("decoder_input_ids", ())]
 
 
-def squares(work: Work, paths: Sequence[str], samples: int) -> dict[str, torch.Tensor]:
+def squares(work: Work, paths: Sequence[str], samples: int, length: int | None = None) -> dict[str, torch.Tensor]:
     """Mean square of every channel that enters each layer: {path: (in,)}, without layers that never run."""
     sums, count = dict.fromkeys(paths, torch.zeros(())), dict.fromkeys(paths, 0)
-    for _, seen, sides in _runs(work, paths, samples):
+    for seen, sides in _passes(work, paths, samples, length):
         for path in paths:
             for s in seen[path]:
                 x = tokens(s.given, sides)  # (tokens, in)
@@ -142,10 +142,10 @@ def squares(work: Work, paths: Sequence[str], samples: int) -> dict[str, torch.T
     return {path: sums[path] / count[path] for path in paths if count[path]}
 
 
-def peaks(work: Work, paths: Sequence[str], samples: int) -> dict[str, torch.Tensor]:
+def peaks(work: Work, paths: Sequence[str], samples: int, length: int | None = None) -> dict[str, torch.Tensor]:
     """Largest |x| of every channel that enters each layer: {path: (in,)}, without layers that never run."""
     found: dict[str, torch.Tensor] = {}
-    for _, seen, sides in _runs(work, paths, samples):
+    for seen, sides in _passes(work, paths, samples, length):
         for path in paths:
             for s in seen[path]:
                 highest = tokens(s.given, sides).abs().amax(0)  # (in,)
@@ -154,11 +154,11 @@ def peaks(work: Work, paths: Sequence[str], samples: int) -> dict[str, torch.Ten
 
 
 @torch.no_grad()
-def calls(work: Work, path: str, samples: int, size: int) -> list[tuple[Seen, Masks]]:
+def calls(work: Work, path: str, samples: int, length: int | None, size: int) -> list[tuple[Seen, Masks]]:
     """Calls of the module at a path, with the masks (batch, tokens) of each, while examples run, `size` at a time."""
     found: list[tuple[Seen, Masks]] = []
     with watch(work.model, [path]) as seen:
-        for _, batch in _batches(work, samples, size):
+        for _, batch in _batches(work, draw(work, samples, length=length), size):
             seen.clear()
             work.model(**model_inputs(batch, work.model.device))
             sides = masks(batch, work.model.device)
@@ -176,10 +176,10 @@ def activation(work: Work, sites: Mapping[str, int], grams: Mapping[str, torch.T
     return scores
 
 
-def sizes(work: Work, paths: Sequence[str], samples: int) -> torch.Tensor:
+def sizes(work: Work, paths: Sequence[str], samples: int, length: int | None = None) -> torch.Tensor:
     """Mean |x| of every channel that enters the layers at `paths`, summed over the layers: (in,) in float64."""
     total, count = torch.zeros((), dtype=torch.float64), 0
-    for _, seen, sides in _runs(work, paths, samples):
+    for seen, sides in _passes(work, paths, samples, length):
         for path in paths:
             for s in seen[path]:
                 x = tokens(s.given, sides)  # (tokens, in)
@@ -187,10 +187,10 @@ def sizes(work: Work, paths: Sequence[str], samples: int) -> torch.Tensor:
     return total / max(count, 1)
 
 
-def influences(work: Work, paths: Sequence[str], samples: int) -> dict[str, float]:
+def influences(work: Work, paths: Sequence[str], samples: int, length: int | None = None) -> dict[str, float]:
     """How far each block at `paths` turns its tokens: mean 1 - cos(in, out)."""
     sums, counts = dict.fromkeys(paths, 0.0), dict.fromkeys(paths, 0)
-    for _, seen, sides in _runs(work, paths, samples):
+    for seen, sides in _passes(work, paths, samples, length):
         for path in paths:
             for s in seen[path]:
                 turned = importance.influence(tokens(s.given, sides), tokens(s.gave, sides))  # (tokens,)
@@ -199,10 +199,10 @@ def influences(work: Work, paths: Sequence[str], samples: int) -> dict[str, floa
     return {path: sums[path] / max(counts[path], 1) for path in paths}
 
 
-def angles(work: Work, paths: Sequence[str], run: int, samples: int) -> list[float]:
+def angles(work: Work, paths: Sequence[str], run: int, samples: int, length: int | None = None) -> list[float]:
     """How far every `run` blocks in a row turn their tokens: mean angle between in and out in half turns, by start."""
     sums, count = [0.0] * (len(paths) - run + 1), 0
-    for _, seen, sides in _runs(work, paths, samples):
+    for seen, sides in _passes(work, paths, samples, length):
         given = [tokens(seen[path][0].given, sides) for path in paths]  # each (tokens, hidden)
         gave = [tokens(seen[path][0].gave, sides) for path in paths]
         for i in range(len(sums)):
@@ -234,22 +234,37 @@ def refit(module: nn.Module, before: torch.Tensor, gram: torch.Tensor, kept: Seq
 
 
 def _runs(
-    work: Work, paths: Sequence[str], samples: int, *, slopes: bool = False
+    work: Work, paths: Sequence[str], samples: int
 ) -> Iterator[tuple[torch.Tensor, Mapping[str, Sequence[Seen]], Masks]]:
-    """Loss summed over answers, what the layers saw, and the masks (batch, tokens), of every batch of examples."""
+    """Loss summed over answers, what the layers saw, and the masks (batch, tokens), of every batch of whole examples.
+
+    Gradients are recorded.
+    """
     objective = task_objective(work.task)
-    with watch(work.model, paths) as seen, torch.set_grad_enabled(slopes):
-        for rows, batch in _batches(work, samples):
+    with watch(work.model, paths) as seen, torch.set_grad_enabled(True):
+        for rows, batch in _batches(work, draw(work, samples, answers=True)):
             seen.clear()
             answers = slot_labels(batch)
             loss = objective(work.model, batch, rows) * int((answers != -100).sum())
             yield loss, seen, masks(batch, loss.device)
 
 
-def _batches(work: Work, samples: int, size: int | None = None) -> Iterator[tuple[list[int], dict[str, torch.Tensor]]]:
-    """Padded batches of the examples drawn, with answers."""
-    features = draw(work, samples, answers=True)
-    yield from batches(features, room(work.model, features, size or BATCH), work.tokenizer.pad_token_id or 0)
+def _passes(
+    work: Work, paths: Sequence[str], samples: int, length: int | None
+) -> Iterator[tuple[Mapping[str, Sequence[Seen]], Masks]]:
+    """What the layers saw, and the masks (batch, tokens), of every batch of examples."""
+    with watch(work.model, paths) as seen, torch.no_grad():
+        for _, batch in _batches(work, draw(work, samples, length=length)):
+            seen.clear()
+            work.model(**model_inputs(batch, work.model.device))
+            yield seen, masks(batch, work.model.device)
+
+
+def _batches(
+    work: Work, features: list[Feature], size: int = BATCH
+) -> Iterator[tuple[list[int], dict[str, torch.Tensor]]]:
+    """Padded batches of features."""
+    yield from batches(features, room(work.model, features, size), work.tokenizer.pad_token_id or 0)
 
 
 def _rows(x: torch.Tensor) -> torch.Tensor:

@@ -34,6 +34,16 @@ def marks(w, stack=0):
     ]
 
 
+def test_only_so_many_tokens_are_asked():
+    w = work("bert")
+    paths = [block.path for block in w.anatomy.stacks[0].blocks]
+    whole, first = (scoring.influences(w, paths, 12, length) for length in (None, 1))
+    assert whole != first
+    assert scoring.angles(w, paths, 1, 12, 1) != scoring.angles(w, paths, 1, 12)
+    kept = [Blocks(0.5, length=length)._kept(w, w.anatomy.stacks[0]) for length in (None, 1)]
+    assert kept[0] != kept[1]
+
+
 @pytest.mark.parametrize(("family", "head"), PRENORM)
 def test_idle_blocks_go_and_the_function_stays(family, head):
     w = work(family, head=head)

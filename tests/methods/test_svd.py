@@ -160,7 +160,12 @@ def test_a_second_step_only_lowers_ranks(tmp_path):
 
 @pytest.mark.parametrize(
     ("wrong", "says"),
-    [({"keep": 0.0}, "keep is 0.0"), ({"rank": 0}, "rank is 0"), ({"importance": "fisher", "update": True}, "update")],
+    [
+        ({"keep": 0.0}, "keep is 0.0"),
+        ({"rank": 0}, "rank is 0"),
+        ({"importance": "fisher", "update": True}, "update"),
+        ({"importance": "fisher", "length": 8}, "fisher reads whole examples"),
+    ],
 )
 def test_refusals(wrong, says):
     SVD().check()

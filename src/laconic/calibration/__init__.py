@@ -58,9 +58,14 @@ def drawn(work: Work, samples: int) -> list[Example]:
 def draw(work: Work, samples: int, *, answers: bool = False, length: int | None = None) -> list[Feature]:
     """Features of the examples `drawn`; of those longer than `length` tokens, the first tokens."""
     features = work.task.encode(drawn(work, samples), work.tokenizer, answers=answers)
+    return [cut(feature, length) for feature in features]
+
+
+def cut(feature: Feature, length: int | None) -> Feature:
+    """The first `length` tokens of an example without answers, or all of them."""
     if length is None:
-        return features
-    return [{key: row[:length] for key, row in feature.items()} for feature in features]
+        return feature
+    return {key: row[:length] if isinstance(row, list) else row for key, row in feature.items()}
 
 
 def tokens(x: torch.Tensor, masks: Sequence[torch.Tensor], *, ones: bool = False) -> torch.Tensor:

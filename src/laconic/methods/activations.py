@@ -10,7 +10,7 @@ from typing import ClassVar
 
 import torch
 
-from laconic import layers, options, scoring
+from laconic import calibration, layers, options, scoring
 from laconic.contracts import PROPERTIES, Sketch, Work
 from laconic.errors import RecipeError
 from laconic.layers.inputs import BITS, Inputs
@@ -25,6 +25,7 @@ class Activations:
     input_bits: int = 8
     where: str = "linears"
     samples: int | None = None
+    length: int | None = None
 
     needs: ClassVar[frozenset[str]] = frozenset({"calibration"})
     makes: ClassVar[frozenset[str]] = frozenset({"low_bit_inputs"})
@@ -34,7 +35,7 @@ class Activations:
         """Raise RecipeError for an option that cannot work."""
         options.choice("where", self.where, PLACES)
         if self.samples is not None:
-            options.whole("samples", self.samples)
+            calibration.check(self.samples, self.length)
         low, high = BITS
         bits = self.input_bits
         if not isinstance(bits, int) or isinstance(bits, bool) or not low <= bits <= high:
@@ -49,7 +50,7 @@ class Activations:
         """Find all ranges in one pass, where they are to be found, then stand before each linear."""
         pairs = [p for p in layers.distinct(work.anatomy.linears(self.where)) if not _rounded(work, p[0])]
         paths = [path for path, _ in pairs]
-        peaks = scoring.peaks(work, paths, self.samples) if self.samples else {}
+        peaks = scoring.peaks(work, paths, self.samples, self.length) if self.samples else {}
         for path, module in pairs:
             if self.samples and path not in peaks:
                 work.log(f"no training example reaches {path}: its inputs stay floats")

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from laconic import effects, flow, layers, options, scoring
+from laconic import calibration, effects, flow, layers, options, scoring
 from laconic.calibration import tokens
 from laconic.contracts import Sketch, Work
 from laconic.flow import Seen
@@ -43,6 +43,7 @@ class AutoRound:
     steps: int = 200
     batch: int = 8
     samples: int = 128
+    length: int | None = None
 
     needs: ClassVar[frozenset[str]] = frozenset({"calibration"})
     makes: ClassVar[frozenset[str]] = frozenset({"low_bit"})
@@ -53,8 +54,9 @@ class AutoRound:
     def check(self) -> None:
         """Raise RecipeError for an option that cannot work."""
         options.choice("where", self.where, PLACES)
-        for name in ("steps", "batch", "samples"):
+        for name in ("steps", "batch"):
             options.whole(name, getattr(self, name))
+        calibration.check(self.samples, self.length)
         grid.check(self.bits, self.group)
 
     def forecast(self, sketch: Sketch) -> Sketch:
@@ -73,12 +75,17 @@ class AutoRound:
                 layers.swap(work.model, path, Dense.of(work.model.get_submodule(path)))
             found = {path: Rounding(work.model.get_submodule(path), self) for path in paths}
             inside = {path.removeprefix(f"{block.path}."): rounding for path, rounding in found.items()}
-            calls = _lessons(work, original, block.path, self.samples, self.batch)
+            calls = self._lessons(work, original, block.path)
             if inside and calls:
                 with flow.quiet(work.model):
                     self._learn(work.model, inside, calls, generator)
             for path, rounding in found.items():
                 layers.swap(work.model, path, rounding.layer(work.model.get_submodule(path)))
+
+    def _lessons(self, work: Work, original: Work, path: str) -> list[Told]:
+        """Calls of a block with what it reads in the model now, and what it gave in the original."""
+        now, before = (scoring.calls(one, path, self.samples, self.length, self.batch) for one in (work, original))
+        return [(replace(seen, gave=goal.gave), masks) for (seen, masks), (goal, _) in zip(now, before, strict=True)]
 
     def _learn(
         self, model: nn.Module, inside: Mapping[str, "Rounding"], calls: Sequence[Told], generator: torch.Generator
@@ -158,12 +165,6 @@ class Rounding:
         low, high = self.zero * self.scale * self.low, (most - self.zero.float()) * self.scale * self.high
         scale = grid.half((high + low) / most, grid.SMALLEST)
         return scale, _straight(low / scale).clamp(0, most)
-
-
-def _lessons(work: Work, original: Work, path: str, samples: int, batch: int) -> list[Told]:
-    """Calls of a block with what it reads in the model now, and what it gave in the original."""
-    now, before = (scoring.calls(one, path, samples, batch) for one in (work, original))
-    return [(replace(seen, gave=goal.gave), masks) for (seen, masks), (goal, _) in zip(now, before, strict=True)]
 
 
 def _straight(x: torch.Tensor) -> torch.Tensor:

@@ -13,7 +13,7 @@ from typing import ClassVar
 
 import torch
 
-from laconic import effects, layers, options, scoring
+from laconic import calibration, effects, layers, options, scoring
 from laconic.anatomy import Feed
 from laconic.contracts import Sketch, Work
 from laconic.layers.quantized import Quantized
@@ -34,6 +34,7 @@ class AWQ:
     where: str = "linears"
     clipping: bool = True
     samples: int = 256
+    length: int | None = None
 
     needs: ClassVar[frozenset[str]] = frozenset({"calibration"})
     makes: ClassVar[frozenset[str]] = frozenset({"low_bit"})
@@ -44,7 +45,7 @@ class AWQ:
     def check(self) -> None:
         """Raise RecipeError for an option that cannot work."""
         options.choice("where", self.where, PLACES)
-        options.whole("samples", self.samples)
+        calibration.check(self.samples, self.length)
         grid.check(self.bits, self.group)
 
     def forecast(self, sketch: Sketch) -> Sketch:
@@ -60,7 +61,7 @@ class AWQ:
             work.log(f"  awq leaves {count} linears unscaled: {reason}")
         pairs = layers.distinct(work.anatomy.linears(self.where))
         first = {path: feed.readers[0] for feed in feeds for path in feed.readers}  # they share its inputs
-        grams = scoring.grams(work, list(dict.fromkeys(first.get(p, p) for p, _ in pairs)), self.samples)
+        grams = scoring.grams(work, list(dict.fromkeys(first.get(p, p) for p, _ in pairs)), self.samples, self.length)
         for feed in feeds:
             self._fold(work, feed, grams)
         for path, module in pairs:

@@ -12,7 +12,7 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from laconic import effects, layers, options, scoring
+from laconic import calibration, effects, layers, options, scoring
 from laconic.anatomy import Block
 from laconic.anatomy.cut import size
 from laconic.contracts import Sketch, Work
@@ -32,6 +32,7 @@ class Basis:
     share: int = 2
     where: str = "linears"
     samples: int = 256
+    length: int | None = None
 
     needs: ClassVar[frozenset[str]] = frozenset({"calibration"})
     makes: ClassVar[frozenset[str]] = frozenset({"low_rank", "tied"})
@@ -44,7 +45,7 @@ class Basis:
             options.whole("rank", self.rank)
         options.whole("share", self.share, 2)
         options.choice("where", self.where, PLACES)
-        options.whole("samples", self.samples)
+        calibration.check(self.samples, self.length)
 
     def forecast(self, sketch: Sketch) -> Sketch:
         """Fewer parameters in what is replaced."""
@@ -67,7 +68,8 @@ class Basis:
             rank = LowRank.smaller(shape, self.keep, self.rank, len(paths))
             if rank is not None:
                 chosen[tuple(paths)] = rank
-        sums = scoring.grams(work, [path for paths in chosen for path in paths], self.samples) if chosen else {}
+        watched = [path for paths in chosen for path in paths]
+        sums = scoring.grams(work, watched, self.samples, self.length) if chosen else {}
         for together, rank in chosen.items():
             _share(work.model, together, [sums[path] for path in together], rank)
 

@@ -12,7 +12,7 @@ from typing import ClassVar, Literal
 
 import torch
 
-from laconic import options, scoring
+from laconic import calibration, options, scoring
 from laconic.anatomy import Stack
 from laconic.contracts import Sketch, Work
 from laconic.errors import RecipeError
@@ -29,6 +29,7 @@ class Blocks:
     choose: Literal["influence", "angular", "even", "first"] = "influence"
     blocks: list[int] | None = None
     samples: int = 256
+    length: int | None = None
 
     needs: ClassVar[frozenset[str]] = frozenset({"calibration"})
     makes: ClassVar[frozenset[str]] = frozenset({"shallow"})
@@ -38,7 +39,7 @@ class Blocks:
         """Raise RecipeError for a fraction, a choice or a list that cannot work."""
         options.fraction("keep", self.keep)
         options.choice("choose", self.choose, CHOOSE)
-        options.whole("samples", self.samples)
+        calibration.check(self.samples, self.length)
         listed = self.blocks
         if listed is not None and (not listed or len(set(listed)) < len(listed) or min(listed) < 0):
             raise RecipeError(f"blocks is {listed}; list different blocks to keep, counted from 0")
@@ -73,8 +74,8 @@ class Blocks:
             return evenly(kept, total)
         paths = [block.path for block in stack.blocks]
         if self.choose == "angular":
-            angles = scoring.angles(work, paths, total - kept, self.samples)
+            angles = scoring.angles(work, paths, total - kept, self.samples, self.length)
             start = angles.index(min(angles))
             return [i for i in range(total) if not start <= i < start + total - kept]
-        found = scoring.influences(work, paths, self.samples)
+        found = scoring.influences(work, paths, self.samples, self.length)
         return strongest(torch.tensor([found[path] for path in paths], dtype=torch.float64), kept)

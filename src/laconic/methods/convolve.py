@@ -13,7 +13,7 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from laconic import effects, layers, options, scoring
+from laconic import calibration, effects, layers, options, scoring
 from laconic.anatomy.cut import size
 from laconic.contracts import Sketch, Work
 from laconic.errors import RecipeError
@@ -31,6 +31,7 @@ class Convolve:
     permute: bool = True
     where: str = "linears"
     samples: int = 256
+    length: int | None = None
 
     needs: ClassVar[frozenset[str]] = frozenset({"calibration"})
     makes: ClassVar[frozenset[str]] = frozenset({"grouped"})
@@ -40,7 +41,7 @@ class Convolve:
         """Raise RecipeError for an option that cannot work."""
         options.whole("groups", self.groups, 2)
         options.choice("where", self.where, PLACES)
-        options.whole("samples", self.samples)
+        calibration.check(self.samples, self.length)
 
     def forecast(self, sketch: Sketch) -> Sketch:
         """Fewer parameters in what is replaced."""
@@ -53,7 +54,7 @@ class Convolve:
             rows, columns = size(work.model.get_submodule(path))
             if rows % self.groups or columns % self.groups:
                 raise RecipeError(f"groups is {self.groups}, which does not divide {path}, {rows} x {columns}")
-        for path, sums in scoring.grams(work, paths, self.samples).items():
+        for path, sums in scoring.grams(work, paths, self.samples, self.length).items():
             layers.swap(work.model, path, self._fitted(work.model.get_submodule(path), sums))
 
     @torch.no_grad()

@@ -14,7 +14,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import nn
 
-from laconic import effects, layers, options, scoring
+from laconic import calibration, effects, layers, options, scoring
 from laconic.contracts import WHERE, Sketch, Work
 from laconic.errors import RecipeError
 from laconic.layers.codebook import Codebook
@@ -34,6 +34,7 @@ class KMeans:
     share: bool = False
     importance: Literal["activation", "none"] = "activation"
     samples: int = 256
+    length: int | None = None
 
     needs: ClassVar[frozenset[str]] = frozenset({"calibration"})
     makes: ClassVar[frozenset[str]] = frozenset({"low_bit"})
@@ -45,7 +46,7 @@ class KMeans:
         """Raise RecipeError for an option that cannot work."""
         options.choice("where", self.where, WHERE)
         options.choice("importance", self.importance, ("activation", "none"))
-        options.whole("samples", self.samples)
+        calibration.check(self.samples, self.length)
         grid.check(self.bits, self.group, least=1)
 
     def forecast(self, sketch: Sketch) -> Sketch:
@@ -63,7 +64,7 @@ class KMeans:
         if self.share and max(map(len, roles.values())) < 2:
             raise RecipeError(f"share needs two layers of a kind, and {self.where!r} has {len(pairs)}; leave share out")
         weighed = [p for p, m in pairs if layers.take(m).role == "linear"] if self.importance == "activation" else []
-        squares = scoring.squares(work, weighed, self.samples) if weighed else {}
+        squares = scoring.squares(work, weighed, self.samples, self.length) if weighed else {}
         if self.share:
             for alike in filter(None, roles.values()):
                 self._share(work, alike, squares)

@@ -35,6 +35,7 @@ class Layerwise:
     epochs: int = 8
     learning_rate: float = 3e-4
     samples: int = 256
+    length: int | None = None
 
     needs: ClassVar[frozenset[str]] = frozenset({"calibration", "teacher"})
     makes: ClassVar[frozenset[str]] = frozenset()
@@ -44,7 +45,7 @@ class Layerwise:
         """Raise RecipeError for an option that cannot work."""
         options.whole("epochs", self.epochs)
         options.positive("learning_rate", self.learning_rate)
-        options.whole("samples", self.samples)
+        calibration.check(self.samples, self.length)
 
     def forecast(self, sketch: Sketch) -> Sketch:
         """Sizes stay."""
@@ -72,9 +73,17 @@ class Layerwise:
             goals = [_order(original)[place - 1] for place in layer_map(stack.depth, original.depth)]
             for block in stack.blocks:
                 calls = [goal for (path, _), goal in zip(_order(stack), goals, strict=True) if path == block.path]
-                lessons = _lessons(work, teacher, block.path, calls, self.samples)
+                lessons = self._lessons(work, teacher, block.path, calls)
                 before, after = self._teach(work.model, block.path, lessons, work.seed)
                 work.log(f"  {block.path}: error {before:.3g} -> {after:.3g}")
+
+    def _lessons(self, work: Work, teacher: Teacher, path: str, goals: Sequence[tuple[str, int]]) -> list[Lesson]:
+        """Every call of the block at `path`, batch by batch, beside what the original gives at `goals`."""
+        found: list[Lesson] = []
+        told_at = [goal for goal, _ in goals]
+        for seen, told, masks in scoring.together(work, teacher, [path], told_at, self.samples, self.length):
+            found += [(call, told[goal][run].gave, masks) for call, (goal, run) in zip(seen[path], goals, strict=True)]
+        return found
 
     def _teach(self, model: nn.Module, path: str, lessons: Sequence[Lesson], seed: int) -> tuple[float, float]:
         """Train one block in place; its error before and after. One that learned nothing is left as it was."""
@@ -120,14 +129,6 @@ def _common_kept(model: nn.Module, stacks: Sequence[Stack]) -> Iterator[None]:
 def _order(stack: Stack) -> list[tuple[str, int]]:
     """(path of the block, which of its runs) at every depth of a stack; ALBERT's one block runs many times."""
     return [(block.path, run) for block in stack.blocks for run in range(block.repeats)]
-
-
-def _lessons(work: Work, teacher: Teacher, path: str, goals: Sequence[tuple[str, int]], samples: int) -> list[Lesson]:
-    """Every call of the block at `path`, batch by batch, beside what the original gives at `goals`."""
-    found: list[Lesson] = []
-    for seen, told, masks in scoring.together(work, teacher, [path], [goal for goal, _ in goals], samples):
-        found += [(call, told[goal][run].gave, masks) for call, (goal, run) in zip(seen[path], goals, strict=True)]
-    return found
 
 
 def _loss(model: nn.Module, seen: Seen, target: torch.Tensor, masks: scoring.Masks) -> torch.Tensor:

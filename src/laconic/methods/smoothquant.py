@@ -11,7 +11,7 @@ from typing import ClassVar
 
 import torch
 
-from laconic import layers, options, scoring
+from laconic import calibration, layers, options, scoring
 from laconic.contracts import Sketch, Work
 from laconic.errors import AnatomyError
 
@@ -26,6 +26,7 @@ class SmoothQuant:
     alpha: float = 0.5
     where: str = "linears"
     samples: int = 256
+    length: int | None = None
 
     needs: ClassVar[frozenset[str]] = frozenset({"calibration"})
     makes: ClassVar[frozenset[str]] = frozenset()
@@ -36,7 +37,7 @@ class SmoothQuant:
     def check(self) -> None:
         """Raise RecipeError for an option that cannot work."""
         options.choice("where", self.where, PLACES)
-        options.whole("samples", self.samples)
+        calibration.check(self.samples, self.length)
         options.fraction("alpha", self.alpha)
 
     def forecast(self, sketch: Sketch) -> Sketch:
@@ -51,7 +52,7 @@ class SmoothQuant:
             raise AnatomyError(f"no linear of this model can be smoothed: {'; '.join(sorted(set(reasons.values())))}")
         for reason, count in Counter(reasons.values()).items():
             work.log(f"  smoothquant leaves {count} linears as they are: {reason}")
-        peaks = scoring.peaks(work, [feed.readers[0] for feed in feeds], self.samples)
+        peaks = scoring.peaks(work, [feed.readers[0] for feed in feeds], self.samples, self.length)
         for feed in feeds:
             if feed.readers[0] in peaks:
                 inputs = peaks[feed.readers[0]]  # (in,)

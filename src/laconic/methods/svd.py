@@ -15,7 +15,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import nn
 
-from laconic import effects, layers, options, scoring
+from laconic import calibration, effects, layers, options, scoring
 from laconic.anatomy.cut import size
 from laconic.contracts import Sketch, Work
 from laconic.errors import RecipeError
@@ -36,6 +36,7 @@ class SVD:
     update: bool = False
     where: str = "linears"
     samples: int = 256
+    length: int | None = None
 
     needs: ClassVar[frozenset[str]] = frozenset({"calibration"})
     makes: ClassVar[frozenset[str]] = frozenset({"low_rank"})
@@ -48,9 +49,13 @@ class SVD:
             options.whole("rank", self.rank)
         options.choice("importance", self.importance, IMPORTANCE)
         options.choice("where", self.where, PLACES)
-        options.whole("samples", self.samples)
+        calibration.check(self.samples, self.length)
         if self.update and self.importance != "whitened":
             raise RecipeError(f"update fits to inputs, and importance is {self.importance!r}; set it to whitened")
+        if self.length is not None and self.importance == "fisher":
+            raise RecipeError(
+                f"length is {self.length}, and fisher reads whole examples, for their answers; leave it out"
+            )
 
     def forecast(self, sketch: Sketch) -> Sketch:
         """Fewer parameters in what is replaced."""
@@ -71,7 +76,7 @@ class SVD:
             before = copy.deepcopy(work.model)
             for block in [block for stack in work.anatomy.stacks for block in stack.blocks]:
                 inside = [path for path in chosen if path.startswith(f"{block.path}.")]
-                for path, sums in scoring.crossed(work, before, inside, self.samples).items():
+                for path, sums in scoring.crossed(work, before, inside, self.samples, self.length).items():
                     _replace(work.model, path, *_fitted(work.model.get_submodule(path), *sums, chosen[path]))
             return
         for path, gram in self._weights(work, list(chosen)).items():
@@ -86,7 +91,7 @@ class SVD:
         if self.importance == "fisher":
             found = scoring.fisher(work, paths, self.samples)
             return {path: torch.diag(values.double().sum(0)) for path, values in found.items()}
-        sums = scoring.grams(work, paths, self.samples)
+        sums = scoring.grams(work, paths, self.samples, self.length)
         inputs = {path: layers.take(work.model.get_submodule(path)).weight.shape[1] for path in paths}
         return {path: sums[path][:n, :n] for path, n in inputs.items()}
 

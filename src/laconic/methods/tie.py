@@ -12,7 +12,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import nn
 
-from laconic import effects, layers, options, scoring
+from laconic import calibration, effects, layers, options, scoring
 from laconic.contracts import Sketch, Work
 from laconic.layers.delta import Delta
 from laconic.layers.dense import Dense
@@ -35,6 +35,7 @@ class Tie:
     delta_rank: int = 0
     where: str = "linears"
     samples: int = 256
+    length: int | None = None
 
     needs: ClassVar[frozenset[str]] = frozenset({"calibration"})
     makes: ClassVar[frozenset[str]] = frozenset({"tied"})
@@ -46,7 +47,7 @@ class Tie:
         options.choice("pattern", self.pattern, PATTERNS)
         options.whole("delta_rank", self.delta_rank, 0)
         options.choice("where", self.where, PLACES)
-        options.whole("samples", self.samples)
+        calibration.check(self.samples, self.length)
 
     def forecast(self, sketch: Sketch) -> Sketch:
         """One weight for `share` blocks, and the differences."""
@@ -62,7 +63,7 @@ class Tie:
             for indices in sharing.sets(len(stack.blocks), self.share, self.pattern):
                 if len(indices) > 1:
                     alike += anatomy.alike([stack.blocks[i] for i in indices], self.where)
-        sums = scoring.grams(work, [path for paths in alike for path in paths], self.samples)
+        sums = scoring.grams(work, [path for paths in alike for path in paths], self.samples, self.length)
         for paths in alike:
             self._share(work.model, paths, [sums[path] for path in paths])
 
