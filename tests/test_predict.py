@@ -7,7 +7,7 @@ import pytest
 from transformers import pipeline
 
 import laconic
-from laconic import artifact, layers, tasks, trained
+from laconic import artifact, data, layers, tasks, trained
 from laconic.errors import ArtifactError, EngineError
 from laconic.methods.rtn import RTN
 from tests.artifact.signing import rewritten
@@ -36,6 +36,13 @@ def test_a_text_alone_is_one_text(folder):
     loaded = laconic.load(folder, engine="torch")
     assert loaded.predict("ab ba") == loaded.predict(["ab ba"])
     assert loaded.predict([]) == []
+
+
+def test_a_file_of_records_is_read_whatever_its_name(folder, tmp_path):
+    rows = [{"tokens": USED[:3]}, {"tokens": USED[3:5]}]
+    (tmp_path / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    task = laconic.load(folder).task
+    assert [example["tokens"] for example in data.asked(tmp_path / "test.jsonl", task)] == [USED[:3], USED[3:5]]
 
 
 def rounded(folder, family, head):

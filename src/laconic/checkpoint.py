@@ -17,8 +17,16 @@ import transformers
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError, safe_open
 from torch import nn
-from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING
 
 from laconic import artifact
 from laconic.anatomy import Anatomy
@@ -90,10 +98,24 @@ def tokenizer(source: str | Path, *, words: bool = False) -> PreTrainedTokenizer
 
 def model(auto: type, source: str | Path, **options: Any) -> Any:
     """What `auto.from_pretrained` gives with these options, in float32, from safetensors only."""
-    config(source)
+    suits(auto, config(source), source)
     with _Reading(source, "model"):
         return auto.from_pretrained(  # type: ignore[attr-defined]
             str(source), dtype=torch.float32, use_safetensors=True, trust_remote_code=False, **options
+        )
+
+
+def suits(auto: type, config: PreTrainedConfig, source: str | Path) -> None:
+    """Raise ArtifactError unless `auto` makes a model of the configuration, and a causal one does not read ahead."""
+    kind = config.model_type
+    if type(config) not in auto._model_mapping:  # type: ignore[attr-defined]
+        wanted = auto.__name__.removeprefix("AutoModelFor")
+        raise ArtifactError(f"{source}: transformers has no {wanted} of model type {kind!r}; give a model that has one")
+    ahead = type(config) in MODEL_FOR_MASKED_LM_MAPPING and not config.is_encoder_decoder
+    if auto is AutoModelForCausalLM and ahead and not getattr(config, "is_decoder", False):
+        raise ArtifactError(
+            f"{source} is an encoder ({kind}), which reads what comes after a token too; give a decoder such as GPT-2 "
+            "or Llama"
         )
 
 

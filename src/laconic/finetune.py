@@ -83,6 +83,7 @@ def train(
     _add_tokens(getattr(built, "tokens", ()), tokenizer, network)
     if built.labels:
         _pad(tokenizer, network)
+    tokenizer.chat_template = getattr(built, "template", tokenizer.chat_template)
     tokenizer.model_max_length = checkpoint.limit(network, tokenizer, task_options.get("context"))
     kept = workspace.begin(out, record)  # now that nothing is left to refuse
     work = Work(network, tokenizer, built, splits, teacher, seed, kept / "checkpoints", progress, log)
@@ -161,8 +162,9 @@ def _fitting(task: str, splits: Splits, tokenizer: PreTrainedTokenizerFast, conf
     """Options that follow from model and data: token types where the model has them, characters where words are such.
 
     `casing` is of use where the tokenizer lower-cases; a text's words are characters where all that were tagged are,
-    or most of the answers' are Chinese; a label that says by its name that no other fits is out of scope. An
-    encoder-decoder begins to write with the token its config names; a dialogue is told by the tokenizer's own template.
+    or most of the answers' are Chinese, and then BLEU counts characters; a label that says by its name that no other
+    fits is out of scope. An encoder-decoder begins to write with the token its config names; a dialogue is told by the
+    tokenizer's own template.
     """
     types = getattr(config, "type_vocab_size", 0)
     if task == "ner":
@@ -174,10 +176,13 @@ def _fitting(task: str, splits: Splits, tokenizer: PreTrainedTokenizerFast, conf
     if task == "classify" and isinstance(splits.train[0]["label"], str):
         scope = [label for label in data.labels(splits.train, task) if label.lower() in OUT_OF_SCOPE]
         return {"out_of_scope": scope[0]} if scope else {}
+    targets = {"translate": lambda e: [e["target"]], "dialogue": lambda e: [turn["text"] for turn in e["turns"]]}
+    texts = (text for e in splits.train for text in targets[task](e)) if task in targets else ()
+    written = {"tokenize": "zh"} if words.chinese(" ".join(texts)) else {}
     chat = {"template": tokenizer.chat_template} if task == "dialogue" and tokenizer.chat_template else {}
     if "start" in [f.name for f in fields(cast(Any, tasks.kind(task)))] and config.is_encoder_decoder:
-        return chat | {"start": tokenizer.convert_ids_to_tokens(config.decoder_start_token_id)}
-    return chat
+        return chat | written | {"start": tokenizer.convert_ids_to_tokens(config.decoder_start_token_id)}
+    return chat | written
 
 
 def _add_tokens(tokens: Sequence[str], tokenizer: PreTrainedTokenizerFast, model: PreTrainedModel) -> None:
@@ -210,7 +215,9 @@ def _basis(
 
 def _anew(plan: Plan, task: Task, tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel:
     """A model of the plan that has learned nothing yet, with the task's head."""
-    made: PreTrainedModel = cast(Any, task.auto).from_config(scratch.described(plan, tokenizer, **_head(task)))
+    described = scratch.described(plan, tokenizer, **_head(task))
+    checkpoint.suits(task.auto, described, "the plan's model")
+    made: PreTrainedModel = cast(Any, task.auto).from_config(described)
     if task.token_types > 1:  # type: ignore[attr-defined]
         Anatomy(made).widen_token_types(task.token_types)  # type: ignore[attr-defined]
     return made

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from transformers import MODEL_FOR_MASKED_LM_MAPPING, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from laconic import artifact, checkpoint, tasks
 from laconic.contracts import Task
@@ -108,8 +108,6 @@ def decoder(source: str | Path, context: int | None = None) -> Source:
     config = checkpoint.config(source)
     if config.is_encoder_decoder:
         raise ArtifactError(f"{source} is an encoder-decoder that was trained for no task; {mend}")
-    if type(config) in MODEL_FOR_MASKED_LM_MAPPING and not getattr(config, "is_decoder", False):
-        raise ArtifactError(f"{source} is an encoder, which reads what comes after a token too; {mend}")
     model = checkpoint.whole(task.auto, source, mend)
     tokenizer = checkpoint.tokenizer(source)
     tokenizer.model_max_length = checkpoint.limit(model.eval(), tokenizer, context)
@@ -135,4 +133,5 @@ def _fitting(source: Source, where: Path) -> Source:
     given, labels = source.model.config.num_labels, len(source.task.labels)
     if labels and given != labels:
         raise ArtifactError(f"{where}: the model tells {given} labels apart and its task has {labels}; make it again")
+    source.tokenizer.chat_template = getattr(source.task, "template", source.tokenizer.chat_template)
     return source

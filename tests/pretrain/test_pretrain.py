@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from laconic import answers, checkpoint, finetune, training
-from laconic.errors import DataError, RecipeError
+from laconic.errors import ArtifactError, DataError, RecipeError
 from laconic.pretrain import PLOT, RECORD, Stretches, config, objectives, pretrain, speed
 from laconic.tasks.lm import LM
 
@@ -250,6 +250,35 @@ def test_a_checkpoint_brings_its_own_model():
         config.parse({"model": LLAMA}, "here", scratch=False)
     with pytest.raises(RecipeError, match="lacks 'model'; describe it, or go on from a checkpoint with --from"):
         config.parse({}, "here", scratch=True)
+
+
+@pytest.mark.parametrize(
+    ("objective", "model", "says"),
+    [("clm", BERT, r"is an encoder .bert., which reads what comes after a token too"),
+     ("mlm", LLAMA, "no MaskedLM of model type 'llama'"),
+     ("span-corruption", BERT, "no Seq2SeqLM of model type 'bert'")],
+)  # fmt: skip
+def test_a_model_that_cannot_learn_the_objective_is_refused_and_leaves_nothing(
+    stories, tmp_path, objective, model, says
+):
+    with pytest.raises(ArtifactError, match=says):
+        run(stories, tmp_path / "model", objective, plan(model))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_model_without_blocks_is_refused():
+    with pytest.raises(RecipeError, match="it has 0 blocks; give at least 1"):
+        plan({**LLAMA, "num_hidden_layers": 0})
+
+
+def test_other_text_at_the_same_place_is_another_run(stories, tmp_path):
+    text = tmp_path / "text.txt"
+    text.write_bytes(stories.read_bytes())
+    run(text, tmp_path / "model", chosen=plan(steps=2))
+    run(text, tmp_path / "model", chosen=plan(steps=2))
+    text.write_text("Other words.\n\n" * 40)
+    with pytest.raises(DataError, match="holds another run"):
+        run(text, tmp_path / "model", chosen=plan(steps=2))
 
 
 def test_too_little_text_is_refused_and_leaves_nothing(tmp_path):

@@ -11,7 +11,7 @@ import torch
 import laconic
 from laconic import answers, artifact, data, predict, prove, tasks, training
 from laconic.data import records
-from laconic.errors import DataError, RecipeError
+from laconic.errors import ArtifactError, DataError, RecipeError
 from laconic.measures import quality
 from laconic.measures.memory import Memory
 from laconic.tasks.choice import Choice, Chosen
@@ -115,6 +115,39 @@ def test_of_a_long_question_the_end_is_read():
     assert max(len(first["input_ids"]), len(second["input_ids"])) <= 32
     assert reader.decode(first["input_ids"]).endswith(f"{USED[89 % 30]} ad ab")
     assert reader.decode(second["input_ids"]).endswith(f"{USED[89 % 30]} ad")
+
+
+def test_what_is_read_of_a_question_does_not_depend_on_the_others():
+    reader, task = tokenizer(), Choice(prompt="{} ad")
+    row = {"question": " ".join(USED[i % 30] for i in range(90)), "choices": ["ab", "ae"], "label": 0}
+    other = {"question": "ab", "choices": [" ".join(USED[:20]), "ae"], "label": 0}
+    alone = task.encode([row], reader, answers=False)
+    assert [f["input_ids"] for f in task.encode([other, row], reader, answers=False)][2:] == [
+        f["input_ids"] for f in alone
+    ]
+    with pytest.raises(RecipeError, match="no token is left for 'ab': the prompt and what is to be said"):
+        task.encode([row, other | {"choices": [" ".join(USED[:40]), "ae"]}], reader, answers=False)
+
+
+def test_an_encoder_is_refused_for_what_it_is(tmp_path):
+    folder = checkpoint_of(tmp_path, "bert")
+    with pytest.raises(ArtifactError, match=r"is an encoder .bert., which reads what comes after a token too"):
+        laconic.train(folder, "choice", saved(tmp_path, learnable(20)), tmp_path / "run", progress=False, log=str)
+    assert not list(tmp_path.glob(".run*"))
+    assert not (tmp_path / "run").exists()
+
+
+def checkpoint_of(folder, family):
+    given = work(family, head="lm")
+    given.model.save_pretrained(folder / "model")
+    given.tokenizer.save_pretrained(folder / "model")
+    return folder / "model"
+
+
+def saved(folder, rows):
+    (folder / "data").mkdir()
+    (folder / "data" / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder / "data"
 
 
 def learnable(number):

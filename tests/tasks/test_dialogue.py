@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import sacrebleu
 import torch
+from transformers import AutoTokenizer, pipeline
 
 import laconic
 from laconic import answers, artifact, predict, prove, tasks, training
@@ -211,6 +212,24 @@ def test_the_road_of_a_decoder(road, monkeypatch):
     (said,) = predict.load(road / "out").predict("ab ac")
     assert said["turns"] == ["ab ac"]
     assert len(said["replies"]) == 1
+
+
+def test_a_chat_outside_is_told_as_the_model_learnt_it(road):
+    """As transformers' pipeline tells it, from the run folder, the loaded run and the artifact alike."""
+    messages = [{"role": "user", "content": "ab ac"}]
+    told = [
+        reader.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        for reader in (
+            AutoTokenizer.from_pretrained(road / "run"),
+            laconic.load(road / "run").tokenizer,
+            laconic.load(road / "out").tokenizer,
+        )
+    ]
+    assert told == ["user: ab ac\nassistant:"] * 3
+    loaded = laconic.load(road / "out", engine="torch")
+    asked = pipeline("text-generation", model=loaded.model, tokenizer=loaded.tokenizer)
+    (said,) = asked(messages, max_new_tokens=4, do_sample=False)
+    assert said["generated_text"][-1]["role"] == "assistant"
 
 
 def test_a_tokenizers_own_template_is_taken_and_kept(road, tmp_path):

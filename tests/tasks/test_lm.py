@@ -73,7 +73,7 @@ def test_without_a_first_token_the_first_costs_as_much_as_any():
     ids = reader(f"{USED[0]} {USED[1]}", add_special_tokens=False)["input_ids"]
     assert (feature["input_ids"], feature["slots"], feature["labels"]) == (ids, [0], ids[1:])
     (said,) = LM().predict([np.array([2.5])], [feature], [{"text": "x"}])
-    assert said == {"bits": pytest.approx(2.5 + math.log2(100)), "tokens": 2}
+    assert said == {"bits": pytest.approx(2.5 + math.log2(100)), "tokens": 2, "lost": 0}
 
 
 def test_what_has_no_token_costs_its_bytes():
@@ -101,13 +101,15 @@ def test_labels_are_the_tokens_at_the_slots_of_the_logits():
 def test_figures_by_hand():
     task = LM()
     examples = [{"text": "abcd"}, {"text": "你"}]
-    said = [{"bits": 8.0, "tokens": 2}, {"bits": 6.0, "tokens": 1}]
+    said = [{"bits": 8.0, "tokens": 2, "lost": 0}, {"bits": 16.0, "tokens": 1, "lost": 1}]
     score = task.score(said, examples)
-    assert score["bits_per_byte"] == pytest.approx(14 / 7)
-    assert score["saved"] == pytest.approx(1 - 2 / 8)
-    assert score["perplexity"] == pytest.approx(2 ** (14 / 3))
+    assert score["bits_per_byte"] == pytest.approx(24 / 7)
+    assert score["saved"] == pytest.approx(1 - 24 / 7 / 8)
+    assert score["perplexity"] == pytest.approx(2 ** (16 / 3))  # of tokens; a byte that no token says is none
     assert score[task.main] == task.metric(task.counts(said, examples).sum(0))
-    assert task.show(said[0], examples[0]) == {**said[0], "text": "abcd", "bytes": 4, "bits_per_byte": 2.0}
+    assert task.show(said[0], examples[0]) == {
+        "text": "abcd", "bits": 8.0, "tokens": 2, "bytes": 4, "bits_per_byte": 2.0,
+    }  # fmt: skip
 
 
 def test_a_batch_holds_no_more_logits_than_there_is_room_for(monkeypatch):

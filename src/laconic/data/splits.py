@@ -85,9 +85,10 @@ def _questions(source: str | Path, task: Task) -> Iterator[tuple[str, records.Ra
             yield f"{path}, line {number}", {"text": line}
         return
     found = sources.find(source, task.name)
-    if "train" not in found:
+    if not path.is_file() and "train" not in found:
         raise DataError(f"{source}: no texts; give a file of them, or a folder with train.jsonl or the like")
-    yield from found["train"]()
+    for rows in found.values() if path.is_file() else [found["train"]]:
+        yield from rows()
 
 
 def _letters(example: Example, task: Task) -> str:

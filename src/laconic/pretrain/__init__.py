@@ -88,12 +88,14 @@ def pretrain(
     taught, out = plan.training, Path(out)
     texts = corpus.splits(text)
     record: dict[str, Any] = {"objective": objective, "text": str(text), "seed": seed, "config": asdict(plan)}
-    record |= {"from": None if source is None else str(source)}
+    record |= {"from": None if source is None else str(source), "digest": corpus.digest(text)}
     if workspace.is_done(out, record, RECORD):
         log(f"{out} is already pretrained with these options")
         return out
     if next(texts["train"](), None) is None:
         raise DataError(f"{text}: there is no text to learn from in it; give a file or folder that holds some")
+    described = config.architecture(plan.model, {}) if source is None else checkpoint.config(source)
+    checkpoint.suits(objectives.head(objective), described, "the configuration's model" if source is None else source)
     reader = None if source is None else checkpoint.tokenizer(source)
     kept = workspace.begin(out, record)
     with workspace.refusing(kept):

@@ -125,6 +125,8 @@ def architecture(model: dict[str, Any], given: dict[str, Any], where: str = "mod
         made: PreTrainedConfig = AutoConfig.for_model(name, **values, **given)
     except (StrictDataclassError, TypeError, ValueError) as error:
         raise RecipeError(f"{where}: {' '.join(str(error).split())[:160]}") from error
+    if getattr(made, "num_hidden_layers", 1) < 1:
+        raise RecipeError(f"{where}: it has {made.num_hidden_layers} blocks; give at least 1")
     return made
 
 

@@ -56,6 +56,18 @@ def splits(source: str | Path) -> dict[str, Texts]:
     return {"train": lambda: _dealt(train, held=False), "validation": lambda: _dealt(train, held=True)}
 
 
+def digest(source: str | Path) -> str | None:
+    """sha256 over the names and contents of a file, or of all files below a folder; None of a hub id."""
+    path = Path(source)
+    if not path.exists():
+        return None
+    found = hashlib.sha256()
+    for each in sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]:
+        with each.open("rb") as file:
+            found.update(f"{each.relative_to(path)} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+    return found.hexdigest()
+
+
 def _below(folder: Path) -> Iterator[tuple[str, records.Raw]]:
     known = readers.known(KIND)
     for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in known and p.is_file()):

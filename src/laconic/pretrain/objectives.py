@@ -163,6 +163,12 @@ def _parts(total: int, parts: int, rng: np.random.Generator) -> np.ndarray:
     return np.diff([0, *cuts, total])
 
 
+def head(name: str) -> type:
+    """What makes a model of the objective called `name`."""
+    kinds: dict[str, type[Pretext]] = {"clm": CLM, "mlm": MLM, "span-corruption": SpanCorruption}
+    return kinds[name].auto
+
+
 def build(name: str, tokenizer: PreTrainedTokenizerFast, block: int, mask: float, span: float) -> Pretext:
     """The objective called `name`; raises RecipeError where the tokenizer lacks a token that it needs."""
     if name == "clm":

@@ -72,15 +72,22 @@ class Choice:
     ) -> list[Feature]:
         """One feature for each choice; of a question that is too long, the beginning is cut off."""
         choices = [choice for e in examples for choice in e["choices"]]
-        longest = max((len(ids) for ids in encode.tokens(choices, tokenizer)), default=0)
+        said = iter([len(ids) for ids in encode.tokens(choices, tokenizer)])
+        longest = [max(next(said) for _ in e["choices"]) for e in examples]
         frame = len(encode.ids(self.prompt.replace(encode.PLACE, ""), tokenizer))
-        room = tokenizer.model_max_length - MARKS - frame - (longest if self.start is None else 0)
-        asked = encode.fitted([e["question"] for e in examples], tokenizer, room, end=True)
+        rooms = [tokenizer.model_max_length - MARKS - frame - (n if self.start is None else 0) for n in longest]
+        asked = encode.fitted([e["question"] for e in examples], tokenizer, rooms, end=True)
         prompts = [
             self.prompt.replace(encode.PLACE, q) for q, e in zip(asked, examples, strict=True) for _ in e["choices"]
         ]
         made = encode.features(
-            prompts, choices, tokenizer, start=self.start, tokens=max(longest + MARKS, 1), labels=answers, ended=False
+            prompts,
+            choices,
+            tokenizer,
+            start=self.start,
+            tokens=max(longest, default=0) + MARKS,
+            labels=answers,
+            ended=False,
         )
         of = [(i, place) for i, e in enumerate(examples) for place in range(len(e["choices"]))]
         for feature, (i, place) in zip(made, of, strict=True):

@@ -99,13 +99,14 @@ class LM:
     def predict(
         self, outputs: Sequence[np.ndarray], features: Sequence[Feature], examples: Sequence[Example]
     ) -> list[dict[str, float]]:
-        """Bits and tokens of each text."""
-        rows = [{"bits": 0.0, "tokens": 0} for _ in examples]
+        """Bits and tokens of each text, and its lost bytes, which no token says; their bits are among the bits."""
+        rows = [{"bits": 0.0, "tokens": 0, "lost": 0} for _ in examples]
         for output, feature in zip(outputs, features, strict=True):
             row = rows[feature["example"][0]]
             (lost,), (choices,) = feature["uncoded"], feature["choices"]
             row["bits"] += float(output.sum()) + BYTE * lost + float(np.log2(choices))
             row["tokens"] += len(output) + (choices > 1)
+            row["lost"] += lost
         return rows
 
     def score(self, predictions: Sequence[dict[str, float]], examples: Sequence[Example]) -> dict[str, Any]:
@@ -115,7 +116,7 @@ class LM:
         return {
             "saved": float(self.metric(summed)),
             "bits_per_byte": float(bits / max(summed[1], 1)),
-            "perplexity": float(2 ** (bits / max(tokens, 1))),
+            "perplexity": float(2 ** ((bits - BYTE * sum(p["lost"] for p in predictions)) / max(tokens, 1))),
         }
 
     def counts(self, predictions: Sequence[dict[str, float]], examples: Sequence[Example]) -> np.ndarray:
@@ -138,7 +139,8 @@ class LM:
         """The text, its bits under the model, its bytes, and the one over the other."""
         amount = self.answers(example)
         per_byte = prediction["bits"] / amount if amount else 0.0
-        return {"text": example["text"], **prediction, "bytes": amount, "bits_per_byte": per_byte}
+        bits, tokens = prediction["bits"], prediction["tokens"]
+        return {"text": example["text"], "bits": bits, "tokens": tokens, "bytes": amount, "bits_per_byte": per_byte}
 
 
 def beginning(tokenizer: PreTrainedTokenizerFast) -> int | None:

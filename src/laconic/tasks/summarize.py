@@ -15,10 +15,11 @@ from rouge_score.rouge_scorer import RougeScorer
 from rouge_score.tokenizers import DefaultTokenizer, Tokenizer
 
 from laconic.contracts import Example
+from laconic.data.words import HAN
 from laconic.writing.task import Asks
 
 FIGURES = {"rouge1": "rouge1", "rouge2": "rouge2", "rougeL": "rouge_l"}  # the package's name -> ours
-CHARACTER = re.compile("([\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff])")
+CHARACTER = re.compile(f"([{HAN}\u3040-\u30ff\uac00-\ud7af])")
 
 
 class _Words(Tokenizer):  # type: ignore[misc]

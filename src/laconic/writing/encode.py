@@ -127,17 +127,28 @@ def check(prompt: str) -> None:
         raise RecipeError(f"prompt is {prompt!r}; give a text with one {PLACE} where the question goes")
 
 
-def fitted(texts: Sequence[str], tokenizer: PreTrainedTokenizerFast, most: int, *, end: bool = False) -> list[str]:
-    """The texts, each cut where its first `most` tokens end, or where its last ones begin, for its `end`."""
-    if most < 1:
-        raise RecipeError("the prompt alone fills what the model can read; give a shorter one, or fewer tokens")
+def fitted(
+    texts: Sequence[str], tokenizer: PreTrainedTokenizerFast, most: int | Sequence[int], *, end: bool = False
+) -> list[str]:
+    """The texts, each cut where its first `most` tokens end, or where its last ones begin, for its `end`.
+
+    `most` is for all texts or for each.
+    """
+    rooms = [most] * len(texts) if isinstance(most, int) else most
+    for text, room in zip(texts, rooms, strict=True):
+        if room < 1:
+            raise RecipeError(
+                f"no token is left for {text[:40]!r}: the prompt and what is to be said fill all that the model can "
+                "read; give a shorter prompt, or fewer tokens"
+            )
     found = []
     for first in range(0, len(texts), TEXTS):
         some = list(texts[first : first + TEXTS])
         encoded = tokenizer(some, add_special_tokens=False, truncation=False, verbose=False)
-        for text, encoding in zip(some, encoded.encodings or [], strict=True):
-            if len(encoding.ids) <= most:
+        for i, (text, encoding) in enumerate(zip(some, encoded.encodings or [], strict=True), first):
+            if len(encoding.ids) <= rooms[i]:
                 found.append(text)
             else:
-                found.append(text[encoding.offsets[-most][0] :] if end else text[: encoding.offsets[most - 1][1]])
+                offsets = encoding.offsets
+                found.append(text[offsets[-rooms[i]][0] :] if end else text[: offsets[rooms[i] - 1][1]])
     return found
