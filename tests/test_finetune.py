@@ -8,10 +8,12 @@ import pytest
 from scipy.special import softmax
 
 import laconic
-from laconic import answers, trained, workspace
+from laconic import answers, finetune, tasks, trained, workspace
+from laconic.contracts import Splits
 from laconic.errors import ArtifactError, DataError, RecipeError
 from tests import road
-from tests.workshop import USED, examples
+from tests.tiny import tiny
+from tests.workshop import USED, examples, tokenizer
 
 
 def train(base, out, task="ner", model="encoder", data="data", **more):
@@ -179,3 +181,15 @@ def test_a_config_that_contradicts_its_weights_is_refused(base, tmp_path, change
     with pytest.raises(ArtifactError, match=r"of another shape than config\.json says, bert\.encoder"):
         train(base, tmp_path / "run", model=tmp_path / "encoder")
     assert [path.name for path in tmp_path.iterdir()] == ["encoder"]
+
+
+@pytest.mark.parametrize(("words", "cut"), [("天气很好", "zh"), ("good weather", "13a")])
+def test_bleu_counts_characters_where_what_is_written_is_chinese(words, cut):
+    """By itself, for a reply as for a translation; what is read says nothing of it."""
+    rows = {
+        "translate": {"source": "good weather", "target": words},
+        "dialogue": {"turns": [{"speaker": "user", "text": words}, {"speaker": "assistant", "text": words}]},
+    }
+    for task, row in rows.items():
+        given = finetune._fitting(task, Splits([row], [row], "0" * 64), tokenizer(), tiny("llama").config)
+        assert tasks.build(task, labels=(), **given).tokenize == cut

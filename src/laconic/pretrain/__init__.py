@@ -88,7 +88,8 @@ def pretrain(
     taught, out = plan.training, Path(out)
     texts = corpus.splits(text)
     record: dict[str, Any] = {"objective": objective, "text": str(text), "seed": seed, "config": asdict(plan)}
-    record |= {"from": None if source is None else str(source), "digest": corpus.digest(text)}
+    known = {name: corpus.digest(place) for name, place in (("text", text), ("from", source)) if place is not None}
+    record |= {"from": None if source is None else str(source), "digests": known}
     if workspace.is_done(out, record, RECORD):
         log(f"{out} is already pretrained with these options")
         return out
