@@ -105,10 +105,11 @@ def learned(teachers: list[Path], original: Path, precision: str) -> tuple[str, 
     for folder, options in [*zip(teachers, TEACHERS, strict=True), (original, TRAINING)]:
         rows.append([folder.name, f"{options.epochs:g}", f"{options.learning_rate:g}", f"{options.batch}"])
         rows[-1].append(f"{reached(folder):.4f}")
+    why = ", for time" if precision == "bfloat16" else ""
     remark = (
         f"The teachers learnt the labels; the original learnt their mean answer, to the training texts and to those of "
         f"{UNLABELLED}, whose labels are not read. All training is in {precision} (`--precision {precision}`; in "
-        f"recipes `--set N.precision={precision}` for each `distill`), for time."
+        f"recipes `--set N.precision={precision}` for each `distill`){why}."
     )
     return "Training", remark, rows
 

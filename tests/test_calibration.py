@@ -326,7 +326,13 @@ def test_what_is_wanted_is_what_is_there_or_part_of_the_way():
             torch.testing.assert_close(half, (own + whole) / 2, rtol=1e-3, atol=1e-4)
 
 
-def test_examples_of_windows_are_cut_too():
-    feature = {"input_ids": [1, 2, 3], "attention_mask": [1, 1, 1], "example": 7}
-    assert calibration.cut(feature, 2) == {"input_ids": [1, 2], "attention_mask": [1, 1], "example": 7}
+def test_windows_of_text_are_cut_too():
+    given = work("gpt2", head="lm")
+    (feature,) = given.task.encode(given.data.train[:1], given.tokenizer, answers=False)
+    cut = calibration.cut(feature, 2)
+    assert cut["input_ids"] == feature["input_ids"][:2]
+    assert cut["example"] == feature["example"]
     assert calibration.cut(feature, None) == feature
+    assert [f["input_ids"] for f in calibration.draw(given, 1, length=2)] == [
+        f["input_ids"][:2] for f in calibration.draw(given, 1)
+    ]

@@ -183,12 +183,15 @@ def test_a_config_that_contradicts_its_weights_is_refused(base, tmp_path, change
     assert [path.name for path in tmp_path.iterdir()] == ["encoder"]
 
 
-@pytest.mark.parametrize(("words", "cut"), [("天气很好", "zh"), ("good weather", "13a")])
-def test_bleu_counts_characters_where_what_is_written_is_chinese(words, cut):
+@pytest.mark.parametrize(
+    ("words", "other", "cut"),
+    [("天气很好", "good weather today", "zh"), ("good weather", "今天天气很好吗我的朋友们", "13a")],
+)
+def test_bleu_counts_characters_where_what_is_written_is_chinese(words, other, cut):
     """By itself, for a reply as for a translation; what is read says nothing of it."""
     rows = {
-        "translate": {"source": "good weather", "target": words},
-        "dialogue": {"turns": [{"speaker": "user", "text": words}, {"speaker": "assistant", "text": words}]},
+        "translate": {"source": other, "target": words},
+        "dialogue": {"turns": [{"speaker": "user", "text": other}, {"speaker": "assistant", "text": words}]},
     }
     for task, row in rows.items():
         given = finetune._fitting(task, Splits([row], [row], "0" * 64), tokenizer(), tiny("llama").config)

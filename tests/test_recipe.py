@@ -105,6 +105,10 @@ def test_there_are_at_least_three():
             "what step 1 (magnitude) made sparse, and it can't come before step 1 either; leave one of the two out",
         ),
         (
+            {"steps": ["magnitude", "activations", "tie"]},
+            "what step 1 (magnitude) made sparse, and before step 1 it would be undone by another; leave it out",
+        ),
+        (
             {"steps": ["finetune", {"tie": {"where": "attention"}}, {"tie": {"where": "linears"}}]},
             "step 3 (tie) would undo what step 2 (tie) made tied, and it can't come before step 2 either",
         ),

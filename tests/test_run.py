@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from transformers import AutoModelForTokenClassification
 
 import laconic
-from laconic import artifact, methods, run
+from laconic import artifact, checkpoint, methods, run
 from laconic.contracts import PROPERTIES
 from laconic.errors import ArtifactError, DataError, EffectError
 from laconic.measures import quality
@@ -161,6 +162,16 @@ def test_numbers_that_are_not_finite_end_the_run_at_their_step(trained, tmp_path
         laconic.compress(trained, recipe, tmp_path / "x", steps=tmp_path / "s", progress=False, log=str)
     assert str(caught.value).endswith("give a learning_rate below 5")
     assert not list((tmp_path / "s").rglob("step.json"))  # so that it is not taken up again
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_model_that_brings_such_numbers_is_refused_for_them(trained, tmp_path):
+    shutil.copytree(trained, tmp_path / "run")
+    model = checkpoint.model(AutoModelForTokenClassification, tmp_path / "run")
+    next(p for p in model.parameters() if p.dim() == 2).data[0, 0] = float("inf")
+    model.save_pretrained(tmp_path / "run")
+    with pytest.raises(ArtifactError, match="are not finite; train it again with a lower learning rate"):
+        laconic.compress(tmp_path / "run", Recipe.parse({"steps": ["half"]}), tmp_path / "x", progress=False, log=str)
     assert not (tmp_path / "x").exists()
 
 

@@ -105,17 +105,19 @@ def model(auto: type, source: str | Path, **options: Any) -> Any:
         )
 
 
-def suits(auto: type, config: PreTrainedConfig, source: str | Path) -> None:
+def suits(auto: type, config: PreTrainedConfig, source: str | Path, mend: str = "") -> None:
     """Raise ArtifactError unless `auto` makes a model of the configuration, and a causal one does not read ahead."""
     kind = config.model_type
     if type(config) not in auto._model_mapping:  # type: ignore[attr-defined]
         wanted = auto.__name__.removeprefix("AutoModelFor")
-        raise ArtifactError(f"{source}: transformers has no {wanted} of model type {kind!r}; give a model that has one")
+        raise ArtifactError(
+            f"{source}: transformers has no {wanted} of model type {kind!r}; {mend or 'give a model that has one'}"
+        )
     ahead = type(config) in MODEL_FOR_MASKED_LM_MAPPING and not config.is_encoder_decoder
     if auto is AutoModelForCausalLM and ahead and not getattr(config, "is_decoder", False):
         raise ArtifactError(
-            f"{source} is an encoder ({kind}), which reads what comes after a token too; give a decoder such as GPT-2 "
-            "or Llama"
+            f"{source} is an encoder ({kind}), which reads what comes after a token too; "
+            f"{mend or 'give a decoder such as GPT-2 or Llama'}"
         )
 
 

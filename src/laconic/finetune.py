@@ -24,6 +24,7 @@ from laconic.errors import ArtifactError, RecipeError
 from laconic.methods.distill import Distill
 from laconic.pretrain import scratch
 from laconic.pretrain.config import Plan
+from laconic.tasks.dialogue import replies
 from laconic.teacher import Ensemble
 from laconic.trained import RUN_FILE, read
 
@@ -176,7 +177,7 @@ def _fitting(task: str, splits: Splits, tokenizer: PreTrainedTokenizerFast, conf
     if task == "classify" and isinstance(splits.train[0]["label"], str):
         scope = [label for label in data.labels(splits.train, task) if label.lower() in OUT_OF_SCOPE]
         return {"out_of_scope": scope[0]} if scope else {}
-    targets = {"translate": lambda e: [e["target"]], "dialogue": lambda e: [turn["text"] for turn in e["turns"]]}
+    targets = {"translate": lambda e: [e["target"]], "dialogue": replies}
     texts = (text for e in splits.train for text in targets[task](e)) if task in targets else ()
     written = {"tokenize": "zh"} if words.chinese(" ".join(texts)) else {}
     chat = {"template": tokenizer.chat_template} if task == "dialogue" and tokenizer.chat_template else {}

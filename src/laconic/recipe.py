@@ -116,8 +116,10 @@ class Recipe:
                 first, lost = found
                 moved = [*built[: first - 1], built[number - 1], *built[first - 1 : number - 1]]
                 advice = f"; move it before step {first}"
-                if _undone(moved):
+                if built[number - 1].makes - built[first - 1].keeps:
                     advice = f", and it can't come before step {first} either; leave one of the two out"
+                elif _undone(moved):
+                    advice = f", and before step {first} it would be undone by another; leave it out"
                 names = [f"step {n} ({self.steps[n - 1].method})" for n in (number, first)]
                 raise RecipeError(f"{names[0]} would undo what {names[1]} made {lost}{advice}")
         return built

@@ -63,6 +63,10 @@ def compress(
     recipe = recipe if isinstance(recipe, Recipe) else Recipe.read(recipe)
     methods = recipe.check()
     origin = trained.read(source)
+    if broken := _broken(origin.model):
+        raise ArtifactError(
+            f"{source}: numbers of {broken[0]} are not finite; train it again with a lower learning rate"
+        )
     artifact.check_target(Path(out))
     near, own = Path(os.path.abspath(out if origin.untrained else source)), _writes(origin, data_source)
     folder = Path(steps) if steps else near.with_name(f"{near.name}.steps")
@@ -231,10 +235,17 @@ def _step(work: Work, folder: Path, number: int, name: str, method: Method) -> d
     return row
 
 
+def _broken(model: nn.Module) -> list[str]:
+    """Names of tensors that hold numbers which are not finite; of buffers those of our own layers."""
+    own = (
+        (f"{path}.{name}", b) for path, layer in layers.held(model) for name, b in layer.named_buffers(recurse=False)
+    )
+    return [name for name, tensor in (*model.named_parameters(), *own) if not bool(tensor.isfinite().all())]
+
+
 def _finite(model: nn.Module, method: Method, step: str) -> None:
     """Raise EffectError where a step left numbers that no later one can mend, before they are kept."""
-    broken = [name for name, p in model.named_parameters() if not bool(p.isfinite().all())]
-    if broken:
+    if broken := _broken(model):
         rate = getattr(method, "learning_rate", None)
         advice = "leave the step out, or ask it for less" if rate is None else f"give a learning_rate below {rate:g}"
         raise EffectError(

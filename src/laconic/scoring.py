@@ -176,10 +176,10 @@ def activation(work: Work, sites: Mapping[str, int], grams: Mapping[str, torch.T
     return scores
 
 
-def sizes(work: Work, paths: Sequence[str], samples: int, length: int | None = None) -> torch.Tensor:
+def sizes(work: Work, paths: Sequence[str], samples: int) -> torch.Tensor:
     """Mean |x| of every channel that enters the layers at `paths`, summed over the layers: (in,) in float64."""
     total, count = torch.zeros((), dtype=torch.float64), 0
-    for seen, sides in _passes(work, paths, samples, length):
+    for seen, sides in _passes(work, paths, samples):
         for path in paths:
             for s in seen[path]:
                 x = tokens(s.given, sides)  # (tokens, in)
@@ -250,7 +250,7 @@ def _runs(
 
 
 def _passes(
-    work: Work, paths: Sequence[str], samples: int, length: int | None
+    work: Work, paths: Sequence[str], samples: int, length: int | None = None
 ) -> Iterator[tuple[Mapping[str, Sequence[Seen]], Masks]]:
     """What the layers saw, and the masks (batch, tokens), of every batch of examples."""
     with watch(work.model, paths) as seen, torch.no_grad():

@@ -108,6 +108,7 @@ def decoder(source: str | Path, context: int | None = None) -> Source:
     config = checkpoint.config(source)
     if config.is_encoder_decoder:
         raise ArtifactError(f"{source} is an encoder-decoder that was trained for no task; {mend}")
+    checkpoint.suits(task.auto, config, source, mend)
     model = checkpoint.whole(task.auto, source, mend)
     tokenizer = checkpoint.tokenizer(source)
     tokenizer.model_max_length = checkpoint.limit(model.eval(), tokenizer, context)

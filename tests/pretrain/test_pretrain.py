@@ -266,9 +266,12 @@ def test_a_model_that_cannot_learn_the_objective_is_refused_and_leaves_nothing(
     assert not list(tmp_path.iterdir())
 
 
-def test_a_model_without_blocks_is_refused():
-    with pytest.raises(RecipeError, match="it has 0 blocks; give at least 1"):
-        plan({**LLAMA, "num_hidden_layers": 0})
+@pytest.mark.parametrize(
+    ("model", "key"), [(LLAMA, "num_hidden_layers"), (T5, "num_layers"), (T5, "num_decoder_layers")]
+)
+def test_a_model_without_blocks_is_refused(model, key):
+    with pytest.raises(RecipeError, match=" is 0; a model has at least 1 block"):
+        plan({**model, key: 0})
 
 
 def test_other_text_at_the_same_place_is_another_run(stories, tmp_path):
@@ -279,6 +282,30 @@ def test_other_text_at_the_same_place_is_another_run(stories, tmp_path):
     text.write_text("Other words.\n\n" * 40)
     with pytest.raises(DataError, match="holds another run"):
         run(text, tmp_path / "model", chosen=plan(steps=2))
+
+
+def test_another_checkpoint_at_the_same_place_is_another_run(stories, tmp_path):
+    base = run(stories, tmp_path / "base", chosen=plan(steps=2))
+    further = config.parse({"training": {**SHORT, "steps": 2}}, "here", scratch=False)
+    run(stories, tmp_path / "model", chosen=further, source=base)
+    run(stories, tmp_path / "model", chosen=further, source=base)
+    weights = bytearray((base / "model.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (base / "model.safetensors").write_bytes(weights)
+    with pytest.raises(DataError, match="holds another run"):
+        run(stories, tmp_path / "model", chosen=further, source=base)
+
+
+def test_a_model_beside_its_text_is_taken_up_and_one_within_text_read_whole_is_refused(stories, tmp_path):
+    """What the run itself writes there is no text."""
+    (tmp_path / "named").mkdir()
+    (tmp_path / "named" / "train.txt").write_bytes(stories.read_bytes())
+    for _ in range(2):
+        run(tmp_path / "named", tmp_path / "named" / "model", chosen=plan(steps=2))
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "whole" / "stories.txt").write_bytes(stories.read_bytes())
+    with pytest.raises(DataError, match="which is read whole; name a folder elsewhere"):
+        run(tmp_path / "whole", tmp_path / "whole" / "model", chosen=plan(steps=2))
 
 
 def test_too_little_text_is_refused_and_leaves_nothing(tmp_path):

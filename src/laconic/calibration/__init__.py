@@ -65,7 +65,7 @@ def cut(feature: Feature, length: int | None) -> Feature:
     """The first `length` tokens of an example without answers, or all of them."""
     if length is None:
         return feature
-    return {key: row[:length] if isinstance(row, list) else row for key, row in feature.items()}
+    return {key: row[:length] for key, row in feature.items()}
 
 
 def tokens(x: torch.Tensor, masks: Sequence[torch.Tensor], *, ones: bool = False) -> torch.Tensor:

@@ -32,7 +32,6 @@ class Mixed:
     symmetric: bool = True
     where: str = "linears"
     samples: int = 64
-    length: int | None = None
 
     needs: ClassVar[frozenset[str]] = frozenset({"calibration"})
     makes: ClassVar[frozenset[str]] = frozenset({"low_bit"})
@@ -43,7 +42,7 @@ class Mixed:
     def check(self) -> None:
         """Raise RecipeError for an option that cannot work."""
         options.choice("where", self.where, WHERE)
-        calibration.check(self.samples, self.length)
+        calibration.check(self.samples)
         grid.check(WIDTHS[0], self.group)
         if not WIDTHS[0] <= self.bits <= WIDTHS[-1]:
             raise RecipeError(f"bits is {self.bits}; give a mean from {WIDTHS[0]} to {WIDTHS[-1]}")
@@ -59,7 +58,7 @@ class Mixed:
         paths = [path for path, _ in layers.distinct(work.anatomy.linears(self.where))]
         for path in paths:  # a dense layer's weight can be put in place and taken back
             layers.swap(work.model, path, Dense.of(work.model.get_submodule(path)))
-        features = calibration.draw(work, self.samples, length=self.length)
+        features = calibration.draw(work, self.samples)
         said = _outputs(work, features)
         damage = [self._damage(work, path, features, said) for path in paths]
         sizes = [layers.take(work.model.get_submodule(path)).weight.numel() for path in paths]

@@ -87,6 +87,8 @@ def pretrain(
     plan = plan if isinstance(plan, Plan) else config.read(plan, scratch=source is None)
     taught, out = plan.training, Path(out)
     texts = corpus.splits(text)
+    if corpus.is_whole(Path(text)) and out.resolve().is_relative_to(Path(text).resolve()):
+        raise DataError(f"{out} is below {text}, which is read whole; name a folder elsewhere for the model")
     record: dict[str, Any] = {"objective": objective, "text": str(text), "seed": seed, "config": asdict(plan)}
     known = {name: corpus.digest(place) for name, place in (("text", text), ("from", source)) if place is not None}
     record |= {"from": None if source is None else str(source), "digests": known}

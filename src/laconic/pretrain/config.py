@@ -21,6 +21,7 @@ from laconic.errors import RecipeError
 
 SECTIONS = ("model", "tokenizer", "training")
 FROM_TOKENIZER = ("vocab_size", "bos_token_id", "eos_token_id", "pad_token_id")
+DEPTHS = ("num_hidden_layers", "num_layers", "encoder_layers", "num_decoder_layers", "decoder_layers")
 KINDS = ("bpe", "wordpiece", "unigram")
 
 
@@ -125,8 +126,9 @@ def architecture(model: dict[str, Any], given: dict[str, Any], where: str = "mod
         made: PreTrainedConfig = AutoConfig.for_model(name, **values, **given)
     except (StrictDataclassError, TypeError, ValueError) as error:
         raise RecipeError(f"{where}: {' '.join(str(error).split())[:160]}") from error
-    if getattr(made, "num_hidden_layers", 1) < 1:
-        raise RecipeError(f"{where}: it has {made.num_hidden_layers} blocks; give at least 1")
+    for key in DEPTHS:
+        if (blocks := getattr(made, key, None)) is not None and blocks < 1:
+            raise RecipeError(f"{where}: {key} is {blocks}; a model has at least 1 block")
     return made
 
 

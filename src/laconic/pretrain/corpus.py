@@ -23,6 +23,7 @@ from laconic.data.sources import Rows
 from laconic.errors import DataError
 
 KIND = "lm"
+KEPT = (".json", ".safetensors")  # files of a checkpoint
 TOGETHER = 512  # documents split into tokens at once
 HELD = 100  # of so many documents one is held for validation, where the source has no such split
 
@@ -46,8 +47,7 @@ def splits(source: str | Path) -> dict[str, Texts]:
     Raises DataError where there is no text.
     """
     path = Path(source)
-    named = not path.is_dir() or any(sources.split_of(p) for p in path.iterdir()) or sources.is_saved(path)
-    found: dict[str, Rows] = sources.find(path, KIND) if named else {"train": lambda: _below(path)}
+    found: dict[str, Rows] = {"train": lambda: _below(path)} if is_whole(path) else sources.find(path, KIND)
     if "train" not in found:
         raise DataError(f"{source}: no train split; give a file called train, such as train.txt")
     train = found["train"]
@@ -56,21 +56,40 @@ def splits(source: str | Path) -> dict[str, Texts]:
     return {"train": lambda: _dealt(train, held=False), "validation": lambda: _dealt(train, held=True)}
 
 
+def is_whole(path: Path) -> bool:
+    """Whether a source is a folder without named splits, which is read whole."""
+    return path.is_dir() and not any(sources.split_of(p) for p in path.iterdir()) and not sources.is_saved(path)
+
+
 def digest(source: str | Path) -> str | None:
-    """sha256 over the names and contents of a file, or of all files below a folder; None of a hub id."""
+    """sha256 over the names and contents of a file, or of those files of a folder that are read; None of a hub id."""
     path = Path(source)
     if not path.exists():
         return None
     found = hashlib.sha256()
-    for each in sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]:
+    for each in _files(path):
         with each.open("rb") as file:
             found.update(f"{each.relative_to(path)} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
     return found.hexdigest()
 
 
-def _below(folder: Path) -> Iterator[tuple[str, records.Raw]]:
+def _files(path: Path) -> list[Path]:
+    """The files of text, or of a checkpoint or a saved data set, in a folder."""
+    if not path.is_dir():
+        return [path]
+    if is_whole(path) and not (path / "config.json").is_file():
+        return _texts_below(path)
+    named = (p for p in path.iterdir() if p.is_file() and (sources.split_of(p) or p.suffix in KEPT))
+    return sorted(named if not sources.is_saved(path) else (p for p in path.rglob("*") if p.is_file()))
+
+
+def _texts_below(folder: Path) -> list[Path]:
     known = readers.known(KIND)
-    for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in known and p.is_file()):
+    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in known and p.is_file())
+
+
+def _below(folder: Path) -> Iterator[tuple[str, records.Raw]]:
+    for path in _texts_below(folder):
         for number, (_, raw) in enumerate(readers.read(path, KIND), 1):
             yield f"{path}, record {number}", raw
 

@@ -100,7 +100,7 @@ class Dialogue(Writes):
     def score(self, predictions: Sequence[Said], examples: Sequence[Example]) -> dict[str, Any]:
         """The share of the replies' bits that is saved; bits per byte, perplexity of a token; BLEU, distinct-n."""
         pairs = [
-            pair for p, e in zip(predictions, examples, strict=True) for pair in zip(p.texts, _said(e), strict=True)
+            pair for p, e in zip(predictions, examples, strict=True) for pair in zip(p.texts, replies(e), strict=True)
         ]
         texts = [text for text, _ in pairs]
         return {
@@ -120,7 +120,7 @@ class Dialogue(Writes):
 
     def answers(self, example: Example) -> int:
         """Replies are written byte by byte."""
-        return sum(len(text.encode()) for text in _said(example))
+        return sum(len(text.encode()) for text in replies(example))
 
     def show(self, prediction: Said, example: Example) -> dict[str, Any]:
         """What was said, and the reply to it; of a whole dialogue, those in all its places."""
@@ -150,5 +150,6 @@ def _messages(turns: Sequence[dict[str, str]]) -> list[Message]:
     return found
 
 
-def _said(example: Example) -> list[str]:
+def replies(example: Example) -> list[str]:
+    """What the second speaker says, in order."""
     return [example["turns"][place]["text"] for place in _places(example["turns"])]
