@@ -137,7 +137,7 @@ def test_the_command_says_that_nothing_was_measured(few, decoder, tmp_path, monk
     assert not (tmp_path / "out" / "report.json").exists()
 
 
-@pytest.mark.parametrize(("family", "said"), [("bert", "is an encoder, "), ("t5", "is an encoder-decoder")])
+@pytest.mark.parametrize(("family", "said"), [("bert", "is an encoder .bert., "), ("t5", "is an encoder-decoder")])
 def test_another_checkpoint_is_refused_with_what_to_do(family, said, tmp_path):
     tiny(family, 2, "tokens" if family == "bert" else "lm").save_pretrained(tmp_path / "m")
     causal("gpt").tokenizer.save_pretrained(tmp_path / "m")

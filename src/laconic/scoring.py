@@ -261,10 +261,10 @@ def _passes(
 
 
 def _batches(
-    work: Work, features: list[Feature], size: int = BATCH
+    work: Work, features: list[Feature], size: int | None = None
 ) -> Iterator[tuple[list[int], dict[str, torch.Tensor]]]:
     """Padded batches of features."""
-    yield from batches(features, room(work.model, features, size), work.tokenizer.pad_token_id or 0)
+    yield from batches(features, room(work.model, features, size or BATCH), work.tokenizer.pad_token_id or 0)
 
 
 def _rows(x: torch.Tensor) -> torch.Tensor:

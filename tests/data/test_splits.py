@@ -287,7 +287,7 @@ def test_questions_and_entities_without_answers_stand_beside_the_splits(tmp_path
     [
         ("texts.jsonl", [{"txt": "a"}], "record 1 .line 1.: no field 'text' or 'tokens'; it has: 'txt'"),
         ("texts.jsonl", [{"text": ""}], "every text is empty"),
-        ("test.jsonl", [{"text": "a"}], "no texts; give a file"),
+        ("test.jsonl", [{"text": "a"}], "by its name it is the test split, of which nothing"),
     ],
 )
 def test_texts_that_are_none_are_refused(tmp_path, name, held, words):

@@ -22,7 +22,7 @@ from tests.methods import small
 
 def block_error(work: Work, original, path: str) -> float:
     """Squared error of a block on what the original gives it."""
-    calls = scoring.calls(Work(**{**vars(work), "model": original}), path, 64, 16)
+    calls = scoring.calls(Work(**{**vars(work), "model": original}), path, 64, None, 16)
     with torch.no_grad(), flow.quiet(work.model):
         outs = [(s.call.again(work.model, s.given), s.gave, mask) for s, mask in calls]
     return sum(float((tokens(now, mask) - tokens(was, mask)).square().sum()) for now, was, mask in outs)
@@ -104,8 +104,8 @@ def test_a_block_learns_to_give_what_the_original_gave_on_what_it_reads_now(tmp_
     work = small.work(tmp_path, copy.deepcopy(original.model))
     RTN(3, where="linears").apply(work)
     path = work.anatomy.stacks[0].blocks[-1].path
-    told = autoround._lessons(work, original, path, 12, 4)
-    now, before = (scoring.calls(one, path, 12, 4) for one in (work, original))
+    told = AutoRound(samples=12, batch=4)._lessons(work, original, path)
+    now, before = (scoring.calls(one, path, 12, None, 4) for one in (work, original))
     assert len(told) == len(now) > 1
     for (seen, _), (reads, _), (gave, _) in zip(told, now, before, strict=True):
         assert torch.equal(seen.given, reads.given)
@@ -132,7 +132,7 @@ def test_pruned_weights_stay_pruned_and_freezing_changes_nothing(tmp_path):
 def test_a_call_can_be_made_again(family):
     work = workshop.work(family)
     path = work.anatomy.stacks[-1].blocks[-1].path
-    calls = scoring.calls(work, path, 12, 4)
+    calls = scoring.calls(work, path, 12, None, 4)
     assert len(calls) > 1
     for seen, _ in [*calls, *calls]:  # twice: nothing is remembered
         with torch.no_grad(), flow.quiet(work.model):

@@ -51,7 +51,7 @@ def test_scores_are_the_slopes_of_the_loss_in_gates_that_scale_a_head(monkeypatc
     monkeypatch.setattr(scoring, "BATCH", 1)
 
     def losses():
-        return torch.stack([loss for loss, _, _ in scoring._runs(w, [], 100)]).double()  # (examples,)
+        return torch.stack([loss.detach() for loss, _, _ in scoring._runs(w, [], 100)]).double()  # (examples,)
 
     for path, size in sites.items():
         weight, step = w.model.get_submodule(path).weight.data, 1e-2
@@ -111,7 +111,7 @@ def inputs(w, path):
     """What enters and leaves a layer, each (tokens, channels) in float64."""
     pairs = [
         (calibration.tokens(s.given, mask).double(), calibration.tokens(s.gave, mask).double())
-        for _, seen, mask in scoring._runs(w, [path], 1000)
+        for seen, mask in scoring._passes(w, [path], 1000)
         for s in seen[path]
     ]
     return tuple(torch.cat(side) for side in zip(*pairs, strict=True))

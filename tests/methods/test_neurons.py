@@ -57,7 +57,7 @@ def test_reconstruction_brings_the_output_of_the_first_feedforward_nearer(family
 
 def outputs(w, path):
     return torch.cat(
-        [calibration.tokens(s.gave, mask) for _, seen, mask in scoring._runs(w, [path], 1000) for s in seen[path]]
+        [calibration.tokens(s.gave, mask) for seen, mask in scoring._passes(w, [path], 1000) for s in seen[path]]
     )
 
 

@@ -57,6 +57,8 @@ def with_texts(
     """
     if task.name not in records.LONE_TEXTS:
         raise DataError(f"{source}: texts without answers are for {', '.join(records.LONE_TEXTS)}; leave them out")
+    if Path(source).is_file() and (split := sources.split_of(Path(source))) not in (None, "train"):
+        raise DataError(f"{source}: by its name it is the {split} split, of which nothing is learnt; give other texts")
     held = {_letters(example, task) for example in (*splits.validation, *test)}
     found = (e for e in asked(source, task, progress) if records.text(e, task.name).strip())
     texts = [e for e in found if _letters(e, task) not in held]
