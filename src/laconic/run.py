@@ -62,11 +62,7 @@ def compress(
     """
     recipe = recipe if isinstance(recipe, Recipe) else Recipe.read(recipe)
     methods = recipe.check()
-    origin = trained.read(source)
-    if broken := _broken(origin.model):
-        raise ArtifactError(
-            f"{source}: numbers of {broken[0]} are not finite; train it again with a lower learning rate"
-        )
+    origin = _sound(source)
     artifact.check_target(Path(out))
     near, own = Path(os.path.abspath(out if origin.untrained else source)), _writes(origin, data_source)
     folder = Path(steps) if steps else near.with_name(f"{near.name}.steps")
@@ -108,6 +104,16 @@ def plan(
     options: list[dict[str, Any]] = [{}, *(step.options for step in recipe.steps)]
     rows = zip(names, options, sketches, strict=True)
     return [{"step": n, "options": o, "bytes": s.bytes(), "sketch": asdict(s)} for n, o, s in rows]
+
+
+def _sound(source: str | Path) -> trained.Source:
+    """What a run folder or a decoder holds; ArtifactError where its numbers are not finite."""
+    origin = trained.read(source)
+    if broken := _broken(origin.model):
+        raise ArtifactError(
+            f"{source}: numbers of {broken[0]} are not finite; train it again with a lower learning rate"
+        )
+    return origin
 
 
 def _splits(origin: trained.Source, given: str | Path | None, unlabelled: str | Path | Literal[False] | None) -> Splits:

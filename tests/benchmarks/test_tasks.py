@@ -19,6 +19,7 @@ FIGURES = {"name": "balanced", "times_smaller": 8.0}
     ("row", "said"),
     [
         ({"metric": "accuracy", "score": 0.8, "difference": -0.01}, "yes"),
+        ({"metric": "accuracy", "score": 0.13, "difference": 0.13 - 0.14}, "yes"),
         ({"metric": "accuracy", "score": 0.8, "difference": -0.011}, "no"),
         ({"metric": "accuracy", "score": 0.8, "difference": 0.0, "times_smaller": 7.9}, "no"),
         ({"metric": "bits_per_byte", "score": 1.02, "difference": 0.0199}, "yes"),
