@@ -241,7 +241,7 @@ def _runs(
     Gradients are recorded.
     """
     objective = task_objective(work.task)
-    with watch(work.model, paths) as seen, torch.set_grad_enabled(True):
+    with watch(work.model, paths) as seen, torch.enable_grad():
         for rows, batch in _batches(work, draw(work, samples, answers=True)):
             seen.clear()
             answers = slot_labels(batch)
