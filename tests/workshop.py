@@ -24,14 +24,16 @@ WORDS = PAIRS[: VOCABULARY - len(SPECIAL) - len(SPELLING)]  # of a to f first, a
 USED = [word for word in WORDS if not set(word) & set("jklm")]  # what the examples are made of
 
 
-def tokenizer() -> PreTrainedTokenizerFast:
-    """One piece a known word, letter by letter else, [eos] at the end."""
-    pieces = {piece: i for i, piece in enumerate((*SPECIAL, *SPELLING, *WORDS))}
+def tokenizer(*, masks: bool = False) -> PreTrainedTokenizerFast:
+    """One piece a known word, letter by letter else, [eos] at the end; with a [mask] for the last word or without."""
+    mask = {"mask_token": "[mask]"} if masks else {}
+    words = (*WORDS[:-1], "[mask]") if masks else WORDS
+    pieces = {piece: i for i, piece in enumerate((*SPECIAL, *SPELLING, *words))}
     made = Tokenizer(models.WordPiece(pieces, unk_token="[unk]"))
     made.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     made.decoder = decoders.WordPiece()
     made.post_processor = processors.TemplateProcessing(single="$A [eos]", special_tokens=[("[eos]", 3)])
-    special = {"unk_token": "[unk]", "pad_token": "[pad]", "bos_token": "[bos]", "eos_token": "[eos]"}
+    special = {"unk_token": "[unk]", "pad_token": "[pad]", "bos_token": "[bos]", "eos_token": "[eos]", **mask}
     return PreTrainedTokenizerFast(tokenizer_object=made, **special, model_max_length=32)
 
 

@@ -105,6 +105,12 @@ def model(auto: type, source: str | Path, **options: Any) -> Any:
         )
 
 
+def reads_ahead(config: PreTrainedConfig) -> bool:
+    """Whether a language model of the configuration is a masked one: an encoder, which reads what comes after too."""
+    alone = not config.is_encoder_decoder and not getattr(config, "is_decoder", False)
+    return alone and type(config) in MODEL_FOR_MASKED_LM_MAPPING
+
+
 def suits(auto: type, config: PreTrainedConfig, source: str | Path, mend: str = "") -> None:
     """Raise ArtifactError unless `auto` makes a model of the configuration, and a causal one does not read ahead."""
     kind = config.model_type
@@ -113,8 +119,7 @@ def suits(auto: type, config: PreTrainedConfig, source: str | Path, mend: str = 
         raise ArtifactError(
             f"{source}: transformers has no {wanted} of model type {kind!r}; {mend or 'give a model that has one'}"
         )
-    ahead = type(config) in MODEL_FOR_MASKED_LM_MAPPING and not config.is_encoder_decoder
-    if auto is AutoModelForCausalLM and ahead and not getattr(config, "is_decoder", False):
+    if auto is AutoModelForCausalLM and reads_ahead(config):
         raise ArtifactError(
             f"{source} is an encoder ({kind}), which reads what comes after a token too; "
             f"{mend or 'give a decoder such as GPT-2 or Llama'}"

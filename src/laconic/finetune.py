@@ -80,7 +80,7 @@ def train(
         log(f"{out} is already trained with these options")
         return out
     set_seed(seed)
-    network = load_model(model, built) if plan is None else _anew(plan, built, tokenizer)
+    network = load_model(model, built, log) if plan is None else _anew(plan, built, tokenizer)
     _add_tokens(getattr(built, "tokens", ()), tokenizer, network)
     if built.labels:
         _pad(tokenizer, network)
@@ -139,8 +139,11 @@ def _short(value: Any) -> str:
     return text if len(text) <= SHORT else f"{text[:SHORT]} ..."
 
 
-def load_model(source: str | Path, task: Task) -> PreTrainedModel:
-    """The pretrained model with the task's head; ArtifactError where weights behind the head do not fit its config."""
+def load_model(source: str | Path, task: Task, log: Callable[[str], None] = print) -> PreTrainedModel:
+    """The pretrained model with the task's head; ArtifactError where weights behind the head do not fit its config.
+
+    A head over labels is always new; of one over the vocabulary that is, `log` is told.
+    """
     head = _head(task)
     if head:
         head["ignore_mismatched_sizes"] = True  # of a head for other labels
@@ -153,6 +156,8 @@ def load_model(source: str | Path, task: Task) -> PreTrainedModel:
             f"{source}: {len(lost)} of its weights are missing or of another shape than config.json says, "
             f"{min(lost)} for one; copy the model again or mend its config"
         )
+    if new and not task.labels:
+        log(f"{source} lacks {len(new)} weights of a language model's head, {min(new)} for one: new ones are trained")
     rows = task.token_types  # type: ignore[attr-defined]
     if rows > 1:
         anatomy.widen_token_types(rows)
@@ -164,8 +169,8 @@ def _fitting(task: str, splits: Splits, tokenizer: PreTrainedTokenizerFast, conf
 
     `casing` is of use where the tokenizer lower-cases; a text's words are characters where all that were tagged are,
     or most of the answers' are Chinese, and then BLEU counts characters; a label that says by its name that no other
-    fits is out of scope. An encoder-decoder begins to write with the token its config names; a dialogue is told by the
-    tokenizer's own template.
+    fits is out of scope. An encoder-decoder begins to write with the token its config names; an encoder is masked. A
+    dialogue is told by the tokenizer's own template.
     """
     types = getattr(config, "type_vocab_size", 0)
     if task == "ner":
@@ -181,7 +186,10 @@ def _fitting(task: str, splits: Splits, tokenizer: PreTrainedTokenizerFast, conf
     texts = (text for e in splits.train for text in targets[task](e)) if task in targets else ()
     written = {"tokenize": "zh"} if words.chinese(" ".join(texts)) else {}
     chat = {"template": tokenizer.chat_template} if task == "dialogue" and tokenizer.chat_template else {}
-    if "start" in [f.name for f in fields(cast(Any, tasks.kind(task)))] and config.is_encoder_decoder:
+    known = [f.name for f in fields(cast(Any, tasks.kind(task)))]
+    if "masked" in known and checkpoint.reads_ahead(config):
+        return {"masked": True}
+    if "start" in known and config.is_encoder_decoder:
         return chat | written | {"start": tokenizer.convert_ids_to_tokens(config.decoder_start_token_id)}
     return chat | written
 

@@ -5,6 +5,7 @@ arXiv:2407.14679 (activation); Men et al. 2024, arXiv:2403.03853, and Gromov et 
 their formulas are in `maths.importance`. Hsu et al. 2022, arXiv:2207.00112 (Fisher).
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 import torch
@@ -125,10 +126,14 @@ def fisher(work: Work, paths: Sequence[str], samples: int) -> dict[str, torch.Te
 
 
 def encoded(work: Work, examples: list[Example], tokenizer: PreTrainedTokenizerFast) -> Iterator[list[int]]:
-    """Token ids of each example, a part of them at a time, so that memory does not grow with the data."""
+    """Token ids of each feature, a part of them at a time, so that memory does not grow with the data.
+
+    What is only said, as a token that is hidden, stands behind what is read.
+    """
     for start in range(0, len(examples), CHUNK):
         for feature in work.task.encode(examples[start : start + CHUNK], tokenizer, answers=False):
-            yield [*feature["input_ids"], *feature.get("decoder_input_ids", ())]
+            read = [*feature["input_ids"], *feature.get("decoder_input_ids", ())]
+            yield [*read, *(Counter(feature.get("said", ())) - Counter(read)).elements()]
 
 
 def squares(work: Work, paths: Sequence[str], samples: int, length: int | None = None) -> dict[str, torch.Tensor]:

@@ -11,7 +11,7 @@ import torch
 import laconic
 from laconic import answers, artifact, data, predict, prove, tasks, training
 from laconic.data import records
-from laconic.errors import ArtifactError, DataError, RecipeError
+from laconic.errors import DataError, RecipeError
 from laconic.measures import quality
 from laconic.measures.memory import Memory
 from laconic.tasks.choice import Choice, Chosen
@@ -72,14 +72,15 @@ def test_the_choice_with_the_fewest_bits_is_taken(family):
 def test_length_and_likelihood_can_disagree_and_unknown_pieces_cost_their_bytes():
     task = Choice()
     row = {"question": "q", "choices": ["ab", "abcdefgh"], "label": 1}
-    features = [{"example": [0], "uncoded": [0]}, {"example": [0], "uncoded": [0]}]
+    features = [{"example": [0], "choice": [place], "uncoded": [0]} for place in (0, 1)]
     outputs = [np.array([[4.0, 0]]), np.array([[5.0, 0], [3.0, 1]])]
     assert task.predict(outputs, features, [row]) == [Chosen(0, 1)]
     features[0]["uncoded"] = [1]  # 8 bits more
     assert task.predict(outputs, features, [row]) == [Chosen(1, 1)]
     only = [{"question": "q", "choices": ["ab"]}]
-    assert task.predict([np.array([[0.1, 1], [0.2, 1]])], features[1:], only) == [Chosen(0, 0)]
-    assert task.predict([np.array([[0.1, 1], [0.2, 0]])], features[1:], only) == [Chosen(-1, -1)]
+    bare = [{"example": [0], "choice": [0], "uncoded": [0]}]
+    assert task.predict([np.array([[0.1, 1], [0.2, 1]])], bare, only) == [Chosen(0, 0)]
+    assert task.predict([np.array([[0.1, 1], [0.2, 0]])], bare, only) == [Chosen(-1, -1)]
     assert task.predict([np.array([[0.1, 1]])], features[:1], only) == [Chosen(-1, -1)]  # not all of it was said
 
 
@@ -127,27 +128,6 @@ def test_what_is_read_of_a_question_does_not_depend_on_the_others():
     ]
     with pytest.raises(RecipeError, match="no token is left for 'ab': the prompt and what is to be said"):
         task.encode([row, other | {"choices": [" ".join(USED[:40]), "ae"]}], reader, answers=False)
-
-
-def test_an_encoder_is_refused_for_what_it_is(tmp_path):
-    folder = checkpoint_of(tmp_path, "bert")
-    with pytest.raises(ArtifactError, match=r"is an encoder .bert., which reads what comes after a token too"):
-        laconic.train(folder, "choice", saved(tmp_path, learnable(20)), tmp_path / "run", progress=False, log=str)
-    assert not list(tmp_path.glob(".run*"))
-    assert not (tmp_path / "run").exists()
-
-
-def checkpoint_of(folder, family):
-    given = work(family, head="lm")
-    given.model.save_pretrained(folder / "model")
-    given.tokenizer.save_pretrained(folder / "model")
-    return folder / "model"
-
-
-def saved(folder, rows):
-    (folder / "data").mkdir()
-    (folder / "data" / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return folder / "data"
 
 
 def learnable(number):
@@ -204,11 +184,22 @@ def test_a_label_that_is_no_place_is_refused_when_read():
 
 
 @pytest.mark.parametrize(
-    ("options", "words"), [({"labels": ("x",)}, "of its own"), ({"prompt": "say"}, "prompt is 's")]
+    ("options", "words"),
+    [
+        ({"labels": ("x",)}, "of its own"),
+        ({"prompt": "say"}, "prompt is 's"),
+        ({"masked": True, "start": "[pad]"}, "a masked model writes nothing"),
+    ],
 )
 def test_refusals(options, words):
     with pytest.raises(RecipeError, match=words):
         Choice(**options)
+
+
+def test_a_task_of_before_there_were_encoders_is_read_as_it_was():
+    held = {"name": "choice", "labels": [], "prompt": "{} is", "start": None}
+    assert tasks.describe(tasks.build(**held)) == held
+    assert not tasks.build(**held).masked
 
 
 def test_a_typed_line():

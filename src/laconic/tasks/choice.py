@@ -4,20 +4,23 @@ Brown et al. 2020, arXiv:2005.14165, section 2.4 (the likeliest choice, and the 
 2024, doi:10.5281/zenodo.12608602 (how prompt and choice are cut into tokens). A question with one choice, such as the
 last word of a passage (Paperno et al. 2016, arXiv:1606.06031), is answered when each of its tokens is the likeliest.
 Differs from Gao et al.: lengths are UTF-8 bytes, not characters.
+
+A masked encoder weighs a choice by its pseudo-log-likelihood (Salazar et al. 2020, arXiv:1910.14659), each token given
+all that stands around it: see `writing.masked`. Its bits are no length of a code.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, PreTrainedTokenizerFast
+from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForSeq2SeqLM, PreTrainedTokenizerFast
 
 from laconic import losses
 from laconic.contracts import Example, Feature
 from laconic.errors import DataError, RecipeError
-from laconic.writing import encode
+from laconic.writing import encode, masked
 from laconic.writing.said import BYTE
 from laconic.writing.task import MARKS
 
@@ -38,12 +41,13 @@ class Chosen:
 class Choice:
     """The likeliest of `choices` behind a `prompt`, in which {} is the question; the right one is learned.
 
-    `start` is the token that an encoder-decoder begins to write with; a decoder has None.
+    `start` is the token that an encoder-decoder begins to write with; a decoder has None. An encoder is `masked`.
     """
 
     labels: tuple[str, ...] = ()
     prompt: str = encode.PLACE
     start: str | None = None
+    masked: bool = field(default=False, metadata={"rare": True})
 
     name: ClassVar[str] = "choice"
     main: ClassVar[str] = "accuracy"
@@ -52,12 +56,16 @@ class Choice:
 
     @property
     def auto(self) -> type:
-        """The head of an encoder-decoder or of a decoder."""
+        """The head of an encoder, an encoder-decoder or a decoder."""
+        if self.masked:
+            return AutoModelForMaskedLM
         return AutoModelForCausalLM if self.start is None else AutoModelForSeq2SeqLM
 
     def __post_init__(self) -> None:
         if self.labels:
             raise RecipeError(f"labels are {', '.join(self.labels)}; each question has choices of its own")
+        if self.masked and self.start is not None:
+            raise RecipeError(f"start is {self.start!r}, but a masked model writes nothing; leave one of them out")
         encode.check(self.prompt)
 
     def parse(self, text: str) -> Example:
@@ -70,7 +78,10 @@ class Choice:
     def encode(
         self, examples: Sequence[Example], tokenizer: PreTrainedTokenizerFast, *, answers: bool
     ) -> list[Feature]:
-        """One feature for each choice; of a question that is too long, the beginning is cut off."""
+        """One feature for each choice, or for each of its tokens where those are masked.
+
+        Of a question that is too long, the beginning is cut off.
+        """
         choices = [choice for e in examples for choice in e["choices"]]
         said = iter([len(ids) for ids in encode.tokens(choices, tokenizer)])
         longest = [max(next(said) for _ in e["choices"]) for e in examples]
@@ -80,21 +91,22 @@ class Choice:
         prompts = [
             self.prompt.replace(encode.PLACE, q) for q, e in zip(asked, examples, strict=True) for _ in e["choices"]
         ]
-        made = encode.features(
-            prompts,
-            choices,
-            tokenizer,
-            start=self.start,
-            tokens=max(longest, default=0) + MARKS,
-            labels=answers,
-            ended=False,
-        )
+        if self.masked:
+            made = masked.features(prompts, choices, tokenizer, labels=answers)
+        else:
+            tokens = max(longest, default=0) + MARKS
+            written = encode.features(
+                prompts, choices, tokenizer, start=self.start, tokens=tokens, labels=answers, ended=False
+            )
+            made = [[feature] for feature in written]
         of = [(i, place) for i, e in enumerate(examples) for place in range(len(e["choices"]))]
-        for feature, (i, place) in zip(made, of, strict=True):
-            feature["example"] = [i]
-            if answers and place != _right(examples[i]):
-                feature["labels"] = [UNKNOWN] * len(feature["labels"])
-        return made
+        for rows, (i, place) in zip(made, of, strict=True):
+            held = {"example": [i], "choice": [place]}
+            for feature in rows:
+                feature |= held
+                if answers and place != _right(examples[i]):
+                    feature["labels"] = [UNKNOWN] * len(feature["labels"])
+        return [feature for rows in made for feature in rows]
 
     def loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Mean over the tokens of right choices, in nats; logits (slots, vocabulary), labels (slots,)."""
@@ -111,7 +123,7 @@ class Choice:
     ) -> list[Chosen]:
         """The places of the choices with the fewest bits, and with the fewest bits a byte."""
         found = []
-        for held, example in zip(_costs(outputs, features, len(examples)), examples, strict=True):
+        for held, example in zip(_costs(outputs, features, examples), examples, strict=True):
             sizes = np.array([len(choice.encode()) for choice in example["choices"]])
             costs = np.array([bits for bits, _ in held])
             if len(held) == 1:
@@ -146,7 +158,7 @@ class Choice:
     def bits(self, outputs: Sequence[np.ndarray], features: Sequence[Feature], examples: Sequence[Example]) -> float:
         """Bits to say which choice is right, given what they are; of one choice, those of its text."""
         total = 0.0
-        for held, example in zip(_costs(outputs, features, len(examples)), examples, strict=True):
+        for held, example in zip(_costs(outputs, features, examples), examples, strict=True):
             costs = np.array([bits for bits, _ in held])
             total += costs[0] if len(costs) == 1 else costs[_right(example)] + np.logaddexp2.reduce(-costs)
         return float(total)
@@ -169,11 +181,16 @@ def _right(example: Example) -> int:
     return int(example.get("label", 0))
 
 
-def _costs(outputs: Sequence[np.ndarray], features: Sequence[Feature], number: int) -> list[list[tuple[float, bool]]]:
+def _costs(
+    outputs: Sequence[np.ndarray], features: Sequence[Feature], examples: Sequence[Example]
+) -> list[list[tuple[float, bool]]]:
     """(bits, whether every token is the likeliest) of each choice of each example."""
-    found: list[list[tuple[float, bool]]] = [[] for _ in range(number)]
+    found = [[(0.0, True)] * len(example["choices"]) for example in examples]
     for output, feature in zip(outputs, features, strict=True):
-        lost = feature["uncoded"][0]
-        bits = float(output[:, 0].sum()) + BYTE * lost
-        found[feature["example"][0]].append((bits, bool(output[:, 1].all()) and not lost))
+        (i,), (place,), (lost,) = feature["example"], feature["choice"], feature["uncoded"]
+        bits, first = found[i][place]
+        found[i][place] = (
+            bits + float(output[:, 0].sum()) + BYTE * lost,
+            first and bool(output[:, 1].all()) and not lost,
+        )
     return found

@@ -42,7 +42,7 @@ def features(
     for first in range(0, len(prompts), TEXTS):
         some = slice(first, first + TEXTS)
         made = _sides(prompts[some], answers[some], tokenizer, behind=start is None)
-        for (before, said, lost), answer in zip(made, answers[some], strict=True):
+        for (before, said, left), answer in zip(made, answers[some], strict=True):
             if answer is None:
                 found.append({"input_ids": before, "attention_mask": [1] * len(before)})
                 found[-1] |= {"begins": [len(before)]} if start is None else {}
@@ -51,7 +51,7 @@ def features(
             ids = [*said[:room], *([tokenizer.eos_token_id] if ended else [])]
             begin = None if start is None else int(tokenizer.convert_tokens_to_ids(start))  # type: ignore[arg-type]
             feature = _feature(before, ids, begin)
-            feature["uncoded"] = [lost[min(len(said), room)]]
+            feature["uncoded"] = [left[min(len(said), room)]]
             found.append(feature | ({"labels": ids} if labels else {}))
     return found
 
@@ -69,21 +69,24 @@ def _sides(
     prompts: Sequence[str], answers: Sequence[str | None], tokenizer: PreTrainedTokenizerFast, *, behind: bool
 ) -> list[tuple[list[int], list[int], list[int]]]:
     """(tokens of the prompt, tokens of the answer, bytes that are lost if the answer is cut after each token)."""
-    before = [_open(e.ids, tokenizer, keep=not behind) for e in _encodings(prompts, tokenizer)]
-    gaps = ["" if p[-1:].isspace() else SPACE for p in prompts]
-    texts = [f"{p}{gap}{a}" if behind else (a or "") for p, gap, a in zip(prompts, gaps, answers, strict=True)]
+    before = [_open(e.ids, tokenizer, keep=not behind) for e in encodings(prompts, tokenizer)]
+    texts = [f"{p}{gap(p)}{a}" if behind else (a or "") for p, a in zip(prompts, answers, strict=True)]
     rows = []
-    for prompt, gap, ids, text, encoding in zip(
-        prompts, gaps, before, texts, _encodings(texts, tokenizer), strict=True
-    ):
+    for prompt, ids, text, encoding in zip(prompts, before, texts, encodings(texts, tokenizer), strict=True):
         skip = len(ids) if behind else 0
         whole = _open(encoding.ids, tokenizer, keep=False)
-        start = len(prompt) + len(gap) if behind else 0
-        rows.append((ids, whole[skip:], _lost(text, encoding, skip, len(whole), start, tokenizer.unk_token_id)))
+        start = len(prompt) + len(gap(prompt)) if behind else 0
+        rows.append((ids, whole[skip:], lost(text, encoding, skip, len(whole), start, tokenizer.unk_token_id)))
     return rows
 
 
-def _encodings(texts: Sequence[str], tokenizer: PreTrainedTokenizerFast) -> list[Any]:
+def gap(prompt: str) -> str:
+    """What stands between a prompt and the answer behind it."""
+    return "" if prompt[-1:].isspace() else SPACE
+
+
+def encodings(texts: Sequence[str], tokenizer: PreTrainedTokenizerFast) -> list[Any]:
+    """What the tokenizer makes of each text, uncut, with the tokens that begin and end it."""
     return list(tokenizer(list(texts), truncation=False, padding=False, verbose=False).encodings or [])
 
 
@@ -94,7 +97,7 @@ def _open(ids: list[int], tokenizer: PreTrainedTokenizerFast, *, keep: bool) -> 
     return [*bare, end] if keep else bare
 
 
-def _lost(text: str, encoding: Any, skip: int, end: int, start: int, unknown: int | None) -> list[int]:
+def lost(text: str, encoding: Any, skip: int, end: int, start: int, unknown: int | None) -> list[int]:
     """UTF-8 bytes of the answer, which begins at `start`, that are not said when it is cut after 0, 1, ... tokens."""
     ends = [start, *(max(start, offset) for _, offset in encoding.offsets[skip:end])]
     known = [0] * len(ends)
