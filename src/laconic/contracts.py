@@ -157,7 +157,7 @@ class Task(Protocol):
 
         In place of slots, `places` are positions among which each label chooses one, as start and end of a span do.
         One for each example; or several, one after another, each with the index of its `example`, where a text is read
-        in windows. Whether `answers` are asked for changes no other key.
+        in windows, or once for each token that is hidden. Whether `answers` are asked for changes no other key.
         """
         ...
 

@@ -148,7 +148,7 @@ def sketch(origin: trained.Source, splits: Splits | None) -> Sketch:
     total = sum(p.numel() for p in origin.model.parameters())
     texts = [*splits.train, *splits.unlabelled] if splits else []
     features = origin.task.encode(texts, origin.tokenizer, answers=False)
-    used = {token for feature in features for side in SIDES for token in feature.get(side, ())}
+    used = {token for feature in features for key in (*SIDES, "said") for token in feature.get(key, ())}
     vocabulary = tables.pop(anatomy.word_embedding)
     held = (vocabulary + sum(tables.values())) * anatomy.hidden + sum(parts.values())
     return Sketch(

@@ -14,6 +14,7 @@ from laconic.data import records
 from laconic.errors import DataError, RecipeError
 from laconic.measures import quality
 from laconic.measures.memory import Memory
+from laconic.methods.vocabulary import Vocabulary
 from laconic.tasks.choice import Choice, Chosen
 from tests.workshop import USED, tokenizer, work
 
@@ -128,6 +129,16 @@ def test_what_is_read_of_a_question_does_not_depend_on_the_others():
     ]
     with pytest.raises(RecipeError, match="no token is left for 'ab': the prompt and what is to be said"):
         task.encode([row, other | {"choices": [" ".join(USED[:40]), "ae"]}], reader, answers=False)
+
+
+@pytest.mark.parametrize("family", ["gpt2", "t5"])
+def test_a_cut_vocabulary_keeps_what_is_said_last(family):
+    given = fresh(family)
+    given.data.train[:] = given.data.validation[:] = [{"question": "ab ac", "choices": ["ba dg", "af"], "label": 0}]
+    Vocabulary().apply(given)
+    assert {"ba", "dg", "af"} <= set(given.tokenizer.get_vocab())
+    (first, _) = given.task.encode(given.data.train, given.tokenizer, answers=False)
+    assert given.tokenizer.convert_ids_to_tokens(first["said"]) == ["ba", "dg"]
 
 
 def learnable(number):

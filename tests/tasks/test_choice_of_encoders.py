@@ -11,9 +11,14 @@ import pytest
 import torch
 
 import laconic
-from laconic import answers, artifact, data, methods, predict, prove, recipe, tasks, trained, training, units
+from laconic import answers, artifact, data, predict, prove, recipe, tasks, trained, training
 from laconic.errors import EngineError
 from laconic.measures.memory import Memory
+from laconic.methods.distill import Distill
+from laconic.methods.layerwise import Layerwise
+from laconic.methods.mixed import Mixed
+from laconic.methods.neurons import Neurons
+from laconic.methods.vocabulary import Vocabulary
 from laconic.tasks.choice import Choice, Chosen
 from tests.tasks.test_choice import ROWS, learnable
 from tests.workshop import tokenizer, work
@@ -132,7 +137,7 @@ def test_a_cut_vocabulary_keeps_what_is_only_ever_hidden(family):
     given = fresh(family, rows=[{"question": "ab ac", "choices": ["dg", "af"], "label": 0}] * 3)
     before = copy.deepcopy(given.model)
     reader = given.tokenizer
-    methods_of("vocabulary").apply(given)
+    Vocabulary().apply(given)
     kept = given.tokenizer.get_vocab()
     assert {"dg", "af", "[mask]"} <= set(kept)
     assert len(kept) < len(reader)
@@ -150,8 +155,18 @@ def test_a_cut_vocabulary_keeps_what_is_only_ever_hidden(family):
     assert given.model.get_output_embeddings().bias.shape == (len(kept),)
 
 
-def methods_of(name, **options):
-    return units.find(methods, name, EngineError)(**options)
+@pytest.mark.parametrize(
+    "method", [Mixed(samples=4), Layerwise(epochs=1, samples=4), Distill(epochs=1, batch=4, labels=1.0)],
+    ids=lambda method: type(method).__name__,
+)  # fmt: skip
+def test_methods_read_rows_of_hidden_tokens(method, tmp_path):
+    given = fresh("bert", tmp_path, learnable(6))
+    Neurons(keep=0.5, importance="taylor", samples=4).apply(given)
+    before = answers.evaluate(given.model, given.tokenizer, given.task, given.data.train)
+    method.apply(given)
+    after = answers.evaluate(given.model, given.tokenizer, given.task, given.data.train)
+    assert math.isfinite(after["bits"])
+    assert after["bits"] != before["bits"]
 
 
 def headless(folder):

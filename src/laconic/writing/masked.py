@@ -39,7 +39,7 @@ def features(
 
 def _hidden(text: str, start: int, encoding: Any, tokenizer: PreTrainedTokenizerFast) -> list[Feature]:
     """A text whose answer begins at the letter `start`, once for each of its tokens; what all share is held once."""
-    ids, words, mask = list(encoding.ids), encoding.word_ids, int(tokenizer.mask_token_id)  # type: ignore[arg-type]
+    ids, words, mask = list(encoding.ids), encoding.word_ids, int(tokenizer.mask_token_id)
     pairs = zip(encoding.offsets, encoding.special_tokens_mask, strict=True)
     places = [place for place, ((_, end), special) in enumerate(pairs) if end > start and not special]
     rest = places[-1] + 1 if places else len(ids)  # the first token behind the answer
