@@ -20,6 +20,7 @@ from torch import nn
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
+    AutoModelForMaskedLM,
     AutoTokenizer,
     PreTrainedConfig,
     PreTrainedModel,
@@ -112,7 +113,7 @@ def reads_ahead(config: PreTrainedConfig) -> bool:
 
 
 def suits(auto: type, config: PreTrainedConfig, source: str | Path, mend: str = "") -> None:
-    """Raise ArtifactError unless `auto` makes a model of the configuration, and a causal one does not read ahead."""
+    """Raise ArtifactError unless `auto` makes a model of the configuration: causal, a decoder; masked, an encoder."""
     kind = config.model_type
     if type(config) not in auto._model_mapping:  # type: ignore[attr-defined]
         wanted = auto.__name__.removeprefix("AutoModelFor")
@@ -123,6 +124,11 @@ def suits(auto: type, config: PreTrainedConfig, source: str | Path, mend: str = 
         raise ArtifactError(
             f"{source} is an encoder ({kind}), which reads what comes after a token too; "
             f"{mend or 'give a decoder such as GPT-2 or Llama'}"
+        )
+    if auto is AutoModelForMaskedLM and config.is_encoder_decoder:
+        raise ArtifactError(
+            f"{source} is an encoder-decoder ({kind}), which writes what is hidden; "
+            f"{mend or 'give an encoder such as BERT or RoBERTa'}"
         )
 
 

@@ -22,6 +22,7 @@ FIELDS: dict[str, dict[str, tuple[str, ...]]] = {
     "classify": {"text": ("text", "sentence"), "label": ("label", "labels", "intent")},
     "control": {"label": ("label", "labels", "intent"), "text": ("text", "sentence")},
     "lm": {"text": ("text", "sentence")},
+    "mlm": {"text": ("text", "sentence")},
     "relation": {"text": ("text", "sentence"), "e1": ("e1",), "e2": ("e2",), "label": ("label", "relation")},
     "qa": {"context": ("context",), "question": ("question",), "answers": ("answers",)},
     "translate": {"source": ("source",), "target": ("target",)},
@@ -43,7 +44,8 @@ NAMED = {
     "choice": "label",
 }  # a field that records of a task may have beside, and keep
 LABELLED = ("ner", "classify", "relation")  # tasks whose answers are of a known set
-LONE_TEXTS = (*LABELLED, "qa", "lm")  # tasks that can learn from texts without answers
+PLAIN = ("lm", "mlm")  # tasks whose answer is the text itself
+LONE_TEXTS = (*LABELLED, "qa", *PLAIN)  # tasks that can learn from texts without answers
 ASKED = {
     "relation": ("text", "e1", "e2"), "qa": ("context", "question"), "translate": ("source",),
     "summarize": ("document",), "dialogue": ("turns",), "choice": ("question", "choices"),
@@ -142,7 +144,7 @@ def faults(record: Example, kind: str) -> Iterator[Fault]:
     if kind == "ner":
         yield from _tagging_faults(record["tokens"], record["tags"])
         return
-    if kind == "lm":
+    if kind in PLAIN:
         if not record["text"]:
             yield Fault("error", "empty text", "text", "the text is empty; remove the record")
         return

@@ -82,7 +82,7 @@ def unseen(source: str | Path, task: Task, seed: int = 0) -> list[Example]:
 def _questions(source: str | Path, task: Task) -> Iterator[tuple[str, records.Raw]]:
     """(where, record) of texts without answers, each read as what the file is."""
     path = Path(source)
-    if path.is_file() and path.suffix.lower() in plain.SUFFIXES and task.name != "lm":
+    if path.is_file() and path.suffix.lower() in plain.SUFFIXES and task.name not in records.PLAIN:
         for number, line in enumerate(utf8.stream(path), 1):
             yield f"{path}, line {number}", {"text": line}
         return

@@ -100,7 +100,7 @@ def check(
     def finding(level: str, name: str, message: str, value: float, record: int | None = None) -> Finding:
         return Finding(level, name, split, record, column, message, value)
 
-    if counts.long and kind not in ("lm", "dialogue"):  # which read a text in parts
+    if counts.long and kind not in (*records.PLAIN, "dialogue"):  # which read a text in parts
         message = f"{_some(counts.long)} longer than {most} tokens (the longest {counts.longest}); the rest is cut off"
         yield finding("warning", "too long", message, float(len(counts.long)), counts.long[0] + 1)
     if counts.dropped:
