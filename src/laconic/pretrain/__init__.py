@@ -249,7 +249,9 @@ def _named(reader: PreTrainedTokenizerFast, pretext: objectives.Pretext) -> dict
 
 @torch.no_grad()
 def _judge(model: PreTrainedModel, data: Stretches, tokens_per_byte: float | None) -> dict[str, float]:
-    """Loss over the first stretches of the validation text; for a causal model, bits per byte too, ends included."""
+    """Loss over the first stretches of the validation text and perplexity of what is asked for; of a causal model also
+    bits per byte, ends included.
+    """
     was_training = model.training
     model.eval()  # type: ignore[no-untyped-call]
     count = min(data.count, CHECKED)
@@ -261,5 +263,6 @@ def _judge(model: PreTrainedModel, data: Stretches, tokens_per_byte: float | Non
     mean = nats / count
     return {
         "loss": mean,
+        "perplexity": math.exp(mean),
         **({} if tokens_per_byte is None else {"bits_per_byte": mean / math.log(2) * tokens_per_byte}),
     }
