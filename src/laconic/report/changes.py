@@ -33,14 +33,15 @@ def changes(report: Report) -> list[Change]:
     """Every line both rows have a figure for, in the order they are read."""
     before, after = report.before, report.after
     lines = list(_quality(report))
-    unit = after.bits.unit if after.bits else ""
+    unit, scores = after.bits.unit if after.bits else "", {line.label for line in lines}
     for group, label, part, field, show, lower in FIGURES:
+        name = label.format(unit=unit)
         old, new = _figure(before, part, field), _figure(after, part, field)
-        if old is not None and new is not None:
+        if old is not None and new is not None and name not in scores:  # bits per byte may be a score already
             ratio = _ratio(old, new, lower)
             better = None if ratio is None or abs(ratio - 1) < 0.005 else ratio > 1
             factor, spread = _factor(ratio, lower), _speedup(label, after)
-            lines.append(Change(group, label.format(unit=unit), show(old), show(new), factor, spread, better))
+            lines.append(Change(group, name, show(old), show(new), factor, spread, better))
     return lines
 
 
