@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import laconic
-from benchmarks import peers_onnx, record, sizes
+from benchmarks import peers_onnx, record, sizes, task_pages
 from laconic import data, prove, trained
 from laconic.contracts import Example
 from laconic.measures import latency, quality, size
@@ -67,6 +67,7 @@ def main() -> None:
     tables = [learned(teachers, original, precision), *pages(rows, judged, examples)]
     rows += [{"name": t.name, "tool": "transformers", "validation_entity_f1": reached(t)} for t in teachers]
     record.write("conll2003", [{"model": MODEL, "dataset": DATASET, **row} for row in rows], tables)
+    task_pages.write()
 
 
 def train(precision: str) -> tuple[list[Path], Path]:

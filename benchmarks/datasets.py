@@ -191,6 +191,9 @@ SETTINGS: dict[str, Setting] = {
     "dailydialog": Setting(
         "dialogue", _training(3, 5e-4, 16), model=DECODER, options={"length": 64}, changes=WHOLE, files=VALIDATED
     ),
+    "humaneval": Setting(
+        "code", _training(6, 5e-4, 8), model=DECODER, options={"length": 256}, changes=WHOLE, files=Files("test")
+    ),
     "sgd_dialogues": Setting(
         "dialogue", _training(1, 5e-4, 16), model=DECODER, options={"length": 64}, changes=(*WHOLE, "7.epochs=1")
     ),

@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks import pages, record
+from benchmarks import method_pages, record
+from benchmarks.pages import measured
 from benchmarks.settings import MODELS, key, remark, settings
 from benchmarks.tasks import original
 from laconic import answers, artifact, checkpoint, data, effects, layers, prove, tasks, trained
@@ -91,7 +92,7 @@ def main() -> None:
     if not given.pages:
         torch.set_num_threads(1)
         measure(set(given.again), [given.model] if given.model else list(CASES))
-    pages.write()
+    method_pages.write()
 
 
 def measure(again: set[str], models: Sequence[str]) -> None:
@@ -99,14 +100,14 @@ def measure(again: set[str], models: Sequence[str]) -> None:
 
     A recipe that stands for two methods is measured once.
     """
-    kept = {key(row): row for row in pages.measured() if row["method"] not in again or row["model"] not in models}
+    kept = {key(row): row for row in measured("methods") if row["method"] not in again or row["model"] not in models}
     for head in settings():
         if head["model"] in models and key(head) not in kept:
             same = [row for row in kept.values() if (row["model"], row["steps"]) == (head["model"], head["steps"])]
             found = same[0] if same else {**result(CASES[head["model"]](), head["steps"]), **record.origin()}
             kept[key(head)] = {**head, **found, **head}
             publish([kept[key(other)] for other in settings() if key(other) in kept])
-            print(*pages.cells(kept[key(head)]), flush=True)
+            print(*method_pages.cells(kept[key(head)]), flush=True)
     publish([kept[key(head)] for head in settings() if key(head) in kept])
 
 
@@ -180,8 +181,8 @@ def publish(rows: list[dict[str, Any]]) -> None:
     """Write the rows and their page."""
     sections = []
     for model in MODELS:
-        own = [pages.cells(r, with_method=True) for r in rows if r["model"] == model]
-        sections.append((model, remark(model), [["method", *pages.HEADER], *own]))
+        own = [method_pages.cells(r, with_method=True) for r in rows if r["model"] == model]
+        sections.append((model, remark(model), [["method", *method_pages.HEADER], *own]))
     record.write("methods", rows, sections)
 
 

@@ -1,136 +1,54 @@
-"""The methods' pages below docs/methods, and their table: what is known from code and results is written, prose stays.
+"""Pages of which a part is written by hand and the rest from code and results: prose, a mark, and what stands below.
 
-No paper: documents. A page begins with prose (the idea, **Cost.**, **Use it**, an example recipe); everything below the
-line MARK is written from the method's options and refusals, from docs/reference.md and from docs/results/methods.json.
+No paper: Markdown, read back and written.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from benchmarks import record
-from benchmarks.settings import plain
-from laconic import methods
-from laconic.contracts import PROPERTIES
-from laconic.errors import RecipeError
-from laconic.recipe import Step
 
 DOCS = record.ROOT / "docs"
-MARK = "<!-- What follows is written by `python -m benchmarks.methods --pages`. -->"
-AGAIN = "run `python -m benchmarks.methods --pages`"
-HEADER = ["recipe", "bytes", "in the blocks", "score", "+ bits", "seconds"]
-PROBES = ("tensor", -1, 0, 1, 10**12)  # values that some option refuses, and says what it takes
-BESIDE: dict[str, dict[str, Any]] = {"sparsegpt": {"bits": 4}}  # options without which others are refused
+MARK = "<!-- What follows is written by `{}`. -->"
 
 
-def measured() -> list[dict[str, Any]]:
-    """The rows that were measured, as they stand in the results."""
-    held = record.RESULTS / "methods.json"
+def command(benchmark: str) -> str:
+    """What writes the pages of a benchmark anew."""
+    return f"python -m benchmarks.{benchmark} --pages"
+
+
+def measured(benchmark: str) -> list[dict[str, Any]]:
+    """The rows of a benchmark, as they stand in the results."""
+    held = record.RESULTS / f"{benchmark}.json"
     return json.loads(held.read_text(encoding="utf-8"))["rows"] if held.is_file() else []
 
 
-def write() -> None:
-    """Write anew what stands below the mark on every page."""
-    for path, body in [(DOCS / "methods.md", overview()), *((page(n), about(n)) for n in methods.names())]:
-        path.write_text(f"{prose(path.read_text(encoding='utf-8'))}{MARK}\n\n{body}", encoding="utf-8")
-
-
-def page(name: str) -> Any:
-    """Where a method's page is."""
-    return DOCS / "methods" / f"{name}.md"
-
-
-def prose(text: str) -> str:
+def prose(path: Path) -> str:
     """What was written by hand."""
-    return text.split(MARK)[0].rstrip() + "\n\n"
+    return path.read_text(encoding="utf-8").split(MARK.split("{}")[0])[0].rstrip() + "\n\n"
 
 
-def overview() -> str:
-    """The table of all methods: from the reference, the code, and two lines of each page."""
-    lines = [["method", "what it changes", "needs", "source", "cost", "when to use"]]
-    for name in methods.names():
-        text = prose(page(name).read_text(encoding="utf-8"))
-        needs = ", ".join(sorted(methods.kind(name).needs)) or "nothing"
-        cost, use = (re.search(rf"^\*\*{word}\*\* (.+?)\n\n", text, re.M | re.S) for word in ("Cost\\.", "Use it"))
-        if not cost or not use:
-            raise SystemExit(f"docs/methods/{name}.md: its prose has no paragraph **Cost.** or **Use it**")
-        lines.append([f"[`{name}`](methods/{name}.md)", listed()[name][0], needs, listed()[name][4]])
-        lines[-1] += [" ".join(cost[1].split()), " ".join(use[1].split())]
-    return table(lines)
+def renewed(path: Path, benchmark: str, body: str) -> str:
+    """The page with `body` below its mark."""
+    return f"{prose(path)}{MARK.format(command(benchmark))}\n\n{body}"
 
 
-def about(name: str) -> str:
-    """Options, place in a recipe, and the measured rows of one method."""
-    kind = methods.kind(name)
-    lines = [["option", "default", "takes", "meaning"]]
-    lines += [[f"`{o}`", f"`{plain(d)}`", takes(name, o), meaning(name, o)] for o, d in methods.options(name).items()]
-    options = table(lines) if len(lines) > 1 else "It has none.\n"
-    place = [f"{word}: {', '.join(sorted(held)) or 'nothing'}" for word, held in (("Needs", kind.needs),
-             ("Makes", kind.makes), ("Keeps", kind.keeps & PROPERTIES))]  # fmt: skip
-    place.append(f"Source: {listed()[name][4]}")
-    return f"## Options\n\n{options}\n## Place in a recipe\n\n" + "".join(f"- {p}\n" for p in place) + results(name)
+def paragraph(path: Path, word: str) -> str:
+    """The paragraph of a page's prose that begins with this word in bold, in one line."""
+    found = re.search(rf"^\*\*{re.escape(word)}\*\* (.+?)\n\n", prose(path), re.M | re.S)
+    if not found:
+        raise SystemExit(f"{path.relative_to(record.ROOT)}: its prose has no paragraph **{word}**")
+    return " ".join(found[1].split())
 
 
-def listed() -> dict[str, list[str]]:
-    """The reference's line of every method: what it changes, needs, makes, keeps, source."""
-    text = (DOCS / "reference.md").read_text(encoding="utf-8")
-    return rows(section(text, "## Methods").split("\n### ")[0])
-
-
-def results(name: str) -> str:
-    """The method's rows, with each model's own before them."""
-    found = (
-        "\n## Measured\n\nFrom [the benchmark of methods](../results/methods.md), which says what the columns are.\n"
-    )
-    held = measured()
-    for model in dict.fromkeys(r["model"] for r in held if r["method"] == name):
-        own = [cells(r) for r in held if r["model"] == model and r["method"] in ("none", name)]
-        found += f"\n{model}:\n\n{table([HEADER, *own])}"
-    return found
-
-
-def cells(row: dict[str, Any], with_method: bool = False) -> list[str]:
-    """A row of the results in a table."""
-    first = [row["method"] if row["method"] != "none" else ""] if with_method else []
-    first.append(row["setting"] or "the original, stored")
-    if "refused" in row:
-        return [*first, f"refused: {row['refused']}", "", "", "", ""]
-    figures = [f"{row['bytes']:,}", f"{row['block_bytes']:,}", f"{row['score']:.3f}", f"{row['loss_increase']:+.3f}"]
-    return [*first, *figures, f"{row['seconds']:.1f}"]
-
-
-def takes(name: str, option: str) -> str:
-    """What an option takes: its type, or where a refusal says more, that."""
-    kind, more = refusal(name, option, ()), None  # nothing takes a tuple
-    for probe in PROBES:
-        said = refusal(name, option, probe)
-        if said and not said.startswith("it takes "):
-            more = re.sub(r"^(give|choose|a grid has) ", "", said)
-            break
-    kind = (kind or "").removeprefix("it takes ")
-    return f"{more}{', or null' if kind.endswith(' or null') else ''}" if more else kind
-
-
-def refusal(name: str, option: str, value: Any) -> str | None:
-    """What a method says it would take in place of a value; None where it takes that."""
-    try:
-        Step(name, {**BESIDE.get(name, {}), option: value}).build(1)
-    except RecipeError as error:
-        return str(error).split("; ", 1)[1]
-    return None
-
-
-def meaning(name: str, option: str) -> str:
-    """What the reference says of an option, with what it says elsewhere in the place of pointers to there."""
-    text = (DOCS / "reference.md").read_text(encoding="utf-8")
-    said = rows(section(text, f"#### `{name}`"))[option][1]
-    if not said:
-        return meaning("finetune", option)
-    if other := re.match(r"as for `(\w+)`", said):
-        return meaning(other[1], option) + said[other.end() :]
-    return said.replace("see above", "[which layers](../reference.md#recipes)")
+def reference(heading: str) -> str:
+    """What the reference says below a heading, before the next one."""
+    return re.split(r"\n#+ ", section((DOCS / "reference.md").read_text(encoding="utf-8"), heading), maxsplit=1)[0]
 
 
 def section(text: str, heading: str) -> str:
@@ -142,12 +60,15 @@ def section(text: str, heading: str) -> str:
 
 def rows(body: str) -> dict[str, list[str]]:
     """Cells of every table row by the first word in its first cell's backticks."""
-    found = {}
+    return dict(entries(body))
+
+
+def entries(body: str) -> Iterator[tuple[str, list[str]]]:
+    """The first word in the first cell's backticks, and the other cells, of every table row that has one."""
     for line in body.splitlines():
         cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
         if cells and (name := re.search(r"`([^`]+)`", cells[0])):
-            found[name[1]] = cells[1:]
-    return found
+            yield name[1], cells[1:]
 
 
 def table(lines: list[list[str]]) -> str:

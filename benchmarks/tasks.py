@@ -3,30 +3,25 @@
 No paper: measurement. `python -m benchmarks.tasks --dataset NAME` runs one and replaces its rows alone; a killed run
 goes on where it was. `--untimed` only trains and compresses and leaves the rows as they are, so that time can be taken
 later on a quiet machine. `--precision float32` trains and pretrains in that, where a processor has no arithmetic of 16
-bits.
+bits. `--pages` only writes the tasks' pages from the rows there are.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import laconic
-from benchmarks import record
+from benchmarks import pages, record, task_pages
 from benchmarks.conll2003 import in_precision, judge
 from benchmarks.datasets import DECODER, SETTINGS
+from benchmarks.task_pages import RECIPE, SMALLER, WITHIN, WITHIN_BITS, verdicts
 from laconic import data, prove, trained
 from laconic.measures import quality, size
 from laconic.recipe import Recipe
 from laconic.tasks.lm import BYTE
-
-RECIPE = "balanced"
-SMALLER = 8  # times smaller than the original that `balanced` has to be
-WITHIN = 0.010  # of the original's score
-WITHIN_BITS = 0.02  # of the original's bits per byte
 
 
 def main() -> None:
@@ -35,7 +30,11 @@ def main() -> None:
     parser.add_argument("--dataset", action="append", choices=list(SETTINGS), help="only these; by default every one")
     parser.add_argument("--untimed", action="store_true", help="only train and compress")
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="bfloat16", help="of training")
+    parser.add_argument("--pages", action="store_true", help="only write the tasks' pages from the rows there are")
     given = parser.parse_args()
+    if given.pages:
+        task_pages.write()
+        return
     for name in given.dataset or SETTINGS:
         folders = made(name, given.precision)
         if not given.untimed:
@@ -105,13 +104,12 @@ def scored(found: quality.Quality) -> dict[str, Any]:
 
 
 def publish(name: str, rows: list[dict[str, Any]]) -> None:
-    """Put the rows of one data set in the place of those that stand in the file, and make the page of all."""
-    held = record.RESULTS / "tasks.json"
-    before = json.loads(held.read_text(encoding="utf-8"))["rows"] if held.is_file() else []
-    kept = [row for row in before if row["dataset"] != name] + rows
+    """Put the rows of one data set in the place of those that stand in the file, and write the pages."""
+    kept = [row for row in pages.measured("tasks") if row["dataset"] != name] + rows
     order = list(SETTINGS)
     kept.sort(key=lambda row: order.index(row["dataset"]) if row["dataset"] in order else len(order))
-    record.write("tasks", kept, [("Models", REMARK, table(kept)), ("Recipes", HOW, recipes(kept))])
+    record.write("tasks", kept, [("Models", REMARK, verdicts(kept)), ("Recipes", HOW, recipes(kept))])
+    task_pages.write()
 
 
 REMARK = (
@@ -130,20 +128,6 @@ HOW = (
 )
 
 
-def table(rows: list[dict[str, Any]]) -> list[list[str]]:
-    """The page's table, its header first."""
-    header = ["data", "task", "model", "metric", "score", "difference (95%)", "bytes", "times smaller"]
-    lines = [[*header, "as PyTorch", "x PyTorch, 1", "x PyTorch, 32", "precision", "commit", "as asked"]]
-    for row in rows:
-        change = f"{row['difference']:+.4f} [{row['low']:+.4f}, {row['high']:+.4f}]"
-        line = [row["dataset"], row["task"], row["name"], row["metric"], f"{row['score']:.4f}", change]
-        line += [f"{row['bytes']:,}", f"{row['times_smaller']:.1f}", f"{row['engine_agreement']:.1%}"]
-        line += [f"{row['speedup_batch1']:.1f}", f"{row['speedup_batch32']:.1f}"]
-        line += [row.get("precision", "bfloat16"), row["commit"][:8], verdict(row)]
-        lines.append(line)
-    return lines
-
-
 def recipes(rows: list[dict[str, Any]]) -> list[list[str]]:
     """Of every data set, which files are its splits and how its recipe was changed."""
     lines = [["data", "begins with", "files", "test examples", "changes"]]
@@ -153,16 +137,6 @@ def recipes(rows: list[dict[str, Any]]) -> list[list[str]]:
         files = str(setting.files or "its own")
         lines.append([row["dataset"], row["model"], files, f"{row['examples']:,}", changes])
     return lines
-
-
-def verdict(row: dict[str, Any]) -> str:
-    """Whether a row is what was asked of it."""
-    if row["name"] == "original":
-        return "" if row["bar"] is None else ("yes" if row["score"] >= row["bar"] else f"no: {row['bar']:g}")
-    near = round(row["difference"], 9) >= -WITHIN  # 0.13 is not quite 0.01 below 0.14 in binary
-    if row["metric"] == "bits_per_byte":
-        near = row["difference"] <= WITHIN_BITS * (row["score"] - row["difference"])
-    return "yes" if near and row["times_smaller"] >= SMALLER else "no"
 
 
 if __name__ == "__main__":

@@ -69,10 +69,12 @@ def test_the_report_has_bits_per_byte_and_an_interval(road, monkeypatch):
     assert after.score["saved"] == pytest.approx(1 - after.score["bits_per_byte"] / 8)
     texts = [json.loads(line)["text"] for line in (road / "data" / "test.jsonl").read_text().splitlines()]
     assert before.bits.answers == sum(len(text.encode()) for text in texts)
+    assert before.bits.unit == "byte"
     assert before.bits.bits_per_answer == pytest.approx(before.score["bits_per_byte"])
     assert after.flips is None
     assert after.agreement is None
     lines = {line.label: line for line in changes.changes(report)}
+    assert len(lines) == len(changes.changes(report))
     step = after.score["bits_per_byte"] - before.score["bits_per_byte"]
     assert lines["Bits per byte"].change.replace("−", "-") == f"{step:+.4f}"
     assert "points" in lines["Saved"].change

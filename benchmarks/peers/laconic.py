@@ -49,6 +49,10 @@ class Windows(LM):
         """A token each."""
         return len(example["ids"])
 
+    def unit(self, example: Example) -> str:
+        """Tokens are counted."""
+        return "token"
+
 
 def steps(setting: dict[str, Any]) -> list[Any]:
     """The recipe that a setting asks for, each method with those of the setting's options that it has."""

@@ -193,6 +193,10 @@ class Task(Protocol):
         """How many answers `bits` writes down for an example: one, one for each word, one for each byte."""
         ...
 
+    def unit(self, example: Example) -> str:
+        """What `answers` counts of an example: "answer", "tag" or "byte"."""
+        ...
+
     def show(self, prediction: Any, example: Example) -> dict[str, Any]:
         """A prediction as a JSON record for people."""
         ...

@@ -31,7 +31,7 @@ from transformers import (
 )
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-from laconic import optimizers, options
+from laconic import optimizers, options, ranks
 from laconic.answers import Batch, Objective, evaluate, task_objective
 from laconic.callbacks import DONE, Bar, Watch
 from laconic.contracts import Feature, Work
@@ -101,6 +101,7 @@ class Lesson:
     seed: int = 0
     best: bool = True  # keep the weights that are best on validation, not the last
     schedule: str = "linear"  # of SCHEDULES
+    fsdp: bool = False  # weights, gradients and the optimizer's state are dealt out to the processes
     progress: bool = True
     log: Callable[[str], None] = print
 
@@ -155,6 +156,7 @@ class _Learner(Trainer):
     def _save_checkpoint(self, *given: Any, **named: Any) -> None:
         with writing(Path(str(self.args.output_dir))):
             super()._save_checkpoint(*given, **named)
+        ranks.wait()  # each process writes the state of its own random numbers
 
     def _issue_warnings_after_load(self, *_: Any) -> None:
         """Nothing: what a checkpoint lacks is tied or constant, and Trainer would tie layers that are no longer its."""
@@ -248,12 +250,14 @@ def learn(
         learner.add_callback(callback)
     if options.patience is not None:
         learner.add_callback(EarlyStoppingCallback(options.patience))
-    set_seed(lesson.seed)
-    checkpoint = last_checkpoint(lesson.folder)
+    set_seed(lesson.seed + ranks.rank())  # each drops out others
+    with ranks.first():
+        checkpoint = last_checkpoint(lesson.folder)
     learner.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     lesson.model.eval()  # type: ignore[no-untyped-call]
-    for path in lesson.folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*"):
-        shutil.rmtree(path)
+    with ranks.first():
+        for path in lesson.folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*"):
+            shutil.rmtree(path)
     return [dict(row) for row in learner.state.log_history]
 
 
@@ -280,6 +284,7 @@ def _arguments(lesson: Lesson, options: Training, batches_in_all: int) -> Traini
         disable_tqdm=not lesson.progress,
         seed=lesson.seed,
         use_cpu=device().type == "cpu",
+        fsdp=lesson.fsdp,  # type: ignore[arg-type]
         dataloader_pin_memory=False,
         remove_unused_columns=False,
         use_cache=getattr(lesson.model.config, "use_cache", False),

@@ -8,7 +8,8 @@ import pytest
 
 from benchmarks import record, tasks
 from benchmarks.datasets import PASSAGE, SETTINGS, Files, passages
-from benchmarks.tasks import recipes, scored, verdict
+from benchmarks.task_pages import verdict
+from benchmarks.tasks import recipes, scored
 from laconic.data import splits as data
 from laconic.recipe import Recipe
 
@@ -78,3 +79,14 @@ def test_the_page_says_every_change():
 def test_the_rows_on_record_are_of_settings_that_exist():
     held = json.loads((record.RESULTS / "tasks.json").read_text(encoding="utf-8"))["rows"]
     assert {row["dataset"] for row in held} <= set(SETTINGS)
+
+
+def test_rows_are_replaced_and_the_tasks_pages_written_after_them(monkeypatch):
+    called = []
+    monkeypatch.setattr(tasks.pages, "measured", lambda name: [{"dataset": "sst2"}, {"dataset": "trec", "score": 0}])
+    monkeypatch.setattr(tasks, "verdicts", list)
+    monkeypatch.setattr(tasks, "recipes", list)
+    monkeypatch.setattr(tasks.record, "write", lambda name, rows, sections: called.append((name, rows)))
+    monkeypatch.setattr(tasks.task_pages, "write", lambda: called.append("pages"))
+    tasks.publish("trec", [{"dataset": "trec", "score": 1}])
+    assert called == [("tasks", [{"dataset": "sst2"}, {"dataset": "trec", "score": 1}]), "pages"]

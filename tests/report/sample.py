@@ -42,7 +42,7 @@ def full() -> Report:
         score={"entity_f1": 0.8871, "micro_f1": 0.9782, "macro_f1": 0.8803, "table": table(0.0)},
         latency=Latency(0.004117, 0.009713, 341.7, 32, 256, 5, 2, Spread(1.0, 1.0, 1.0), Spread(1.0, 1.0, 1.0)),
         memory=Memory(412_700_160, 633_911_296),
-        bits=Bits(46435, 0.1213, 5632.6, 730_785_688, 730_791_320.6),
+        bits=Bits(46435, 0.1213, 5632.6, 730_785_688, 730_791_320.6, "tag"),
     )
     after = Row(
         name="balanced",
@@ -72,7 +72,7 @@ def full() -> Report:
         agreement=0.9871,
         latency=Latency(0.001634, 0.003719, 683.1, 32, 256, 5, 2, Spread(2.52, 2.41, 2.67), Spread(1.999, 1.91, 2.07)),
         memory=Memory(413_700_160, 497_353_728),
-        bits=Bits(46435, 0.1279, 5939.0, 33_747_016, 33_752_955.0),
+        bits=Bits(46435, 0.1279, 5939.0, 33_747_016, 33_752_955.0, "tag"),
     )
     torch = Row(
         name="original",

@@ -122,7 +122,7 @@ def test_every_figure_on_the_page_is_the_records():
         (lambda r: replace(r, latency=replace(r.latency, p50_seconds=0.0777)), "77.7\xa0ms"),
         (lambda r: replace(r, size=replace(r.size, bytes=7_770_000)), "7.77\xa0MB"),
         (lambda r: replace(r, memory=replace(r.memory, peak_bytes=777_000_000)), "777\xa0MB"),
-        (lambda r: replace(r, bits=replace(r.bits, bits_per_answer=7.77)), "7.77 bits an answer"),
+        (lambda r: replace(r, bits=replace(r.bits, bits_per_answer=7.77)), "7.77 bits per tag"),
         (lambda r: replace(r, differences={"macro_f1": Interval(0.0777, 0.05, 0.09, 0.9, 10)}), "+7.77"),
     ],
 )

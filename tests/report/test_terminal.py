@@ -25,6 +25,7 @@ def test_before_after_change_and_interval():
     assert line(text, "Folder on disk") == "Folder on disk 91.3 MB 4.22 MB 21.7× less"
     assert line(text, "One text, median") == "One text, median 4.12 ms 1.63 ms 2.52× less [2.41×, 2.67×] over 5 rounds"
     assert line(text, "Texts per second") == "Texts per second, batched 342 683 2.00× more [1.91×, 2.07×] over 5 rounds"
+    assert line(text, "Bits per tag") == "Bits per tag 0.121 0.128 1.05× more"
     assert line(text, "Predictions changed") == "Predictions changed 6.13 %"
     assert line(text, "Answers the same in PyTorch") == "Answers the same in PyTorch 98.71 %"
     assert "gives only 98.71 % of the answers that PyTorch gives" in text

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 import typer
 
+from laconic import ranks
 from laconic.cli import (
     augment,
     bits,
@@ -39,6 +40,9 @@ def explained(command: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def run(*arguments: Any, **options: Any) -> None:
+        if ranks.count() > 1 and command is not pretrain.command:
+            name = command.__module__.rsplit(".", 1)[1]
+            _fail(f"{ranks.count()} processes were started, and laconic {name} works in one; start it alone", FAILED)
         try:
             command(*arguments, **options)
         except LaconicError as error:

@@ -24,9 +24,12 @@ def command(
     """Train tokenizer and model on text, and write an ordinary model folder. A killed run goes on where it was."""
     import json
 
+    from laconic import ranks
     from laconic.pretrain import RECORD, pretrain
 
     pretrain(objective, config, text, out, source=source, seed=seed, progress=not quiet, log=say)
+    if ranks.rank() > 0:
+        return
     held = json.loads((out / RECORD).read_text(encoding="utf-8"))
     figures = {**held["validation"], **held["speed"]}
     if as_json:

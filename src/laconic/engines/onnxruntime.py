@@ -37,7 +37,7 @@ ERRORS_ONLY = 3
 
 
 class OnnxRuntime:
-    """A post-norm encoder with a token or sequence classification head; raises EngineError for any other model."""
+    """A post-norm encoder with a head for tokens, sequences or questions; raises EngineError for any other model."""
 
     name: ClassVar[str] = "onnxruntime"
 

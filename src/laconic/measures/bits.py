@@ -24,6 +24,10 @@ class Coding(Protocol):
         """How many answers an example has."""
         ...
 
+    def unit(self, example: Example) -> str:
+        """What is counted of it."""
+        ...
+
 
 @dataclass(frozen=True)
 class Bits:
@@ -34,6 +38,7 @@ class Bits:
     data_bits: float
     model_bits: int
     description_length_bits: float
+    unit: str  # what was counted, as the task calls it; "answer" where examples differ in it
 
 
 def take(
@@ -50,4 +55,6 @@ def take(
         raise DataError("there are no answers to write down; give at least one example with its answer")
     data_bits = float(task.bits(outputs, features, examples))
     model_bits = 8 * model_bytes
-    return Bits(answers, data_bits / answers, data_bits, model_bits, model_bits + data_bits)
+    units = {task.unit(example) for example in examples}
+    unit = units.pop() if len(units) == 1 else "answer"
+    return Bits(answers, data_bits / answers, data_bits, model_bits, model_bits + data_bits, unit)

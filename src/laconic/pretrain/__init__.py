@@ -2,6 +2,7 @@
 
 Radford et al. 2019, Devlin et al. 2018 (arXiv:1810.04805), Raffel et al. 2019 (arXiv:1910.10683) for the objectives.
 Every stage is kept beside the target while the run lasts, so a killed run goes on where it was, to the same numbers.
+Of processes that torchrun started the first makes each stage, the others take it up, and all share every batch.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerFast, set_seed
 
-from laconic import checkpoint, options, training, workspace
+from laconic import checkpoint, options, ranks, training, workspace
 from laconic.anatomy import Anatomy
 from laconic.answers import Batch
 from laconic.errors import DataError
@@ -33,16 +34,28 @@ CHECKS = 10  # in a run, unless it is said how often
 
 
 class Stretches:
-    """Batches of stretches of a file of tokens, in an order drawn anew for each epoch, as `training.Laid` has them."""
+    """Batches of stretches of a file of tokens, in an order drawn anew for each epoch, as `training.Laid` has them.
 
-    def __init__(self, ids: np.ndarray, pretext: objectives.Pretext, taught: Schooling, seed: int) -> None:
-        self.ids, self.pretext, self.seed = ids, pretext, seed
+    A `share` is every so-and-so-many-th row of each batch, (first, step): processes together have the batches of one.
+    """
+
+    def __init__(
+        self,
+        ids: np.ndarray,
+        pretext: objectives.Pretext,
+        taught: Schooling,
+        seed: int,
+        share: tuple[int, int] = (0, 1),
+    ) -> None:
+        self.ids, self.pretext, self.seed, self.share = ids, pretext, seed, share
         self.count = (len(ids) - pretext.width) // pretext.taken + 1 if len(ids) >= pretext.width else 0
-        if not self.count:
+        least = share[1]
+        if self.count < least:
+            blocks = "one block" if least == 1 else f"{least} blocks, one for each process,"
             raise DataError(
-                f"{len(ids):,} tokens of text do not fill one block of {taught.block}; give more, or less block"
+                f"{len(ids):,} tokens of text do not fill {blocks} of {taught.block}; give more, or less block"
             )
-        self.batch = min(taught.batch, self.count)
+        self.batch = min(taught.batch, self.count) // least * least
         self.per_epoch = self.count // self.batch
         wanted = taught.steps * taught.accumulate if taught.steps else round(self.per_epoch * taught.epochs)
         self.total = max(wanted // taught.accumulate, 1) * taught.accumulate
@@ -58,7 +71,9 @@ class Stretches:
         if epoch != self._epoch:
             self._epoch, self._order = epoch, np.random.default_rng([self.seed, epoch]).permutation(self.count)
         chosen = self._order[place * self.batch : (place + 1) * self.batch].tolist()
-        return self.at(chosen, np.random.default_rng([self.seed, i, 1])), chosen
+        batch = self.at(chosen, np.random.default_rng([self.seed, i, 1]))
+        mine = slice(self.share[0], None, self.share[1])
+        return {name: rows[mine] for name, rows in batch.items()}, chosen[mine]
 
     def at(self, chosen: Sequence[int], rng: np.random.Generator) -> Batch:
         """The batch of these stretches."""
@@ -80,37 +95,58 @@ def pretrain(
 ) -> Path:
     """Pretrain what `plan` describes, or the checkpoint `source`, on `text`, and write the folder `out`.
 
-    A killed run goes on with the same call. Returns the folder.
+    A killed run goes on with the same call. Returns the folder. Of several processes each makes this call, in a folder
+    that all see.
     """
     options.seed(seed)
     options.choice("objective", objective, objectives.NAMES)
+    progress, log = (progress, log) if ranks.rank() == 0 else (False, _silent)
     plan = plan if isinstance(plan, Plan) else config.read(plan, scratch=source is None)
     taught, out = plan.training, Path(out)
-    texts = corpus.splits(text)
-    if corpus.is_whole(Path(text)) and out.resolve().is_relative_to(Path(text).resolve()):
-        raise DataError(f"{out} is below {text}, which is read whole; name a folder elsewhere for the model")
+    texts = _texts(text, out)
     record: dict[str, Any] = {"objective": objective, "text": str(text), "seed": seed, "config": asdict(plan)}
     known = {name: corpus.digest(place) for name, place in (("text", text), ("from", source)) if place is not None}
     record |= {"from": None if source is None else str(source), "digests": known}
-    if workspace.is_done(out, record, RECORD):
-        log(f"{out} is already pretrained with these options")
-        return out
-    if next(texts["train"](), None) is None:
-        raise DataError(f"{text}: there is no text to learn from in it; give a file or folder that holds some")
-    described = config.architecture(plan.model, {}) if source is None else checkpoint.config(source)
-    checkpoint.suits(objectives.head(objective), described, "the configuration's model" if source is None else source)
-    reader = None if source is None else checkpoint.tokenizer(source)
-    kept = workspace.begin(out, record)
-    with workspace.refusing(kept):
-        reader = reader or _reader(plan, texts["train"], objective, kept, log)
-        lesson, counts = _prepared(objective, plan, texts, reader, kept, source, seed)
+    with ranks.first():
+        if workspace.is_done(out, record, RECORD):
+            log(f"{out} is already pretrained with these options")
+            return out
+        _suits(objective, plan, source)
+        reader = None if source is None else checkpoint.tokenizer(source)
+        kept = workspace.begin(out, record)
+        with workspace.refusing(kept):
+            reader = reader or _reader(plan, texts["train"], objective, kept, log)
+            lesson, counts = _prepared(objective, plan, texts, reader, kept, source, seed)
     held = counts["train"]
     log(f"text: {held.documents:,} documents, {held.tokens:,} tokens, {held.bytes:,} bytes")
     lesson = replace(lesson, seed=seed, progress=progress, log=log)
     found = {**record, "counts": {n: asdict(c) for n, c in counts.items()}, **_learn(lesson, taught)}
-    drawn = curve.draw(found["history"], f"{out.name}: {objective}")
-    workspace.publish(out, kept, lesson.model, reader, {RECORD: json.dumps(found, indent=1).encode(), PLOT: drawn})
+    model = ranks.whole(lesson.model)
+    if ranks.rank() == 0:
+        drawn = curve.draw(found["history"], f"{out.name}: {objective}")
+        workspace.publish(out, kept, model, reader, {RECORD: json.dumps(found, indent=1).encode(), PLOT: drawn})
+    ranks.wait()
     return out
+
+
+def _texts(text: str | Path, out: Path) -> dict[str, corpus.Texts]:
+    """The splits of the text; raises DataError where there is none, or where the model would come to lie among them."""
+    found = corpus.splits(text)
+    if corpus.is_whole(Path(text)) and out.resolve().is_relative_to(Path(text).resolve()):
+        raise DataError(f"{out} is below {text}, which is read whole; name a folder elsewhere for the model")
+    if next(found["train"](), None) is None:
+        raise DataError(f"{text}: there is no text to learn from in it; give a file or folder that holds some")
+    return found
+
+
+def _silent(_: str) -> None:
+    """What all processes have to say, one says."""
+
+
+def _suits(objective: str, plan: Plan, source: str | Path | None) -> None:
+    """Raise ArtifactError unless the model can learn the objective."""
+    described = config.architecture(plan.model, {}) if source is None else checkpoint.config(source)
+    checkpoint.suits(objectives.head(objective), described, "the configuration's model" if source is None else source)
 
 
 def _prepared(
@@ -128,10 +164,9 @@ def _prepared(
     counts = _packed(objective, texts, reader, kept)
     set_seed(seed)
     model = _model(plan, reader, pretext, source)
-    data, checked = (
-        Stretches(corpus.ids(kept / f"{n}.tokens", reader), pretext, t, seed)
-        for n, t in (("train", taught), ("validation", replace(taught, epochs=1, steps=None, accumulate=1)))
-    )
+    ids = {name: corpus.ids(kept / f"{name}.tokens", reader) for name in counts}
+    data = Stretches(ids["train"], pretext, taught, seed, (ranks.rank(), ranks.count()))
+    checked = Stretches(ids["validation"], pretext, replace(taught, epochs=1, steps=None, accumulate=1), seed)
     ratio = counts["validation"].tokens / counts["validation"].bytes if objective == "clm" else None
     return _lesson(model, data, taught, partial(_judge, model, checked, ratio), kept / "checkpoints"), counts
 
@@ -143,19 +178,19 @@ def _lesson(
     steps = len(data) // taught.accumulate
     return training.Lesson(
         model, data, lambda m, batch, _: objectives.loss(m, batch), judge, "loss", folder,
-        every=taught.every or max(1, steps // CHECKS), best=False, schedule=taught.schedule,
+        every=taught.every or max(1, steps // CHECKS), best=False, schedule=taught.schedule, fsdp=taught.fsdp,
     )  # fmt: skip
 
 
 def _learn(lesson: training.Lesson, taught: Schooling) -> dict[str, Any]:
     """Train; the last validation figures, the speed, and the log."""
     clock = speed.Clock(cast(Stretches, lesson.data).batch * taught.accumulate * taught.block)
+    said = lesson.data[0][0]["labels"].shape[1]  # what an encoder-decoder writes
+    macs = Anatomy(lesson.model).macs(taught.block, said) / taught.block  # of a token
     history = training.learn(lesson, taught, callbacks=[clock])
     half = training.in_bfloat16(taught.precision, lesson.model.device.type)
     dtype = torch.bfloat16 if half else torch.float32
-    said = lesson.data[0][0]["labels"].shape[1]  # what an encoder-decoder writes
-    macs = Anatomy(lesson.model).macs(taught.block, said) / taught.block  # of a token
-    reading = clock.reading(macs, speed.peak(lesson.model.device, dtype))
+    reading = clock.reading(macs, ranks.count() * speed.peak(lesson.model.device, dtype))
     return {"validation": lesson.judge(), "speed": reading, "history": history}
 
 
@@ -214,7 +249,9 @@ def _named(reader: PreTrainedTokenizerFast, pretext: objectives.Pretext) -> dict
 
 @torch.no_grad()
 def _judge(model: PreTrainedModel, data: Stretches, tokens_per_byte: float | None) -> dict[str, float]:
-    """Loss over the first stretches of the validation text; for a causal model, bits per byte too, ends included."""
+    """Loss over the first stretches of the validation text and perplexity of what is asked for; of a causal model also
+    bits per byte, ends included.
+    """
     was_training = model.training
     model.eval()  # type: ignore[no-untyped-call]
     count = min(data.count, CHECKED)
@@ -226,5 +263,6 @@ def _judge(model: PreTrainedModel, data: Stretches, tokens_per_byte: float | Non
     mean = nats / count
     return {
         "loss": mean,
+        "perplexity": math.exp(mean),
         **({} if tokens_per_byte is None else {"bits_per_byte": mean / math.log(2) * tokens_per_byte}),
     }

@@ -16,7 +16,7 @@ from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
-from laconic import options, training
+from laconic import options, ranks, training
 from laconic.errors import RecipeError
 
 SECTIONS = ("model", "tokenizer", "training")
@@ -53,12 +53,21 @@ class Schooling(training.Training):
     every: int | None = None  # steps between two checks; by default a tenth of the run
     mask: float = 0.15  # share of tokens hidden: mlm, span-corruption
     span: float = 3.0  # mean tokens of a hidden span: span-corruption
+    fsdp: bool = False  # processes that torchrun started deal out the model among them, where it is too large for one
 
     def check(self) -> None:
         """Raise RecipeError for a value that cannot work."""
         super().check()
         options.choice("schedule", self.schedule, tuple(training.SCHEDULES))
         options.whole("block", self.block, least=8)
+        processes = ranks.count()
+        if self.batch % processes:
+            raise RecipeError(f"batch is {self.batch} and {processes} processes share it; give a multiple of that")
+        if self.fsdp and not ranks.can_deal_out():
+            raise RecipeError(
+                "fsdp deals a model out to several processes, each with a GPU; leave it out, or start them with "
+                "torchrun --nproc-per-node GPUS -m laconic pretrain ..."
+            )
         for name in ("steps", "every"):
             if getattr(self, name) is not None:
                 options.whole(name, getattr(self, name))

@@ -33,13 +33,15 @@ def changes(report: Report) -> list[Change]:
     """Every line both rows have a figure for, in the order they are read."""
     before, after = report.before, report.after
     lines = list(_quality(report))
+    unit, scores = after.bits.unit if after.bits else "", {line.label for line in lines}
     for group, label, part, field, show, lower in FIGURES:
+        name = label.format(unit=unit)
         old, new = _figure(before, part, field), _figure(after, part, field)
-        if old is not None and new is not None:
+        if old is not None and new is not None and name not in scores:  # bits per byte may be a score already
             ratio = _ratio(old, new, lower)
             better = None if ratio is None or abs(ratio - 1) < 0.005 else ratio > 1
             factor, spread = _factor(ratio, lower), _speedup(label, after)
-            lines.append(Change(group, label, show(old), show(new), factor, spread, better))
+            lines.append(Change(group, name, show(old), show(new), factor, spread, better))
     return lines
 
 
@@ -143,6 +145,6 @@ FIGURES: tuple[tuple[str, str, str, str, Show, bool], ...] = (  # group, label, 
     ("speed", "One text, 95th percentile", "latency", "p95_seconds", figures.seconds, True),
     ("speed", MANY, "latency", "sentences_per_second", figures.count, False),
     ("memory", "Peak memory", "memory", "peak_bytes", figures.amount, True),
-    ("bits", "Bits per answer", "bits", "bits_per_answer", figures.plain, True),
+    ("bits", "Bits per {unit}", "bits", "bits_per_answer", figures.plain, True),
     ("bits", "Description length", "bits", "description_length_bits", _bits, True),
 )

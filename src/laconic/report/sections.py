@@ -190,8 +190,9 @@ def bits(report: Report) -> Markup | None:
         for row, b in coded
     ]
     lead = "Bits to store the model plus bits to write down the answers with it. A recipe is good when the sum falls."
-    told = "; ".join(f"{row.name} {figures.number(b.bits_per_answer)} bits an answer" for row, b in coded)
-    caption = tag("figcaption", f"Cross-entropy over {coded[0][1].answers:,} answers: {told}.")
+    first = coded[0][1]
+    told = "; ".join(f"{row.name} {figures.number(b.bits_per_answer)} bits per {b.unit}" for row, b in coded)
+    caption = tag("figcaption", f"Cross-entropy over {first.answers:,} {first.unit}s: {told}.")
     legend = plots.legend([("model", "", "c1"), ("answers", "", "c3")])
     return section("In one unit", lead, tag("figure", plots.bars(rows), legend, caption))
 

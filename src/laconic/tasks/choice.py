@@ -167,6 +167,10 @@ class Choice:
         """A question has one answer; the bytes of the text, where there is one choice."""
         return 1 if len(example["choices"]) > 1 else len(example["choices"][0].encode())
 
+    def unit(self, example: Example) -> str:
+        """A choice among several is one answer; an only one is counted by its bytes."""
+        return "answer" if len(example["choices"]) > 1 else "byte"
+
     def show(self, prediction: Chosen, example: Example) -> dict[str, Any]:
         """The question and the choices taken; None where the only one would not be written."""
         likeliest, by_length = (

@@ -143,6 +143,10 @@ class Classify:
         """One label, or one set of them."""
         return 1
 
+    def unit(self, example: Example) -> str:
+        """A label, or a set of them, is one answer."""
+        return "answer"
+
     def show(self, prediction: Any, example: Example) -> dict[str, Any]:
         """The text and its label or labels."""
         return {"text": example["text"], "labels" if self.multiple else "label": prediction}

@@ -135,6 +135,10 @@ class LM:
         """A text is answered byte by byte."""
         return len(example["text"].encode())
 
+    def unit(self, example: Example) -> str:
+        """Bytes are counted."""
+        return "byte"
+
     def show(self, prediction: dict[str, float], example: Example) -> dict[str, Any]:
         """The text, its bits under the model, its bytes, and the one over the other."""
         amount = self.answers(example)

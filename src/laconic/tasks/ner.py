@@ -158,6 +158,10 @@ class NER:
         """One tag a word."""
         return len(example["tokens"])
 
+    def unit(self, example: Example) -> str:
+        """Tags are counted."""
+        return "tag"
+
     def show(self, prediction: list[str], example: Example) -> dict[str, Any]:
         """Words, tags and the entities they spell."""
         tokens, joined = example["tokens"], "" if self.characters else " "

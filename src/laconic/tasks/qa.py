@@ -183,6 +183,10 @@ class QA:
         """One answer."""
         return 1
 
+    def unit(self, example: Example) -> str:
+        """A span is one answer."""
+        return "answer"
+
     def show(self, prediction: dict[str, Any], example: Example) -> dict[str, Any]:
         """The question and its answer, with the characters of the context between which it stands."""
         named = {"id": example["id"]} if "id" in example else {}

@@ -132,6 +132,10 @@ class Relation:
         """One label."""
         return 1
 
+    def unit(self, example: Example) -> str:
+        """A label is one answer."""
+        return "answer"
+
     def show(self, prediction: str, example: Example) -> dict[str, Any]:
         """The text, its entities and their relation."""
         return {"text": example["text"], "e1": example["e1"], "e2": example["e2"], "label": prediction}

@@ -68,6 +68,10 @@ class Writes:
         rows = [output.bits if isinstance(output, Written) else output for output in outputs]
         return sum(float(b.sum()) + BYTE * f["uncoded"][0] for b, f in zip(rows, features, strict=True))
 
+    def unit(self, example: Example) -> str:
+        """A text that is written is counted by its bytes."""
+        return "byte"
+
     def room(self, tokenizer: PreTrainedTokenizerFast) -> int:
         """Tokens that a question can have, beside the answer where that stands behind it."""
         behind = 0 if self.start is not None else self.length

@@ -6,22 +6,19 @@ import re
 import pytest
 import yaml
 
-from benchmarks import pages
+from benchmarks import method_pages, pages
 from benchmarks.settings import MODELS, SETTINGS, key, settings
 from laconic import answers, effects, layers, methods
 from laconic.recipe import Recipe
 from tests.workshop import work
 
+PAGES = list(method_pages.written())
 FAMILY = {"rotate": "llama", "smoothquant": "llama"}  # where the function can stay; bert for the others
-
-
-def read(name):
-    return pages.page(name).read_text(encoding="utf-8")
 
 
 def recipe(name):
     """The page's example."""
-    (body,) = re.findall(r"^```yaml\n(.*?)^```", pages.prose(read(name)), re.MULTILINE | re.DOTALL)
+    (body,) = re.findall(r"^```yaml\n(.*?)^```", pages.prose(method_pages.page(name)), re.MULTILINE | re.DOTALL)
     return yaml.safe_load(body)
 
 
@@ -29,21 +26,16 @@ def test_every_method_has_a_page_and_every_page_a_method():
     assert sorted(path.stem for path in (pages.DOCS / "methods").glob("*.md")) == methods.names()
 
 
-@pytest.mark.parametrize("name", methods.names())
-def test_a_page_says_what_code_and_results_say(name):
-    assert read(name) == f"{pages.prose(read(name))}{pages.MARK}\n\n{pages.about(name)}", pages.AGAIN
-
-
-def test_the_overview_says_what_the_pages_say():
-    text = (pages.DOCS / "methods.md").read_text(encoding="utf-8")
-    assert text == f"{pages.prose(text)}{pages.MARK}\n\n{pages.overview()}", pages.AGAIN
+@pytest.mark.parametrize("path", [path for path, _ in PAGES], ids=lambda path: path.stem)
+def test_a_page_says_what_code_and_results_say(path):
+    assert path.read_text(encoding="utf-8") == dict(PAGES)[path], f"run `{pages.command('methods')}`"
 
 
 @pytest.mark.parametrize("name", methods.names())
 def test_what_an_option_takes_is_what_it_takes(name):
     """Its default is of the kind, and a number's range stands there: no option takes any number there is."""
     for option, default in methods.options(name).items():
-        said = pages.takes(name, option)
+        said = method_pages.takes(name, option)
         assert said not in ("", "a number", "a whole number", "a word"), f"{name}: {option} takes {said}"
         assert default is not None or "null" in said
         assert not isinstance(default, bool) or said == "true or false"
@@ -66,7 +58,7 @@ def test_the_example_runs(name, tmp_path):
 
 
 def test_every_method_is_measured_on_both_models_unless_it_is_for_one():
-    rows = pages.measured()
+    rows = pages.measured("methods")
     assert [key(row) for row in rows] == [key(row) for row in settings()]
     assert {row["method"] for row in rows} == {"none", *methods.names()}
     for name in methods.names():
