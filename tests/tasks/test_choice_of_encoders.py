@@ -156,7 +156,7 @@ def test_a_cut_vocabulary_keeps_what_is_only_ever_hidden(family):
 
 
 @pytest.mark.parametrize(
-    "method", [Mixed(samples=4), Layerwise(epochs=1, samples=4), Distill(epochs=1, batch=4, labels=1.0)],
+    "method", [Mixed(samples=4), Layerwise(learning_rate=3e-3, samples=6), Distill(epochs=1, batch=4, labels=1.0)],
     ids=lambda method: type(method).__name__,
 )  # fmt: skip
 def test_methods_read_rows_of_hidden_tokens(method, tmp_path):
