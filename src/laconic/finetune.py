@@ -14,7 +14,7 @@ from typing import Any, cast
 
 from transformers import AddedToken, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast, set_seed
 
-from laconic import answers, checkpoint, data, tasks, training, workspace
+from laconic import answers, checkpoint, data, ranks, tasks, training, workspace
 from laconic import options as checks
 from laconic.anatomy import Anatomy
 from laconic.anatomy.cut import size
@@ -57,6 +57,7 @@ def train(
     options.check()
     tasks.kind(task)
     teachers = [teachers] if isinstance(teachers, str | Path) else list(teachers)
+    ranks.alone("fine-tuning")
     _check_teachers(teachers, unlabelled, task_options)
     given, plan = dict(task_options), scratch.read(model) if scratch.is_plan(model) else None
     splits = data.read_splits(data_source, task, seed=seed)

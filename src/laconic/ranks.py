@@ -17,17 +17,24 @@ from laconic.errors import LaconicError
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-PATIENCE = timedelta(days=7)  # that others wait for what the first does alone, such as cutting all the text
+PATIENCE = timedelta(days=1)  # that others wait for what the first does alone, such as cutting all the text
+CAUSE = 120  # characters of a foreign error that are passed on
 
 
 def count() -> int:
     """How many processes work together."""
-    return int(os.environ.get("WORLD_SIZE", 1))
+    return int(os.environ.get("WORLD_SIZE") or 1)
 
 
 def rank() -> int:
     """This one's number, from 0."""
-    return int(os.environ.get("RANK", 0))
+    return int(os.environ.get("RANK") or 0)
+
+
+def alone(work: str) -> None:
+    """Raise LaconicError where several processes were started for work that is not shared."""
+    if count() > 1:
+        raise LaconicError(f"{count()} processes were started, and {work} works in one; start it alone")
 
 
 @contextmanager
@@ -41,17 +48,21 @@ def first() -> Iterator[None]:
 
 
 def wait() -> None:
-    """Go on when every process is here; raises LaconicError where one of them has ended."""
+    """Go on when every process is here; raises LaconicError where they cannot meet, as when one has ended."""
     if count() == 1:
         return
     import torch
     from accelerate import PartialState
 
-    group = PartialState(cpu=not torch.cuda.is_available(), timeout=PATIENCE)  # the first call joins it
     try:
+        group = PartialState(cpu=not torch.cuda.is_available(), timeout=PATIENCE)  # the first call joins it
         group.wait_for_everyone()
-    except RuntimeError as error:
-        raise LaconicError("another process of this run has ended, and said why; start them all again") from error
+    except (RuntimeError, ValueError) as error:
+        cause = " ".join(str(error).split())[:CAUSE]
+        raise LaconicError(
+            f"the processes of this run cannot go on together ({cause}); if another has said why it ended, mend that, "
+            "and start them all again"
+        ) from error
 
 
 def can_deal_out() -> bool:
@@ -73,4 +84,5 @@ def whole(model: PreTrainedModel) -> PreTrainedModel:
         return model
     made: PreTrainedModel = type(model)(model.config)
     made.load_state_dict(held)
+    made.generation_config = model.generation_config
     return made.eval()  # type: ignore[no-untyped-call, no-any-return]

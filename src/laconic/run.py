@@ -20,7 +20,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from laconic import answers, artifact, checkpoint, data, effects, generations, layers, tasks, trained
+from laconic import answers, artifact, checkpoint, data, effects, generations, layers, ranks, tasks, trained
 from laconic.anatomy import Anatomy
 from laconic.contracts import Method, Sketch, Splits, Teacher, Work
 from laconic.data.batching import SIDES
@@ -60,6 +60,7 @@ def compress(
     unless others are given. `steps` is where finished steps are kept, by default beside the run folder (of a decoder as
     it stands, beside `out`). The same call after a kill goes on after the last finished step and writes the same bytes.
     """
+    ranks.alone("compression")
     recipe = recipe if isinstance(recipe, Recipe) else Recipe.read(recipe)
     methods = recipe.check()
     origin = _sound(source)

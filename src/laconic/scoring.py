@@ -7,6 +7,9 @@ their formulas are in `maths.importance`. Hsu et al. 2022, arXiv:2207.00112 (Fis
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from functools import reduce
+from itertools import groupby
+from operator import or_
 
 import torch
 from torch import nn
@@ -126,14 +129,30 @@ def fisher(work: Work, paths: Sequence[str], samples: int) -> dict[str, torch.Te
 
 
 def encoded(work: Work, examples: list[Example], tokenizer: PreTrainedTokenizerFast) -> Iterator[list[int]]:
-    """Token ids of each feature, a part of them at a time, so that memory does not grow with the data.
+    """Token ids of each text that is read or said, some at a time, so that memory does not grow with the data.
 
-    What is only said, as a token that is hidden, stands behind what is read.
+    A hidden token counts as if it stood in its place; of a choice that is hidden token by token, as of one text.
     """
     for start in range(0, len(examples), CHUNK):
-        for feature in work.task.encode(examples[start : start + CHUNK], tokenizer, answers=False):
-            read = [*feature["input_ids"], *feature.get("decoder_input_ids", ())]
-            yield [*read, *(Counter(feature.get("said", ())) - Counter(read)).elements()]
+        features = work.task.encode(examples[start : start + CHUNK], tokenizer, answers=False)
+        for _, rows in groupby(enumerate(features), lambda pair: _text(*pair)):
+            said = (_said(feature, tokenizer.mask_token_id) for _, feature in rows)
+            yield list(reduce(or_, said).elements())
+
+
+def _text(number: int, feature: Feature) -> tuple[int, ...]:
+    """What features of one text have in common."""
+    return (*feature["example"], *feature["choice"]) if "choice" in feature else (number,)
+
+
+def _said(feature: Feature, mask: int | None) -> Counter[int]:
+    """The tokens that are read or said."""
+    read, said = [*feature["input_ids"], *feature.get("decoder_input_ids", ())], feature.get("said", [])
+    for place, token in zip(feature["slots"] if said else (), said, strict=True):
+        if "decoder_input_ids" not in feature and read[place] == mask:
+            read[place] = token
+    found: Counter[int] = Counter(read)
+    return found | Counter(said)
 
 
 def squares(work: Work, paths: Sequence[str], samples: int, length: int | None = None) -> dict[str, torch.Tensor]:

@@ -285,6 +285,7 @@ def _arguments(lesson: Lesson, options: Training, batches_in_all: int) -> Traini
         seed=lesson.seed,
         use_cpu=device().type == "cpu",
         fsdp=lesson.fsdp,  # type: ignore[arg-type]
+        fsdp_config={"version": 2} if lesson.fsdp else None,
         dataloader_pin_memory=False,
         remove_unused_columns=False,
         use_cache=getattr(lesson.model.config, "use_cache", False),

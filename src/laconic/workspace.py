@@ -15,7 +15,7 @@ from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from laconic import artifact
+from laconic import artifact, ranks
 from laconic.errors import DataError, RecipeError
 from laconic.training import writing
 
@@ -51,6 +51,8 @@ def begin(out: Path, record: dict[str, Any]) -> Path:
     work = out.with_name(f".{out.name}.training")
     ticket = work / TICKET
     text = json.dumps(record, sort_keys=True)
+    if ranks.rank() > 0 and not ticket.exists():
+        raise DataError(f"{work}: what the first process has begun is not here; give a folder that all processes see")
     if ticket.exists() and ticket.read_text(encoding="utf-8") != text:
         shutil.rmtree(work)  # the work of other options is of no use to this run
     (work / "checkpoints").mkdir(parents=True, exist_ok=True)

@@ -32,7 +32,7 @@ def test_fields_are_read_under_other_names(raw, kind, made):
         (
             {"text": "a"},
             "poetry",
-            "'poetry'; known: choice, classify, code, control, dialogue, lm, ner, qa, relation, summarize, translate",
+            "'poetry'; known: choice, classify, code, control, dialogue, lm, mlm, ner, qa, relation, span_corruption,",
         ),
     ],
 )

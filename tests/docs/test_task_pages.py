@@ -7,11 +7,12 @@ from dataclasses import fields
 from itertools import pairwise
 
 import pytest
+import typer
 import yaml
 
 from benchmarks import pages, task_pages
 from benchmarks.datasets import SETTINGS
-from laconic import data, tasks
+from laconic import cli, data, tasks
 from laconic.data import checks, records
 from laconic.recipe import Recipe, built_in
 from laconic.tasks import classify, ner, relation
@@ -84,8 +85,11 @@ def test_the_road_is_walked_with_options_that_there_are(name):
     walked = list(commands(name))
     road = [command for command, _ in walked]
     assert [road.index(command) for command in ("prepare", "train", "compress", "evaluate", "predict")] == [*range(5)]
+    known = typer.main.get_command(cli.app).commands
     for command, words in walked:
         given = dict(words)
+        there = {option for parameter in known[command].params for option in parameter.opts}
+        assert {word for pair in words for word in pair if word.startswith("-")} <= there, f"{name}: {command}"
         changes = [value for option, value in words if option == "--set"]
         if command in ("prepare", "train"):
             assert given["--task"] == name

@@ -3,6 +3,7 @@
 import copy
 import json
 import math
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 import torch
 
 import laconic
-from laconic import answers, artifact, data, predict, prove, recipe, tasks, trained, training
+from laconic import answers, artifact, data, predict, prove, recipe, scoring, tasks, trained, training
 from laconic.errors import EngineError
 from laconic.measures.memory import Memory
 from laconic.methods.distill import Distill
@@ -130,6 +131,14 @@ def test_it_learns_to_choose(tmp_path):
     after = answers.evaluate(given.model, given.tokenizer, given.task, given.data.validation)
     assert after["accuracy"] > max(0.9, before["accuracy"])
     assert after["bits"] < before["bits"] / 2
+
+
+def test_each_token_of_a_choice_is_counted_once():
+    given = fresh("bert", rows=[{"question": "ae", "choices": ["ab ac ad", "af"], "label": 0}])
+    counts = Counter(i for ids in scoring.encoded(given, given.data.train, given.tokenizer) for i in ids)
+    found = {given.tokenizer.convert_ids_to_tokens(i): number for i, number in counts.items()}
+    assert {piece: found[piece] for piece in ("ae", "ab", "ac", "af")} == {"ae": 2, "ab": 1, "ac": 1, "af": 1}
+    assert found["ad"] == 3  # of the prompt as well, behind each question
 
 
 @pytest.mark.parametrize("family", FAMILIES)

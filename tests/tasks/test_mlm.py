@@ -2,17 +2,18 @@
 
 import json
 import math
+from collections import Counter
 from dataclasses import replace
 
 import pytest
 import torch
 from hypothesis import given as drawn
 from hypothesis import strategies as st
-from tokenizers import normalizers
-from transformers import BartConfig
+from tokenizers import Tokenizer, models, normalizers
+from transformers import BartConfig, PreTrainedTokenizerFast
 
 import laconic
-from laconic import answers, checkpoint, data, predict, prove, recipe, trained, training
+from laconic import answers, checkpoint, data, predict, prove, recipe, scoring, trained, training
 from laconic.data import words
 from laconic.errors import ArtifactError, RecipeError
 from laconic.measures.memory import Memory
@@ -110,6 +111,28 @@ def test_what_no_token_says_costs_its_bytes():
     assert first.bits == pytest.approx(float(outputs[0][0, 0]) + 24)
     assert (first.lost, second.bits, second.lost) == (3, 16, 2)
     assert task.score([first], examples[:1])["perplexity"] == pytest.approx(2 ** float(outputs[0][0, 0]))
+
+
+def test_a_token_of_several_words_is_said_once_and_one_dropped_in_part_is_charged_for():
+    reader = tokenizer(masks=True)
+    reader.backend_tokenizer.normalizer = normalizers.Replace("kj", "")
+    (feature,) = MLM().encode([{"text": "abkj"}], reader, answers=False)
+    assert (reader.convert_ids_to_tokens(feature["said"]), feature["uncoded"]) == (["ab"], [2])
+    pieces = models.Unigram([("[unk]", 0.0), ("[mask]", 0.0), ("猫狗", -1.0), ("鸟", -1.0), ("鱼", -1.0)], unk_id=0)
+    special = {"unk_token": "[unk]", "mask_token": "[mask]", "model_max_length": 32}
+    joined = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(pieces), **special)
+    task = next(t for t in (MLM(mask=0.5, seed=s) for s in range(99)) if t.hidden("猫狗鸟鱼") == [(0, 1), (1, 2)])
+    (feature,) = task.encode([{"text": "猫狗鸟鱼"}], joined, answers=False)
+    assert (joined.convert_ids_to_tokens(feature["said"]), feature["uncoded"]) == (["猫狗"], [0])
+
+
+def test_a_cut_vocabulary_counts_hidden_tokens_as_if_they_stood_there():
+    given = fresh()
+    given.task = MLM(mask=0.5)
+    given.data.train[:] = [{"text": "dg dg"}, {"text": "ab ac"}]
+    counts = Counter(i for ids in scoring.encoded(given, given.data.train, given.tokenizer) for i in ids)
+    found = {given.tokenizer.convert_ids_to_tokens(i): number for i, number in counts.items()}
+    assert found == {"dg": 2, "ab": 1, "ac": 1, "[eos]": 2}
 
 
 def test_it_learns_what_is_hidden(tmp_path):

@@ -40,10 +40,9 @@ def explained(command: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def run(*arguments: Any, **options: Any) -> None:
-        if ranks.count() > 1 and command is not pretrain.command:
-            name = command.__module__.rsplit(".", 1)[1]
-            _fail(f"{ranks.count()} processes were started, and laconic {name} works in one; start it alone", FAILED)
         try:
+            if command is not pretrain.command:
+                ranks.alone(f"laconic {command.__module__.rsplit('.', 1)[1]}")
             command(*arguments, **options)
         except LaconicError as error:
             _fail(str(error), FAILED)

@@ -10,6 +10,8 @@ import typer
 
 from laconic.cli.console import Quiet, give, say
 
+TASKS = {"clm": "lm", "mlm": "mlm", "span-corruption": "span_corruption"}  # that go on with what an objective began
+
 
 def command(
     objective: Annotated[str, typer.Option(help="clm, mlm or span-corruption.")],
@@ -37,5 +39,4 @@ def command(
     say(f"{out}: validation " + ", ".join(f"{k} {v:.4f}" for k, v in held["validation"].items()))
     rate, used = figures["tokens_per_second"], figures["model_flops_utilization"]
     say(f"{rate:,.0f} tokens a second, {used:.1%} of the measured peak of matrix products")
-    if objective == "clm":
-        say(f"next: laconic train {out} --task lm --data {text} -o RUN")
+    say(f"next: laconic train {out} --task {TASKS[objective]} --data {text} -o RUN")

@@ -23,6 +23,7 @@ FIELDS: dict[str, dict[str, tuple[str, ...]]] = {
     "control": {"label": ("label", "labels", "intent"), "text": ("text", "sentence")},
     "lm": {"text": ("text", "sentence")},
     "mlm": {"text": ("text", "sentence")},
+    "span_corruption": {"text": ("text", "sentence")},
     "relation": {"text": ("text", "sentence"), "e1": ("e1",), "e2": ("e2",), "label": ("label", "relation")},
     "qa": {"context": ("context",), "question": ("question",), "answers": ("answers",)},
     "translate": {"source": ("source",), "target": ("target",)},
@@ -44,7 +45,7 @@ NAMED = {
     "choice": "label",
 }  # a field that records of a task may have beside, and keep
 LABELLED = ("ner", "classify", "relation")  # tasks whose answers are of a known set
-PLAIN = ("lm", "mlm")  # tasks whose answer is the text itself
+PLAIN = ("lm", "mlm", "span_corruption")  # tasks whose answer is the text itself
 LONE_TEXTS = (*LABELLED, "qa", *PLAIN)  # tasks that can learn from texts without answers
 ASKED = {
     "relation": ("text", "e1", "e2"), "qa": ("context", "question"), "translate": ("source",),

@@ -72,8 +72,9 @@ class Stretches:
             self._epoch, self._order = epoch, np.random.default_rng([self.seed, epoch]).permutation(self.count)
         chosen = self._order[place * self.batch : (place + 1) * self.batch].tolist()
         batch = self.at(chosen, np.random.default_rng([self.seed, i, 1]))
+        asked = objectives.asked(batch) / self.share[1]
         mine = slice(self.share[0], None, self.share[1])
-        return {name: rows[mine] for name, rows in batch.items()}, chosen[mine]
+        return {name: rows[mine] for name, rows in batch.items()} | {"asked": asked}, chosen[mine]
 
     def at(self, chosen: Sequence[int], rng: np.random.Generator) -> Batch:
         """The batch of these stretches."""
@@ -263,6 +264,6 @@ def _judge(model: PreTrainedModel, data: Stretches, tokens_per_byte: float | Non
     mean = nats / count
     return {
         "loss": mean,
-        "perplexity": math.exp(mean),
+        "perplexity": float(np.exp(mean)),  # infinite, where the run diverged
         **({} if tokens_per_byte is None else {"bits_per_byte": mean / math.log(2) * tokens_per_byte}),
     }

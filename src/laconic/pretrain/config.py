@@ -87,6 +87,9 @@ class Plan:
     tokenizer: Tokens | None = None
     training: Schooling = field(default_factory=Schooling)
 
+    def __post_init__(self) -> None:
+        self.training.check()
+
 
 def read(path: str | Path, *, scratch: bool) -> Plan:
     """The configuration in a YAML or JSON file; `scratch` runs need a model and a tokenizer, others may have none."""

@@ -22,6 +22,7 @@ from transformers import (
 
 from laconic.answers import Batch
 from laconic.errors import RecipeError
+from laconic.writing.hidden import sentinels
 
 NAMES = ("clm", "mlm", "span-corruption")
 IGNORED = -100  # target of a place that is not asked for
@@ -180,10 +181,8 @@ def build(name: str, tokenizer: PreTrainedTokenizerFast, block: int, mask: float
         return MLM(block, mask, begin, end, _first(tokenizer, "mask"), words)
     if name == "span-corruption":
         known = tokenizer.get_vocab()
-        sentinels = [known[piece] for piece in (f"<extra_id_{i}>" for i in range(len(known))) if piece in known]
-        if not sentinels:
-            raise RecipeError("span-corruption needs sentinels <extra_id_0>, ...; this tokenizer has none")
-        return SpanCorruption(block, mask, span, _first(tokenizer, "eos"), _first(tokenizer, "pad"), sentinels)
+        marks = [known[piece] for piece in sentinels(tokenizer)]
+        return SpanCorruption(block, mask, span, _first(tokenizer, "eos"), _first(tokenizer, "pad"), marks)
     raise RecipeError(f"there is no objective {name!r}; choose one of clm, mlm, span-corruption")
 
 
@@ -196,12 +195,22 @@ def around(name: str, tokenizer: PreTrainedTokenizerFast) -> tuple[list[int], li
     return [], [_first(tokenizer, "sep", "eos")]
 
 
+def asked(batch: Batch) -> torch.Tensor:
+    """How many tokens are asked for, at least 1."""
+    return (batch["labels"] != IGNORED).sum().clamp(min=1)
+
+
 def loss(model: PreTrainedModel, batch: Batch) -> torch.Tensor:
-    """Mean -log p of what is asked for, in nats."""
-    inputs = {key: value.to(model.device) for key, value in batch.items()}
-    labels = inputs.pop("labels")  # (batch, tokens)
+    """Mean -log p of what is asked for, in nats.
+
+    The mean of a share of a batch is over `asked`, the tokens asked for of a share on average: so the mean over the
+    shares is that of the batch, however unevenly they hide.
+    """
+    inputs = {key: value.to(model.device) for key, value in {"asked": asked(batch), **batch}.items()}
+    labels, number = inputs.pop("labels"), inputs.pop("asked")  # (batch, tokens), ()
     logits = model(**inputs).logits.float()  # (batch, tokens, vocabulary)
-    return torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED)
+    flat = logits.flatten(0, 1), labels.flatten()
+    return torch.nn.functional.cross_entropy(*flat, ignore_index=IGNORED, reduction="sum") / number
 
 
 def _first(tokenizer: PreTrainedTokenizerFast, *names: str) -> int:

@@ -6,7 +6,7 @@ last word of a passage (Paperno et al. 2016, arXiv:1606.06031), is answered when
 Differs from Gao et al.: lengths are UTF-8 bytes, not characters.
 
 A masked encoder weighs a choice by its pseudo-log-likelihood (Salazar et al. 2020, arXiv:1910.14659), each token given
-all that stands around it: see `writing.masked`. Its bits are no length of a code.
+all that stands around it: see `writing.masked`. The bits of an only choice are then no length of a code.
 """
 
 from collections.abc import Sequence
