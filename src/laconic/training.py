@@ -35,7 +35,7 @@ from laconic import optimizers, options, ranks
 from laconic.answers import Batch, Objective, evaluate, task_objective
 from laconic.callbacks import DONE, Bar, Watch
 from laconic.contracts import Feature, Work
-from laconic.data.batching import lengths, order, pad
+from laconic.data.batching import PADDING, lengths, order, pad
 from laconic.errors import ArtifactError, RecipeError
 
 PRECISIONS = ("auto", "float32", "bfloat16")
@@ -217,7 +217,7 @@ def fit(
     """
     options.check()
     if features is None:
-        features = work.task.encode(work.data.train, work.tokenizer, answers=True)
+        features = [f for f in work.task.encode(work.data.train, work.tokenizer, answers=True) if _teaches(f)]
     if not features:
         raise RecipeError("there is no training text to learn from: none is left once read; give texts that fit")
     data = _Batches(features, options, work.tokenizer.pad_token_id or 0, work.seed)
@@ -230,6 +230,12 @@ def fit(
         best=best, progress=work.progress, log=work.log,
     )  # fmt: skip
     return learn(lesson, options, on_step)
+
+
+def _teaches(feature: Feature) -> bool:
+    """Whether any of its labels is learned; of wrong choices none is."""
+    labels = feature["labels"]
+    return not isinstance(labels, list) or any(label != PADDING["labels"] for label in labels)
 
 
 def learn(
