@@ -153,6 +153,8 @@ def verdict(row: dict[str, Any]) -> str:
     """Whether a row is what was asked of it."""
     if row["name"] == "original":
         return "" if row["bar"] is None else ("yes" if row["score"] >= row["bar"] else f"no: {row['bar']:g}")
+    if row["score"] == row["difference"] == 0:
+        return "both 0"
     near = round(row["difference"], 9) >= -WITHIN  # 0.13 is not quite 0.01 below 0.14 in binary
     if row["metric"] == "bits_per_byte":
         near = row["difference"] <= WITHIN_BITS * (row["score"] - row["difference"])

@@ -25,6 +25,7 @@ FIGURES = {"name": "balanced", "times_smaller": 8.0}
         ({"metric": "accuracy", "score": 0.8, "difference": 0.0, "times_smaller": 7.9}, "no"),
         ({"metric": "bits_per_byte", "score": 1.02, "difference": 0.0199}, "yes"),
         ({"metric": "bits_per_byte", "score": 1.021, "difference": 0.021}, "no"),
+        ({"metric": "pass_at_1", "score": 0.0, "difference": 0.0}, "both 0"),
         ({"name": "original", "score": 0.9, "bar": 0.91}, "no: 0.91"),
     ],
 )
