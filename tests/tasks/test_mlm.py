@@ -47,9 +47,9 @@ def test_bits_are_those_of_hidden_words_given_the_others(family):
         with torch.no_grad():
             logits = given.model(input_ids=torch.tensor([[*shown, given.tokenizer.eos_token_id]])).logits[0].double()
         costs = [-float(logits[i].log_softmax(-1)[ids[i]]) / math.log(2) for i in places]
-        assert filled.bits == pytest.approx(sum(costs), rel=1e-4)
-        assert (filled.tokens, filled.lost) == (len(places), 0)
-        assert filled.right == sum(int(logits[i].argmax()) == ids[i] for i in places)
+        assert filled["bits"] == pytest.approx(sum(costs), rel=1e-4)
+        assert (filled["tokens"], filled["lost"]) == (len(places), 0)
+        assert filled["right"] == sum(int(logits[i].argmax()) == ids[i] for i in places)
     found = given.task.score(given.task.predict(outputs, features, TEXTS), TEXTS)
     amounts = sum(given.task.answers(example) for example in TEXTS)
     total = given.task.bits(outputs, features, TEXTS)
@@ -108,8 +108,8 @@ def test_what_no_token_says_costs_its_bytes():
     assert [(len(f["slots"]), f["uncoded"]) for f in features] == [(1, [3]), (0, [2])]
     outputs = answers.outputs(given.model, task, features, 1)
     first, second = task.predict(outputs, features, examples)
-    assert first.bits == pytest.approx(float(outputs[0][0, 0]) + 24)
-    assert (first.lost, second.bits, second.lost) == (3, 16, 2)
+    assert first["bits"] == pytest.approx(float(outputs[0][0, 0]) + 24)
+    assert (first["lost"], second["bits"], second["lost"]) == (3, 16, 2)
     assert task.score([first], examples[:1])["perplexity"] == pytest.approx(2 ** float(outputs[0][0, 0]))
 
 
@@ -197,3 +197,4 @@ def test_the_road_of_a_masked_model(tmp_path, monkeypatch):
     assert report.after.bits.data_bits == pytest.approx(sum(row["bits"] for row in shown), rel=1e-4)
     assert report.after.bits.answers == sum(len("".join(row["hidden"])) for row in shown)
     assert report.after.bits.unit == "byte"
+    assert report.after.flips is None  # predictions are figures

@@ -47,8 +47,8 @@ def test_bits_are_those_of_what_is_written_token_by_token():
                 logits = given.model(input_ids=torch.tensor([read]), decoder_input_ids=begun).logits[0, -1].double()
             total -= float(logits.log_softmax(-1)[token]) / math.log(2)
             right += int(logits.argmax()) == token
-        assert filled.bits == pytest.approx(total, rel=1e-4)
-        assert (filled.tokens, filled.right, filled.lost) == (len(said), right, 0)
+        assert filled["bits"] == pytest.approx(total, rel=1e-4)
+        assert (filled["tokens"], filled["right"], filled["lost"]) == (len(said), right, 0)
     amounts = sum(given.task.answers(example) for example in TEXTS)
     score = given.task.score(found, TEXTS)
     assert score["bits_per_byte"] == pytest.approx(given.task.bits(outputs, features, TEXTS) / amounts)

@@ -24,13 +24,7 @@ from laconic.writing.said import BYTE, Said, cost, saved
 LEAST = 8  # tokens of a window
 
 Span = tuple[int, int]  # start and end in a text, in characters
-
-
-@dataclass(frozen=True)
-class Filled(Said):
-    """What a text's hidden words cost, and how many of the tokens that say them the model would say."""
-
-    right: int = 0
+Figures = dict[str, float]  # of a text's hidden words: bits, tokens, those of them that are right, lost bytes
 
 
 @dataclass(frozen=True)
@@ -78,23 +72,26 @@ class Hides:
 
     def predict(
         self, outputs: Sequence[np.ndarray], features: Sequence[Feature], examples: Sequence[Example]
-    ) -> list[Filled]:
-        """What each text's hidden words cost, and what of them is right."""
-        summed = np.zeros((len(examples), 4))  # bits, tokens, right ones, lost bytes
+    ) -> list[Figures]:
+        """What each text's hidden words cost, how many tokens say them, and how many of those the model would say."""
+        rows: list[Figures] = [{"bits": 0.0, "tokens": 0, "right": 0, "lost": 0} for _ in examples]
         for output, feature in zip(outputs, features, strict=True):
-            (i,), (lost,) = feature["example"], feature["uncoded"]
-            summed[i] += [output[:, 0].sum() + BYTE * lost, len(output), output[:, 1].sum(), lost]
-        return [Filled((), float(b), int(tokens), int(lost), int(right)) for b, tokens, right, lost in summed]
+            row, (lost,) = rows[feature["example"][0]], feature["uncoded"]
+            row["bits"] += float(output[:, 0].sum()) + BYTE * lost
+            row["tokens"] += len(output)
+            row["right"] += int(output[:, 1].sum())
+            row["lost"] += lost
+        return rows
 
-    def score(self, predictions: Sequence[Filled], examples: Sequence[Example]) -> dict[str, Any]:
+    def score(self, predictions: Sequence[Figures], examples: Sequence[Example]) -> dict[str, Any]:
         """Share of the hidden words' bits that is saved, bits per byte of them; perplexity, accuracy of a token."""
-        tokens, right = (sum(getattr(p, name) for p in predictions) for name in ("tokens", "right"))
-        found = cost(predictions, [self.answers(e) for e in examples])
-        return {**found, "accuracy": right / max(tokens, 1)}
+        said = [Said((), p["bits"], int(p["tokens"]), int(p["lost"])) for p in predictions]
+        accuracy = sum(p["right"] for p in predictions) / max(sum(p["tokens"] for p in predictions), 1)
+        return {**cost(said, [self.answers(e) for e in examples]), "accuracy": accuracy}
 
-    def counts(self, predictions: Sequence[Filled], examples: Sequence[Example]) -> np.ndarray:
+    def counts(self, predictions: Sequence[Figures], examples: Sequence[Example]) -> np.ndarray:
         """Bits under the model, and UTF-8 bytes, of each text's hidden words: (examples, 2)."""
-        return np.array([(p.bits, self.answers(e)) for p, e in zip(predictions, examples, strict=True)])
+        return np.array([(p["bits"], self.answers(e)) for p, e in zip(predictions, examples, strict=True)])
 
     def metric(self, summed: np.ndarray) -> np.ndarray:
         """1 - bits per byte / 8, from summed counts (..., 2): 0 saves nothing, 1 everything."""
@@ -102,7 +99,7 @@ class Hides:
 
     def bits(self, outputs: Sequence[np.ndarray], features: Sequence[Feature], examples: Sequence[Example]) -> float:
         """Bits of all hidden words."""
-        return sum(p.bits for p in self.predict(outputs, features, examples))
+        return sum(p["bits"] for p in self.predict(outputs, features, examples))
 
     def answers(self, example: Example) -> int:
         """Hidden words are answered byte by byte."""
@@ -112,10 +109,10 @@ class Hides:
         """Bytes are counted."""
         return "byte"
 
-    def show(self, prediction: Filled, example: Example) -> dict[str, Any]:
+    def show(self, prediction: Figures, example: Example) -> dict[str, Any]:
         """The text, its hidden words, their bits under the model, and how many of their tokens it would say."""
         text = example["text"]
-        shown = {name: getattr(prediction, name) for name in ("bits", "tokens", "right")}
+        shown = {name: prediction[name] for name in ("bits", "tokens", "right")}
         return {"text": text, "hidden": [text[start:end] for start, end in self.hidden(text)], **shown}
 
 
