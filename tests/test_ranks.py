@@ -44,8 +44,8 @@ def together(objective, folder, text, *how):
     taught = {**held["training"], "fsdp": "fsdp" in how}
     about.write_text(yaml.safe_dump({**held, "training": taught}), encoding="utf-8")
     return subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", DRIVER, objective, about, text,
-         folder / "out", *how],
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
+         DRIVER, objective, about, text, folder / "out", *how],
         capture_output=True, text=True, timeout=600, check=False,
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
     )  # fmt: skip
