@@ -162,6 +162,17 @@ def test_a_tokenizer_without_a_mask_and_models_that_write_are_refused():
         checkpoint.suits(MLM.auto, BartConfig(), "here")
 
 
+def stored(given, folder):
+    """A checkpoint and three splits of texts in which what is hidden can be learned."""
+    given.model.save_pretrained(folder / "model")
+    given.tokenizer.save_pretrained(folder / "model")
+    (folder / "data").mkdir()
+    for i, split in enumerate(("train", "validation", "test")):
+        some = [{"text": f"{example['text']} {USED[i + 6]}"} for example in TAUGHT[: 24 if i == 0 else 8]]
+        lines = [json.dumps(example) + "\n" for example in some]
+        (folder / "data" / f"{split}.jsonl").write_text("".join(lines), encoding="utf-8")
+
+
 RECIPE = """
 steps:
   - vocabulary: {}
@@ -175,13 +186,7 @@ steps:
 def test_the_road_of_a_masked_model(tmp_path, monkeypatch):
     monkeypatch.setattr("laconic.measures.memory.take", lambda *_: Memory(1, 2))  # a process of its own takes seconds
     given = fresh()
-    given.model.save_pretrained(tmp_path / "model")
-    given.tokenizer.save_pretrained(tmp_path / "model")
-    (tmp_path / "data").mkdir()
-    for i, split in enumerate(("train", "validation", "test")):
-        some = [{"text": f"{example['text']} {USED[i + 6]}"} for example in TAUGHT[: 24 if i == 0 else 8]]
-        lines = [json.dumps(example) + "\n" for example in some]
-        (tmp_path / "data" / f"{split}.jsonl").write_text("".join(lines), encoding="utf-8")
+    stored(given, tmp_path)
     laconic.train(tmp_path / "model", "mlm", tmp_path / "data", tmp_path / "run", progress=False, log=str,
                   options=laconic.Training(epochs=2, learning_rate=5e-3, batch=8), mask=0.3)  # fmt: skip
     run = trained.read(tmp_path / "run")

@@ -16,7 +16,7 @@ from laconic import answers, checkpoint, predict, prove, recipe, trained, traini
 from laconic.errors import ArtifactError, RecipeError
 from laconic.measures.memory import Memory
 from laconic.tasks.span_corruption import SpanCorruption, corrupted, together
-from tests.tasks.test_mlm import TAUGHT, TEXTS
+from tests.tasks.test_mlm import TAUGHT, TEXTS, stored
 from tests.workshop import USED, tokenizer, work
 
 MARKS = [f"<extra_id_{i}>" for i in range(6)]
@@ -116,13 +116,7 @@ def test_the_road_of_an_encoder_decoder(tmp_path, monkeypatch):
     monkeypatch.setattr("laconic.measures.memory.take", lambda *_: Memory(1, 2))  # a process of its own takes seconds
     given = fresh()
     given.model.config.decoder_start_token_id = 1
-    given.model.save_pretrained(tmp_path / "model")
-    given.tokenizer.save_pretrained(tmp_path / "model")
-    (tmp_path / "data").mkdir()
-    for i, split in enumerate(("train", "validation", "test")):
-        some = [{"text": f"{example['text']} {USED[i + 6]}"} for example in TAUGHT[: 24 if i == 0 else 8]]
-        lines = [json.dumps(example) + "\n" for example in some]
-        (tmp_path / "data" / f"{split}.jsonl").write_text("".join(lines), encoding="utf-8")
+    stored(given, tmp_path)
     laconic.train(tmp_path / "model", "span_corruption", tmp_path / "data", tmp_path / "run", progress=False, log=str,
                   options=laconic.Training(epochs=2, learning_rate=5e-3, batch=8), mask=0.3)  # fmt: skip
     run = trained.read(tmp_path / "run")

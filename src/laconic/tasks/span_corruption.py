@@ -39,15 +39,15 @@ class SpanCorruption(Hides):
         """
         marks, most = sentinels(tokenizer), min(self.context or tokenizer.model_max_length, tokenizer.model_max_length)
         of: list[int] = []
-        sources: list[str] = []
-        targets: list[str] = []
+        sides: list[tuple[str, str]] = []  # what is read, what is written
         for i, text in enumerate(e["text"] for e in examples):
             runs = together(text, self.hidden(text))
             for part in _parts(text, tokenizer, most - MARKS):
                 within = [(max(a, part[0]), min(b, part[1])) for a, b in runs if a < part[1] and b > part[0]]
                 if within or not runs:
-                    source, target = corrupted(text, part, within, marks)
-                    of, sources, targets = [*of, i], [*sources, source], [*targets, target]
+                    of.append(i)
+                    sides.append(corrupted(text, part, within, marks))
+        sources, targets = [source for source, _ in sides], [target for _, target in sides]
         made = encode.features(sources, targets, tokenizer, start=self.start, tokens=most, labels=answers)
         for i, feature in zip(of, made, strict=True):
             feature["example"] = [i]
