@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import laconic
-from benchmarks import record, task_pages
+from benchmarks import pages, record, task_pages
 from benchmarks.conll2003 import judge
 from benchmarks.pretrain import decoder
 from laconic import data, trained
@@ -59,7 +59,7 @@ def main() -> None:
         "once, after all choices; validation is whole."
     )
     record.write("augment", rows, [("Few records and more", remark, table)])
-    task_pages.write()
+    pages.write(task_pages.written())
 
 
 def dataset(name: str) -> list[dict[str, Any]]:

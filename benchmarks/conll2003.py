@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import laconic
-from benchmarks import peers_onnx, record, sizes, task_pages
+from benchmarks import pages, peers_onnx, record, sizes, task_pages
 from laconic import data, prove, trained
 from laconic.contracts import Example
 from laconic.measures import latency, quality, size
@@ -64,10 +64,10 @@ def main() -> None:
     held = {"tool": "onnxruntime", "bytes": weighed["ONNX Runtime int8"]}
     rows += [{"name": name, **held, **speed(times[name], times)} for name in (PEER, PEER_NARROW)]
     rows.append({"name": OURS, "tool": "laconic", "engine": "onnxruntime", **speed(times[OURS], times)})
-    tables = [learned(teachers, original, precision), *pages(rows, judged, examples)]
+    tables = [learned(teachers, original, precision), *sections(rows, judged, examples)]
     rows += [{"name": t.name, "tool": "transformers", "validation_entity_f1": reached(t)} for t in teachers]
     record.write("conll2003", [{"model": MODEL, "dataset": DATASET, **row} for row in rows], tables)
-    task_pages.write()
+    pages.write(task_pages.written())
 
 
 def train(precision: str) -> tuple[list[Path], Path]:
@@ -168,7 +168,7 @@ def rows_of(
     return rows
 
 
-def pages(
+def sections(
     rows: list[dict[str, Any]], judged: dict[str, prove.Candidate], examples: list[Example]
 ) -> list[tuple[str, str, list[list[str]]]]:
     """The page's tables."""

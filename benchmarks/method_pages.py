@@ -23,12 +23,6 @@ PROBES = ("tensor", -1, 0, 1, 10**12)  # values that some option refuses, and sa
 BESIDE: dict[str, dict[str, Any]] = {"sparsegpt": {"bits": 4}}  # options without which others are refused
 
 
-def write() -> None:
-    """Write anew what stands below the mark on every page."""
-    for path, text in written():
-        path.write_text(text, encoding="utf-8")
-
-
 def written() -> Iterator[tuple[Path, str]]:
     """Every page as code and results have it."""
     yield DOCS / "methods.md", renewed(DOCS / "methods.md", "methods", overview())

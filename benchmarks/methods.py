@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks import method_pages, record
+from benchmarks import method_pages, pages, record
 from benchmarks.pages import measured
 from benchmarks.settings import MODELS, key, remark, settings
 from benchmarks.tasks import original
@@ -92,7 +92,7 @@ def main() -> None:
     if not given.pages:
         torch.set_num_threads(1)
         measure(set(given.again), [given.model] if given.model else list(CASES))
-    method_pages.write()
+    pages.write(method_pages.written())
 
 
 def measure(again: set[str], models: Sequence[str]) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,12 @@ def prose(path: Path) -> str:
 def renewed(path: Path, benchmark: str, body: str) -> str:
     """The page with `body` below its mark."""
     return f"{prose(path)}{MARK.format(command(benchmark))}\n\n{body}"
+
+
+def write(pages: Iterable[tuple[Path, str]]) -> None:
+    """Write anew what stands below the mark on every page."""
+    for path, text in pages:
+        path.write_text(text, encoding="utf-8")
 
 
 def paragraph(path: Path, word: str) -> str:

@@ -29,12 +29,6 @@ DECIDED = "by itself"  # the words of an option's meaning that say what it is wh
 ASIDE = ("task", "as PyTorch", "precision", "commit")  # columns of the results that pages leave out
 
 
-def write() -> None:
-    """Write anew what stands below the mark on every page."""
-    for path, text in written():
-        path.write_text(text, encoding="utf-8")
-
-
 def written() -> Iterator[tuple[Path, str]]:
     """Every page as code and results have it."""
     yield DOCS / "tasks.md", renewed(DOCS / "tasks.md", "tasks", overview())

@@ -33,7 +33,7 @@ def main() -> None:
     parser.add_argument("--pages", action="store_true", help="only write the tasks' pages from the rows there are")
     given = parser.parse_args()
     if given.pages:
-        task_pages.write()
+        pages.write(task_pages.written())
         return
     for name in given.dataset or SETTINGS:
         folders = made(name, given.precision)
@@ -109,7 +109,7 @@ def publish(name: str, rows: list[dict[str, Any]]) -> None:
     order = list(SETTINGS)
     kept.sort(key=lambda row: order.index(row["dataset"]) if row["dataset"] in order else len(order))
     record.write("tasks", kept, [("Models", REMARK, verdicts(kept)), ("Recipes", HOW, recipes(kept))])
-    task_pages.write()
+    pages.write(task_pages.written())
 
 
 REMARK = (

@@ -140,7 +140,7 @@ def _short(value: Any) -> str:
     return text if len(text) <= SHORT else f"{text[:SHORT]} ..."
 
 
-def load_model(source: str | Path, task: Task, log: Callable[[str], None] = print) -> PreTrainedModel:
+def load_model(source: str | Path, task: Task, log: Callable[[str], None]) -> PreTrainedModel:
     """The pretrained model with the task's head; ArtifactError where weights behind the head do not fit its config.
 
     A head over labels is always new; of one over the vocabulary that is, `log` is told.

@@ -88,6 +88,6 @@ def test_rows_are_replaced_and_the_tasks_pages_written_after_them(monkeypatch):
     monkeypatch.setattr(tasks, "verdicts", list)
     monkeypatch.setattr(tasks, "recipes", list)
     monkeypatch.setattr(tasks.record, "write", lambda name, rows, sections: called.append((name, rows)))
-    monkeypatch.setattr(tasks.task_pages, "write", lambda: called.append("pages"))
+    monkeypatch.setattr(tasks.pages, "write", lambda _: called.append("pages"))
     tasks.publish("trec", [{"dataset": "trec", "score": 1}])
     assert called == [("tasks", [{"dataset": "sst2"}, {"dataset": "trec", "score": 1}]), "pages"]
