@@ -95,7 +95,7 @@ ABSTRACTS: dict[str, Any] = {
         "num_heads": 4, "feed_forward_proj": "gated-gelu", "tie_word_embeddings": True,
     },
     "tokenizer": {"kind": "unigram", "vocabulary": 6000},
-    "training": {"block": 384, "batch": 12, "steps": 3000, "learning_rate": 2e-3},
+    "training": {"block": 384, "batch": 12, "steps": 1500, "learning_rate": 2e-3},
 }  # fmt: skip
 LONGER = ("7.epochs=8", "7.variants=2")  # for small data: they are heard more often
 LARGER = ("3.keep=0.84", "4.keep=0.67")  # blocks and neurons, where few examples cannot teach a smaller one
