@@ -12,11 +12,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 import laconic
 from benchmarks import record
 from benchmarks.pretrain import planned
 from laconic import data
-from laconic.pretrain import pretrain
+from laconic.pretrain import config, pretrain
 
 ENCODER, DECODER = "all-minilm-l6-v2", "tinystories-656k"
 PASSAGE = 2000  # characters of a play after which the next speech begins another
@@ -75,6 +77,7 @@ class Setting:
     changes: tuple[str, ...] = ()  # to the recipe, as `laconic compress --set` takes them
     files: Files | None = None
     unlabelled: Callable[[Path], Path] | None = None  # makes or names the texts that stand by without their answers
+    data: str | None = None  # the data set's folder, where it is run a second time by another name
 
 
 def _training(epochs: float, learning_rate: float, batch: int = 32) -> laconic.Training:
@@ -124,14 +127,10 @@ def questions(base: Path) -> Path:
 
 def chinese(precision: str) -> Path:
     """A small BERT of Chinese, pretrained on the training texts of both Chinese data sets, for want of a larger one."""
-    base = record.runs() / "chinese-bert"
-    base.mkdir(parents=True, exist_ok=True)
     texts = []
     for name, kind in (("waimai_10k_zh", "classify"), ("resume_ner_zh", "ner")):
-        read = data.read_splits(record.folder("LACONIC_DATA", name), kind, progress=False).train
-        texts += ["".join(e["tokens"]) if kind == "ner" else " ".join(e["text"].split()) for e in read]
-    (base / "text.txt").write_text("\n\n".join(texts), encoding="utf-8")
-    return pretrain("mlm", planned(CHINESE, precision), base / "text.txt", base / "model")
+        texts += ["".join(e["tokens"]) if kind == "ner" else e["text"] for e in _examples(name, kind)]
+    return _pretrained("chinese-bert", "mlm", planned(CHINESE, precision), texts)
 
 
 def marian(_: str) -> Path:
@@ -144,12 +143,27 @@ def marian(_: str) -> Path:
 
 def abstracts(precision: str) -> Path:
     """A small T5, pretrained on the training documents and summaries of SciTLDR, for want of a larger one."""
-    base = record.runs() / "abstracts-t5"
+    texts = [text for e in _examples("scitldr", "summarize") for text in (e["document"], e["summary"])]
+    return _pretrained("abstracts-t5", "span-corruption", planned(ABSTRACTS, precision), texts)
+
+
+def stories(precision: str) -> Path:
+    """The T5 of examples/pretrain, pretrained on the training texts of TinyStories, for want of a larger one."""
+    described = yaml.safe_load((EXAMPLES / "pretrain" / "t5.yaml").read_text(encoding="utf-8"))
+    texts = [e["text"] for e in _examples("tinystories", "lm")]
+    return _pretrained("stories-t5", "span-corruption", planned(described, precision), texts)
+
+
+def _examples(name: str, task: str) -> list[Any]:
+    return list(data.read_splits(record.folder("LACONIC_DATA", name), task, progress=False).train)
+
+
+def _pretrained(name: str, objective: str, plan: config.Plan, texts: list[str]) -> Path:
+    """The folder of a model that is pretrained, if it is not there, on texts each of which is a paragraph."""
+    base = record.runs() / name
     base.mkdir(parents=True, exist_ok=True)
-    read = data.read_splits(record.folder("LACONIC_DATA", "scitldr"), "summarize", progress=False).train
-    texts = [" ".join(text.split()) for e in read for text in (e["document"], e["summary"])]
-    (base / "text.txt").write_text("\n\n".join(texts), encoding="utf-8")
-    return pretrain("span-corruption", planned(ABSTRACTS, precision), base / "text.txt", base / "model")
+    (base / "text.txt").write_text("\n\n".join(" ".join(text.split()) for text in texts), encoding="utf-8")
+    return pretrain(objective, plan, base / "text.txt", base / "model")
 
 
 OFFICIAL = Files("train", "validation")  # whose test answers are not public
@@ -181,9 +195,20 @@ SETTINGS: dict[str, Setting] = {
     ),
     "tinystories": Setting("lm", _training(2, 3e-4, 8), model=DECODER, changes=WHOLE, files=Files("train")),
     "tiny_shakespeare": Setting("lm", _training(4, 5e-4, 8), model=DECODER, changes=WHOLE, files=PLAYS),
+    "tiny_shakespeare_mlm": Setting(
+        "mlm", _training(3, 5e-4, 16), data="tiny_shakespeare", options={"context": 256}, files=PLAYS,
+        changes=(*LARGER, "7.batch=16", "7.variants=0"),
+    ),
+    "tinystories_span_corruption": Setting(
+        "span_corruption", _training(2, 1e-3), model=stories, data="tinystories", options={"context": 128},
+        changes=ANEW, files=Files("train"),
+    ),
     "wikitext2": Setting("lm", _training(1, 5e-4, 8), model=DECODER, changes=(*WHOLE, "7.epochs=1")),
     "arc_easy": Setting(
         "choice", _training(3, 3e-4), model=DECODER, options={"prompt": "Question: {}\nAnswer:"}, changes=WHOLE
+    ),
+    "arc_easy_encoder": Setting(
+        "choice", _training(3, 3e-4), data="arc_easy", options={"prompt": "Question: {}\nAnswer:"}, changes=LARGER
     ),
     "openbookqa": Setting("choice", _training(3, 3e-4), model=DECODER, changes=WHOLE),
     "piqa": Setting("choice", _training(3, 3e-4), model=DECODER, changes=WHOLE, files=Files("validation")),

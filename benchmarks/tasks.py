@@ -55,7 +55,7 @@ def made(name: str, precision: str) -> dict[str, Path]:
 def original(name: str, precision: str = "bfloat16") -> Path:
     """The run folder of the model that learnt a data set."""
     setting, base = SETTINGS[name], record.runs() / name
-    folder = record.folder("LACONIC_DATA", name)
+    folder = record.folder("LACONIC_DATA", setting.data or name)
     source = setting.files.source(folder, base) if setting.files else folder
     model = (
         record.folder("LACONIC_MODELS", setting.model) if isinstance(setting.model, str) else setting.model(precision)
