@@ -1,5 +1,7 @@
 """Training repeats bit for bit, goes on after a kill bit for bit, and keeps what is best."""
 
+from functools import cached_property
+
 import pytest
 import torch
 from safetensors import SafetensorError
@@ -155,3 +157,26 @@ def test_bfloat16_is_of_matrix_products_only(tmp_path):
     assert ends["bfloat16"][1][-1] == pytest.approx(ends["float32"][1][-1], rel=0.1)
     with pytest.raises(RecipeError, match="precision is 'half'"):
         Training(precision="half").check()
+
+
+def test_of_several_gpus_one_trains_and_the_objective_sees_the_model_itself(tmp_path, monkeypatch):
+    prepare = training.TrainingArguments._setup_devices
+
+    def two(arguments):
+        device = prepare.__get__(arguments)
+        arguments._n_gpu = 2
+        return device
+
+    once = cached_property(two)
+    once.__set_name__(training.TrainingArguments, "_setup_devices")
+    monkeypatch.setattr(training.TrainingArguments, "_setup_devices", once)
+    one, seen = work(folder=tmp_path), []
+    right = answers.task_objective(one.task)
+
+    def objective(model, batch, chosen):
+        seen.append(model)
+        return right(model, batch, chosen)
+
+    fit(one, OPTIONS, objective=objective)
+    assert all(model is one.model for model in seen)
+    assert seen

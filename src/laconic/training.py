@@ -268,7 +268,7 @@ def learn(
 
 
 def _arguments(lesson: Lesson, options: Training, batches_in_all: int) -> TrainingArguments:
-    return TrainingArguments(
+    made = TrainingArguments(
         output_dir=str(lesson.folder),
         num_train_epochs=1,
         per_device_train_batch_size=1,
@@ -296,3 +296,5 @@ def _arguments(lesson: Lesson, options: Training, batches_in_all: int) -> Traini
         remove_unused_columns=False,
         use_cache=getattr(lesson.model.config, "use_cache", False),
     )
+    made._n_gpu = min(made.n_gpu, 1)  # of several, Trainer would split each batch, which an objective does not know
+    return made
