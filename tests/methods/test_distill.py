@@ -11,7 +11,8 @@ import torch
 from laconic import answers, subwords
 from laconic.contracts import Teacher
 from laconic.errors import RecipeError
-from laconic.methods.distill import Distill, Places, attention_loss, soft_loss, state_loss
+from laconic.methods.distill import Distill, Places, attention_loss, soft_loss, state_loss, without_dropout
+from tests.tiny import FAMILIES, tiny, tiny_logits
 from tests.workshop import examples, tokenizer, work
 
 
@@ -47,6 +48,20 @@ def test_the_attention_loss_leaves_padding_out():
     student = torch.tensor([[[0.25, 0.75], [0.1, 0.9]]])
     first = 0.5 * math.log(0.5 / 0.25) + 0.5 * math.log(0.5 / 0.75)
     assert float(attention_loss(student, teacher, [torch.tensor([[True, False]])])) == pytest.approx(first, rel=1e-5)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_nothing_is_dropped_while_a_student_trains_and_as_much_as_before_afterwards(family):
+    model = tiny(family, head="lm").train()
+    for module in model.modules():  # those of some families drop nothing unless asked
+        for name in [n for n, share in vars(module).items() if "drop" in n and isinstance(share, float)]:
+            setattr(module, name, 0.3)
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.3
+    assert not torch.equal(tiny_logits(model, family), tiny_logits(model, family))
+    with without_dropout(model):
+        assert torch.equal(tiny_logits(model, family), tiny_logits(model, family))
+    assert not torch.equal(tiny_logits(model, family), tiny_logits(model, family))
 
 
 def test_places_are_all_tokens_or_the_first_pieces():

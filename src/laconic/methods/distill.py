@@ -86,7 +86,7 @@ class Distill(training.Training):
             raise RecipeError("distill needs a teacher, the model before compression; run it through laconic compress")
         layers.thaw(work.model)
         teacher = work.teacher
-        with _attention_maps(self.attention > 0, work.model, teacher.model), _without_dropout(work.model):
+        with _attention_maps(self.attention > 0, work.model, teacher.model), without_dropout(work.model):
             teacher.model.train(False)
             teacher.model.to(training.device())
             lost = lost_words(teacher.tokenizer, work.tokenizer) if self.variants else []
@@ -188,15 +188,21 @@ def places(own: Sequence[Feature], other: Sequence[Feature]) -> list[Places]:
 
 
 @contextmanager
-def _without_dropout(model: nn.Module) -> Iterator[None]:
-    held = {d: d.p for d in model.modules() if isinstance(d, nn.Dropout)}
+def without_dropout(model: nn.Module) -> Iterator[None]:
+    """A model that drops nothing while it trains, whether by modules or, as BART and T5 do, by a number in a block."""
+    held = [
+        (module, name, share)
+        for module in model.modules()
+        for name, share in vars(module).items()
+        if isinstance(share, float) and (name == "p" if isinstance(module, nn.Dropout) else "drop" in name)
+    ]
     try:
-        for d in held:
-            d.p = 0.0
+        for module, name, _ in held:
+            setattr(module, name, 0.0)
         yield
     finally:
-        for d, p in held.items():
-            d.p = p
+        for module, name, share in held:
+            setattr(module, name, share)
 
 
 @contextmanager
