@@ -66,11 +66,22 @@ def test_a_killed_run_ends_as_an_unbroken_one(tmp_path, moment):
     assert min(seen) == moment // 3 * 3  # an epoch has 3 steps, and each ends with a checkpoint
 
 
-def test_a_half_written_checkpoint_is_not_used(tmp_path):
-    (tmp_path / "checkpoint-3").mkdir(parents=True)
-    (tmp_path / "checkpoint-3" / "model.safetensors").write_bytes(b"half")
-    assert training.last_checkpoint(tmp_path) is None
-    assert not (tmp_path / "checkpoint-3").exists()
+def test_patience_lasts_as_long_after_a_kill(tmp_path):
+    patient = Training(epochs=9, learning_rate=1e-9, batch=4, patience=3)
+    one, lasted = work(folder=tmp_path / "1"), []
+    fit(one, patient, on_step=lambda step, _: lasted.append(step))
+
+    def kill(step, _):
+        if step == 7:
+            raise Killed
+
+    with pytest.raises(Killed):
+        fit(work(folder=tmp_path / "2"), patient, on_step=kill)
+    resumed, again = work(folder=tmp_path / "2"), []
+    fit(resumed, patient, on_step=lambda step, _: again.append(step))
+    assert lasted[-1] == again[-1] < 3 * 9 - 1  # an epoch has 3 steps
+    assert again[0] == 6
+    assert same(weights(one), weights(resumed))
 
 
 @pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
@@ -82,10 +93,10 @@ def test_every_optimizer_lowers_the_loss(tmp_path, name):
     assert losses[-1] < 0.9 * losses[0]
 
 
-def test_accumulated_batches_are_one_step_over_all_of_them(tmp_path):
-    """Texts have a label each, so the mean of the batches' means is the mean of all."""
+@pytest.mark.parametrize("head", ["sequence", "tokens", "lm"])
+def test_accumulated_batches_are_one_step_over_all_of_them(tmp_path, head):
     plain = {"epochs": 1, "learning_rate": 0.1, "optimizer": "sgd", "warmup": 0, "clip": 1e6, "weight_decay": 0}
-    whole, parts, steps = work(folder=tmp_path / "1", head="sequence"), work(folder=tmp_path / "2", head="sequence"), []
+    whole, parts, steps = work(folder=tmp_path / "1", head=head), work(folder=tmp_path / "2", head=head), []
     for one in (whole, parts):
         one.model.config.hidden_dropout_prob = 0.0
         for module in one.model.modules():

@@ -16,7 +16,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from laconic import writing
 from laconic.anatomy.cut import size
 from laconic.contracts import Example, Feature, Task, Written
-from laconic.data.batching import batches, lengths, model_inputs
+from laconic.data.batching import PADDING, batches, lengths, model_inputs
 
 Batch = dict[str, torch.Tensor]
 Objective = Callable[[PreTrainedModel, Batch, Sequence[int]], torch.Tensor]
@@ -78,6 +78,17 @@ def slot_labels(batch: Batch) -> torch.Tensor:
     if "places" in batch:
         return batch["labels"].flatten()
     return batch["labels"][batch["slots"] >= 0] if "slots" in batch else batch["labels"]
+
+
+def answered_in(batch: Batch) -> float:
+    """Answers that a batch's loss is the mean over: labels that are given, or places that answer, or texts."""
+    if "asked" in batch:
+        return float(batch["asked"])
+    if "labels" in batch:
+        labels = slot_labels(batch)
+        return float(len(labels) if labels.is_floating_point() else (labels != PADDING["labels"]).sum())
+    where = batch.get("slots", batch.get("places"))
+    return float(len(batch["input_ids"]) if where is None else (where >= 0).sum())
 
 
 def task_objective(task: Task) -> Objective:

@@ -1,15 +1,21 @@
-"""What rides along in Hugging Face's Trainer: the progress bar, and a watch over steps and checkpoints.
+"""What rides along in Hugging Face's Trainer: the progress bar, a watch over steps, and checkpoints that are whole.
 
 No paper: bookkeeping.
 """
 
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from transformers import ProgressCallback, TrainerCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
+from laconic.errors import ArtifactError
+
+CAUSE = 120  # characters of a foreign error that are passed on
 DONE = "complete"  # a checkpoint folder holds this file once it is whole
 
 
@@ -34,3 +40,26 @@ class Watch(TrainerCallback):
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if state.is_world_process_zero:
             (Path(args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}" / DONE).touch()
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """What torch, safetensors and the system raise when they cannot write below `folder`, as an ArtifactError."""
+    try:
+        yield
+    except (OSError, RuntimeError, SafetensorError) as error:
+        cause = " ".join(str(error).split())[:CAUSE]
+        raise ArtifactError(
+            f"{folder}: can't be written ({cause}); make room and give the same command again, or choose another folder"
+        ) from error
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """The newest whole checkpoint below `folder`; half-written ones are removed."""
+    whole = []
+    for path in folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*"):
+        if (path / DONE).exists():
+            whole.append((int(path.name.rsplit("-", 1)[1]), path))
+        else:
+            shutil.rmtree(path)
+    return max(whole)[1] if whole else None

@@ -22,9 +22,9 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 from laconic.anatomy import Anatomy
 from laconic.answers import NEVER, by_label, logits_of, room, slot_logits, spot_logits, spots, width
 from laconic.calibration import tokens
+from laconic.callbacks import writing
 from laconic.contracts import Feature, Teacher
 from laconic.data.batching import batches, counts, masks, model_inputs, pad
-from laconic.training import writing
 
 LOGITS_BYTES = 500_000_000  # logits above this are not kept in memory, but asked for again, as a vocabulary's are
 RECORD_BYTES = 8_000_000_000  # hidden states above this are not recorded: the teacher is asked again

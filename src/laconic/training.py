@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, cast
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from torch.utils.data import DataLoader, Dataset
 from transformers import (
     EarlyStoppingCallback,
@@ -32,15 +30,14 @@ from transformers import (
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from laconic import optimizers, options, ranks
-from laconic.answers import Batch, Objective, evaluate, task_objective
-from laconic.callbacks import DONE, Bar, Watch
+from laconic.answers import Batch, Objective, answered_in, evaluate, task_objective
+from laconic.callbacks import Bar, Watch, last_checkpoint, writing
 from laconic.contracts import Feature, Work
 from laconic.data.batching import PADDING, lengths, order, pad
-from laconic.errors import ArtifactError, RecipeError
+from laconic.errors import RecipeError
 
 PRECISIONS = ("auto", "float32", "bfloat16")
 CHECK_STEPS = 2000  # an epoch longer than this is checked and saved within
-CAUSE = 120  # characters of a foreign error that are passed on
 SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_warmup"}  # our name -> Trainer's
 
 
@@ -133,11 +130,18 @@ class _Learner(Trainer):
     def get_train_dataloader(self) -> DataLoader[Any]:
         return DataLoader(cast(Any, self.lesson.data), batch_size=1, shuffle=False, collate_fn=lambda items: items[0])
 
+    def get_batch_samples(self, *given: Any) -> tuple[list[Any], None]:
+        """Batches of one step, each with its weight: all answers of a step count alike, whatever batch they are in."""
+        batches, _ = super().get_batch_samples(*given)
+        answers = [answered_in(batch) for batch, _ in batches]
+        mean = sum(answers) / max(len(answers), 1)
+        return [(*one, n / mean if mean else 1.0) for one, n in zip(batches, answers, strict=True)], None
+
     def compute_loss(self, model: Any, inputs: Any, *_: Any, **__: Any) -> Any:
-        batch, chosen = inputs
+        batch, chosen, weight = inputs
         device = self.args.device.type
         with torch.autocast(device, torch.bfloat16, enabled=in_bfloat16(self.options.precision, device)):
-            return self.lesson.objective(model, batch, chosen)
+            return weight * self.lesson.objective(model, batch, chosen)
 
     def _prepare_inputs(self, inputs: Any) -> Any:
         return inputs
@@ -177,29 +181,6 @@ def in_bfloat16(precision: str, device: str) -> bool:
     if precision == "auto":
         return device == "cuda" and torch.cuda.is_bf16_supported()
     return precision == "bfloat16"
-
-
-@contextmanager
-def writing(folder: Path) -> Iterator[None]:
-    """What torch, safetensors and the system raise when they cannot write below `folder`, as an ArtifactError."""
-    try:
-        yield
-    except (OSError, RuntimeError, SafetensorError) as error:
-        cause = " ".join(str(error).split())[:CAUSE]
-        raise ArtifactError(
-            f"{folder}: can't be written ({cause}); make room and give the same command again, or choose another folder"
-        ) from error
-
-
-def last_checkpoint(folder: Path) -> Path | None:
-    """The newest whole checkpoint below `folder`; half-written ones are removed."""
-    whole = []
-    for path in folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*"):
-        if (path / DONE).exists():
-            whole.append((int(path.name.rsplit("-", 1)[1]), path))
-        else:
-            shutil.rmtree(path)
-    return max(whole)[1] if whole else None
 
 
 def fit(
@@ -283,6 +264,7 @@ def _arguments(lesson: Lesson, options: Training, batches_in_all: int) -> Traini
         save_steps=lesson.every,
         logging_steps=max(1, lesson.every // 10),
         save_total_limit=2,
+        restore_callback_states_from_checkpoint=True,  # how long patience has lasted
         load_best_model_at_end=lesson.best,
         metric_for_best_model=f"eval_{lesson.main}",
         greater_is_better=True,

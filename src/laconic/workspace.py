@@ -16,8 +16,8 @@ from typing import Any
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from laconic import artifact, ranks
+from laconic.callbacks import writing
 from laconic.errors import DataError, RecipeError
-from laconic.training import writing
 
 TICKET = "run.json"
 
