@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 from laconic import machine
 
@@ -70,3 +71,14 @@ def test_processors_without_vnni_saturate(kind, flags, saturates, tmp_path, monk
     monkeypatch.setattr(machine, "Path", lambda _: cpu)
     monkeypatch.setattr(platform, "machine", lambda: kind)
     assert machine.saturates.__wrapped__() is saturates
+
+
+def test_a_seed_holds_as_long_as_it_is_asked_for():
+    torch.manual_seed(1)
+    wanted = torch.rand(3)
+    torch.manual_seed(1)
+    with machine.seeded(5):
+        first = torch.rand(3)
+    assert torch.equal(torch.rand(3), wanted)
+    with machine.seeded(5):
+        assert torch.equal(torch.rand(3), first)

@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerFast
 
+from laconic import machine
 from laconic.artifact import place
 from laconic.contracts import Example, Splits
 from laconic.data import digest
@@ -45,8 +46,7 @@ def texts(
 ) -> list[str]:
     """So many texts, the same for a seed; ArtifactError for a model that ends nearly every text at once."""
     found: list[str] = []
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with machine.seeded(seed):
         rounds = 4 * (number // BATCH + 1)
         for batch in follow(_batches(model, tokenizer, rounds), "writing", progress, total=rounds // 4):
             found += [text for text in tokenizer.batch_decode(batch, skip_special_tokens=True) if text.strip()]

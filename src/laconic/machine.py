@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
+import torch
+
 MAPPED = -3  # M_MMAP_THRESHOLD of glibc's mallopt(3)
 LARGE, LARGEST = 2**20, 2**25  # bytes; the second is where glibc's own threshold ends up
 _returning: list[None] = []  # as many as there are uses of `returning_memory` that last
@@ -64,3 +66,11 @@ def returning_memory() -> Iterator[None]:
         _returning.pop()
         if not _returning:
             options(MAPPED, LARGEST)
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Random numbers of `seed`, on every device; afterwards come those that would have come without."""
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        torch.manual_seed(seed)
+        yield

@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from laconic import answers, checkpoint, finetune, training
 from laconic.errors import ArtifactError, DataError, RecipeError
-from laconic.pretrain import PLOT, RECORD, Stretches, config, objectives, pretrain, speed
+from laconic.pretrain import PLOT, RECORD, Stretches, _judge, config, objectives, pretrain, speed
 from laconic.tasks.lm import LM
 
 LLAMA = {
@@ -328,3 +328,32 @@ def test_utilization_by_hand():
     said = clock.reading(macs_per_token=50, peak_flops=1000)
     assert said["tokens_per_second"] == 2.0
     assert said["model_flops_utilization"] == pytest.approx(2 * 50 * 2 * 3 / 1000)
+
+
+@pytest.mark.parametrize(
+    ("objective", "model", "usual", "asked"),
+    [("mlm", BERT, 32, 32), ("clm", LLAMA, 512, 2000), ("span-corruption", T5, 512, 2000)],
+)
+def test_it_reads_as_much_as_its_architecture_can_not_a_block(stories, tmp_path, objective, model, usual, asked):
+    out = run(stories, tmp_path / "out", objective, plan(model, vocabulary=400, steps=1))
+    made, reader = checkpoint.model(objectives.head(objective), out), checkpoint.tokenizer(out)
+    assert checkpoint.limit(made, reader) == usual
+    assert checkpoint.limit(made, reader, 2000) == asked
+
+
+def test_every_token_that_is_asked_for_counts_alike_in_validation(stories, tmp_path):
+    out = run(stories, tmp_path / "out", "mlm", plan(BERT, batch=3, mask=0.4))
+    model, reader = checkpoint.model(objectives.head("mlm"), out).eval(), checkpoint.tokenizer(out)
+    pretext = objectives.build("mlm", reader, 16, 0.4, 3.0)
+    ids = np.random.default_rng(0).integers(8, 60, 16 * 5).astype(np.uint16)  # five stretches or so: batches of 3 and 2
+    data = Stretches(ids, pretext, plan(BERT, batch=3, mask=0.4).training, 0)
+    nats, asked = 0.0, 0
+    for i, some in enumerate([[0, 1, 2], list(range(3, data.count))]):
+        batch = data.at(some, np.random.default_rng([i, 2]))
+        labels = batch.pop("labels")
+        with torch.no_grad():
+            logs = model(**batch).logits.log_softmax(-1)
+        for row, column in (labels != -100).nonzero().tolist():
+            nats, asked = nats - float(logs[row, column, labels[row, column]]), asked + 1
+    assert 3 < data.count < 7
+    assert _judge(model, data, None)["loss"] == pytest.approx(nats / asked, rel=1e-5)

@@ -214,7 +214,7 @@ def _reader(
     folder = kept / "tokenizer"
     if not folder.exists():
         assert plan.tokenizer is not None
-        made = tokenizer.train(plan.tokenizer, texts(), objective, plan.training.block)
+        made = tokenizer.train(plan.tokenizer, texts(), objective, config.longest(plan.model))
         fresh = kept / "tokenizer.part"
         shutil.rmtree(fresh, ignore_errors=True)
         made.save_pretrained(fresh)
@@ -251,17 +251,19 @@ def _named(reader: PreTrainedTokenizerFast, pretext: objectives.Pretext) -> dict
 @torch.no_grad()
 def _judge(model: PreTrainedModel, data: Stretches, tokens_per_byte: float | None) -> dict[str, float]:
     """Loss over the first stretches of the validation text and perplexity of what is asked for; of a causal model also
-    bits per byte, ends included.
+    bits per byte, ends included, at the mean tokens of a byte and without what its tokenizer has no token for.
     """
     was_training = model.training
     model.eval()  # type: ignore[no-untyped-call]
     count = min(data.count, CHECKED)
     chosen = [list(range(b, min(b + data.batch, count))) for b in range(0, count, data.batch)]
-    nats = 0.0
+    nats, asked = 0.0, 0
     for i, some in enumerate(chosen):
-        nats += float(objectives.loss(model, data.at(some, np.random.default_rng([i, 2])))) * len(some)
+        batch = data.at(some, np.random.default_rng([i, 2]))
+        number = int(objectives.asked(batch))
+        nats, asked = nats + float(objectives.loss(model, batch)) * number, asked + number
     model.train(was_training)
-    mean = nats / count
+    mean = nats / asked
     return {
         "loss": mean,
         "perplexity": float(np.exp(mean)),  # infinite, where the run diverged

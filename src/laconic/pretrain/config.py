@@ -15,6 +15,7 @@ import yaml
 from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+from transformers.tokenization_utils_base import VERY_LARGE_INTEGER
 
 from laconic import options, ranks, training
 from laconic.errors import RecipeError
@@ -142,6 +143,11 @@ def architecture(model: dict[str, Any], given: dict[str, Any], where: str = "mod
         if (blocks := getattr(made, key, None)) is not None and blocks < 1:
             raise RecipeError(f"{where}: {key} is {blocks}; a model has at least 1 block")
     return made
+
+
+def longest(model: dict[str, Any]) -> int:
+    """Tokens of the longest text that the model which is described promises to read."""
+    return int(getattr(architecture(model, {}), "max_position_embeddings", None) or VERY_LARGE_INTEGER)
 
 
 def known(held: dict[Any, Any], allowed: Iterable[str], where: str) -> None:

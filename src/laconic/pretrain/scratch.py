@@ -17,7 +17,6 @@ from laconic.pretrain import config, tokenizer
 from laconic.pretrain.config import Plan
 
 SUFFIXES = (".yaml", ".yml")
-LONGEST = 512  # tokens that the tokenizer lets pass, where the model sets no limit
 
 
 def is_plan(model: str | Path) -> bool:
@@ -54,4 +53,4 @@ def reader(plan: Plan, texts: Iterable[str]) -> PreTrainedTokenizerFast:
     kind = described(plan)
     masked = kind.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES
     marks = "seq2seq" if kind.is_encoder_decoder else "mlm" if masked else "clm"
-    return tokenizer.train(plan.tokenizer, texts, marks, LONGEST)
+    return tokenizer.train(plan.tokenizer, texts, marks, config.longest(plan.model))

@@ -44,8 +44,8 @@ AROUND = {
 """What stands around one text, by the names of its special tokens."""
 
 
-def train(tokens: Tokens, texts: Iterable[str], objective: str, block: int) -> PreTrainedTokenizerFast:
-    """A tokenizer of the kind asked for, trained on the first SAMPLE characters of the texts."""
+def train(tokens: Tokens, texts: Iterable[str], objective: str, longest: int) -> PreTrainedTokenizerFast:
+    """A tokenizer trained on the first SAMPLE characters of the texts; it cuts behind `longest` tokens."""
     named = SPECIAL[objective]
     special = [t for value in named.values() for t in (value if isinstance(value, list) else [value])]
     least = len(special) + (256 if tokens.kind == "bpe" else 1)
@@ -60,7 +60,7 @@ def train(tokens: Tokens, texts: Iterable[str], objective: str, block: int) -> P
     pairs = [(t, made.token_to_id(t)) for t in special if t in around.split()]
     made.post_processor = processors.TemplateProcessing(single=around, special_tokens=pairs)
     return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
-        tokenizer_object=made, model_max_length=block, clean_up_tokenization_spaces=False, **named
+        tokenizer_object=made, model_max_length=longest, clean_up_tokenization_spaces=False, **named
     )
 
 

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 import torch
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerFast
 
+from laconic import machine
 from laconic.anatomy import Anatomy
 from laconic.contracts import Feature, Task, Writing
 from laconic.data.batching import batches
@@ -56,8 +57,7 @@ def texts(hand: Hand, features: Sequence[Feature], tokenizer: PreTrainedTokenize
     made: list[list[str]] = [[] for _ in asked]
     chosen = settings(how, tokenizer)
     size = max(1, BATCH // max(how.beams, how.samples))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(how.seed)  # once, so that no batch draws as another did
+    with machine.seeded(how.seed):  # once, so that no batch draws as another did
         for rows, batch in batches([prompt for _, prompt in asked], size, tokenizer.pad_token_id or 0):
             said = hand(batch, chosen)
             for k, row in enumerate(rows):
