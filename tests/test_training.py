@@ -8,6 +8,8 @@ from safetensors import SafetensorError
 
 from laconic import answers, training
 from laconic.errors import ArtifactError, RecipeError
+from laconic.methods.distill import Distill
+from laconic.methods.layerwise import Layerwise
 from laconic.training import Training, fit
 from tests.workshop import work
 
@@ -191,3 +193,12 @@ def test_of_several_gpus_one_trains_and_the_objective_sees_the_model_itself(tmp_
     fit(one, OPTIONS, objective=objective)
     assert all(model is one.model for model in seen)
     assert seen
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+def test_what_trained_on_a_gpu_stands_beside_its_teacher_again(tmp_path):
+    one = work(folder=tmp_path, head="sequence")
+    for method in (Distill(epochs=1, batch=4), Layerwise(epochs=1)):
+        method.apply(one)
+        assert one.model.device == one.teacher.model.device == torch.device("cpu")

@@ -194,7 +194,8 @@ def fit(
 ) -> list[dict[str, Any]]:
     """Train `work.model` in place, keep the weights best on validation (or the last ones), and return the log.
 
-    Checkpoints go below `work.folder`; a run killed there goes on from the last whole one, bit for bit.
+    It trains on a GPU where there is one, and comes back to where it was. Checkpoints go below `work.folder`; a run
+    killed there goes on from the last whole one, bit for bit.
     """
     options.check()
     if features is None:
@@ -210,7 +211,11 @@ def fit(
         every=max(1, min(len(data), data.per_epoch // pieces) // options.accumulate),
         best=best, progress=work.progress, log=work.log,
     )  # fmt: skip
-    return learn(lesson, options, on_step)
+    home = work.model.device
+    try:
+        return learn(lesson, options, on_step)
+    finally:
+        work.model.to(home)  # type: ignore[arg-type]  # beside its teacher again, and where a step taken up would be
 
 
 def _teaches(feature: Feature) -> bool:

@@ -99,7 +99,9 @@ class Distill(training.Training):
                 teacher, heard, taught, work.folder / "teacher", hidden=self.hidden > 0, attention=self.attention > 0
             )
             objective = self._objective(work, said, places(features, heard), own)
-            return training.fit(work, self, objective=objective, features=features)
+            found = training.fit(work, self, objective=objective, features=features)
+            teacher.model.to(work.model.device)
+            return found
 
     def _blocks(self, student: PreTrainedModel, teacher: PreTrainedModel) -> tuple[list[int], list[int]]:
         """Blocks of teacher and student behind which hidden states and attention maps are compared."""
