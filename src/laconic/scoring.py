@@ -26,7 +26,7 @@ from laconic.maths import importance
 
 BATCH = 16
 CHUNK = 1024  # examples encoded at a time where nothing but counts is kept of them
-IMPORTANCE = ("taylor", "activation")
+IMPORTANCE = ("taylor", "fisher", "activation")
 
 Masks = tuple[torch.Tensor, ...]  # as `batching.masks` gives them
 
@@ -38,8 +38,10 @@ def check(keep: float, importance: str, samples: int) -> None:
     options.whole("samples", samples)
 
 
-def taylor(work: Work, sites: Mapping[str, int], samples: int) -> dict[str, torch.Tensor]:
-    """|dL/d gate| of the structures that enter layers, {path: (structures,)}; `sites` is {path: channels of one}.
+def gates(work: Work, sites: Mapping[str, int], samples: int, *, squared: bool = False) -> dict[str, torch.Tensor]:
+    """|dL/d gate| of the structures that enter layers, {path: (structures,)}, or its square, summed over examples.
+
+    `sites` is {path: channels of one}.
 
     The loss is summed over an example's answers, so that batching and padding do not matter; a layer that runs many
     times (ALBERT's) has one gate in all its runs.
@@ -52,7 +54,7 @@ def taylor(work: Work, sites: Mapping[str, int], samples: int) -> dict[str, torc
         for path, size in sites.items():
             pairs = [(_rows(x.detach()), _rows(next(gradients))) for x in tensors[path]]
             values, slopes = (torch.cat(runs, 1) for runs in zip(*pairs, strict=True))  # (batch, runs * tokens, in)
-            scores[path] = scores[path] + importance.gates(values, slopes, size)
+            scores[path] = scores[path] + importance.gates(values, slopes, size, squared=squared)
     return scores
 
 

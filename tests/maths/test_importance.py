@@ -18,12 +18,13 @@ def test_gates_equal_the_slope_of_the_loss_in_each_gate_by_finite_differences():
 
     leaf = values.clone().requires_grad_()
     (gradient,) = torch.autograd.grad((leaf @ out).tanh().square().sum(), [leaf])
-    found = importance.gates(values, gradient, size=2)
+    found, squares = (importance.gates(values, gradient, size=2, squared=squared) for squared in (False, True))
     one, step = torch.ones(3, dtype=torch.float64), 1e-6
     for k in range(3):
         nudge = torch.zeros(3, dtype=torch.float64).index_fill(0, torch.tensor([k]), step)
         slope = (losses(one + nudge) - losses(one - nudge)) / (2 * step)
         assert found[k].item() == pytest.approx(slope.abs().sum().item(), rel=1e-6)
+        assert squares[k].item() == pytest.approx(slope.square().sum().item(), rel=1e-6)
 
 
 def test_contributions_are_the_root_mean_square_of_what_reaches_the_output():

@@ -33,7 +33,7 @@ def kill_heads(model, attention, heads):
 
 
 @pytest.mark.parametrize(("family", "head"), FAMILIES)
-@pytest.mark.parametrize("importance", ["taylor", "activation"])
+@pytest.mark.parametrize("importance", ["taylor", "fisher", "activation"])
 def test_dead_heads_go_and_the_function_stays(family, head, importance):
     w = work(family, head=head)
     for i, a in enumerate(attentions(w.anatomy)):
@@ -47,7 +47,7 @@ def test_dead_heads_go_and_the_function_stays(family, head, importance):
 def test_scores_are_the_slopes_of_the_loss_in_gates_that_scale_a_head(monkeypatch):
     w = work("bert", number=6)
     sites = {b.attention.o: b.attention.head_size for b in w.anatomy.stacks[0].blocks}
-    found = scoring.taylor(w, sites, samples=100)
+    found, squares = (scoring.gates(w, sites, samples=100, squared=squared) for squared in (False, True))
     monkeypatch.setattr(scoring, "BATCH", 1)
 
     def losses():
@@ -64,14 +64,15 @@ def test_scores_are_the_slopes_of_the_loss_in_gates_that_scale_a_head(monkeypatc
             slope = (up - losses()) / (2 * step)
             weight[:, columns] = kept
             assert found[path][h].item() == pytest.approx(slope.abs().sum().item(), rel=2e-2)
+            assert squares[path][h].item() == pytest.approx(slope.square().sum().item(), rel=2e-2)
 
 
 def test_scores_do_not_follow_the_batches(monkeypatch):
     w = work("bert")
     sites = {b.attention.o: b.attention.head_size for b in w.anatomy.stacks[0].blocks}
-    whole = scoring.taylor(w, sites, samples=100)
+    whole = scoring.gates(w, sites, samples=100)
     monkeypatch.setattr(scoring, "BATCH", 5)
-    for path, scores in scoring.taylor(w, sites, samples=100).items():
+    for path, scores in scoring.gates(w, sites, samples=100).items():
         torch.testing.assert_close(scores, whole[path], rtol=1e-4, atol=1e-6)
 
 
@@ -137,7 +138,7 @@ def test_gradients_are_reached_below_frozen_parameters():
     [
         ({"keep": 0.0}, "keep is 0.0; give a fraction above 0 and at most 1"),
         ({"keep": 1.2}, "keep is 1.2"),
-        ({"importance": "size"}, "importance is 'size'; choose one of taylor, activation"),
+        ({"importance": "size"}, "importance is 'size'; choose one of taylor, fisher, activation"),
         ({"scope": "all"}, "scope is 'all'; choose one of block, global"),
         ({"samples": 0}, "samples is 0"),
     ],

@@ -32,7 +32,7 @@ def kill(w, ffn, neurons):
 
 
 @pytest.mark.parametrize(("family", "head"), FAMILIES)
-@pytest.mark.parametrize("importance", ["taylor", "activation"])
+@pytest.mark.parametrize("importance", ["taylor", "fisher", "activation"])
 def test_dead_neurons_go_and_the_function_stays(family, head, importance):
     w = work(family, head=head)
     for i, ffn in enumerate(feedforwards(w)):

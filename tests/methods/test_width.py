@@ -42,7 +42,7 @@ def words(w):
 
 
 @pytest.mark.parametrize(("family", "head"), FAMILIES)
-@pytest.mark.parametrize("importance", ["taylor", "activation"])
+@pytest.mark.parametrize("importance", ["taylor", "fisher", "activation"])
 def test_silent_dimensions_are_those_that_go(family, head, importance):
     w = work(family, head=head)
     dead = torch.randperm(HIDDEN, generator=torch.Generator().manual_seed(1))[:12].tolist()

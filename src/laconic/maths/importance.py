@@ -1,8 +1,8 @@
 """How much a head, a neuron, a hidden dimension or a block matters, and which to keep.
 
-Gates by first-order Taylor: Michel et al. 2019, arXiv:1905.10650; Molchanov et al. 2019, arXiv:1906.10771. By
-activation: Muralidharan et al. 2024, arXiv:2407.14679. Blocks: Men et al. 2024, arXiv:2403.03853 (ShortGPT);
-Gromov et al. 2024, arXiv:2403.17887 (angles).
+Gates by first-order Taylor: Michel et al. 2019, arXiv:1905.10650; Molchanov et al. 2019, arXiv:1906.10771. By Fisher
+information: Kwon et al. 2022, arXiv:2204.09656. By activation: Muralidharan et al. 2024, arXiv:2407.14679. Blocks: Men
+et al. 2024, arXiv:2403.03853 (ShortGPT); Gromov et al. 2024, arXiv:2403.17887 (angles).
 Reconstruction of what is removed: He et al. 2017, arXiv:1707.06168.
 
 Differs from the papers: a structure's activation is weighed by what the output projection makes of it, since the scale
@@ -20,13 +20,15 @@ SCOPES = ("block", "global")
 DAMP = 1e-4  # of the Gram matrix's mean diagonal: solves what is singular, changes little else
 
 
-def gates(values: torch.Tensor, gradients: torch.Tensor, size: int = 1) -> torch.Tensor:
+def gates(values: torch.Tensor, gradients: torch.Tensor, size: int = 1, *, squared: bool = False) -> torch.Tensor:
     """|dL/d gate| of every structure, summed over examples; gates multiply `size` neighbouring channels and stand at 1.
 
+    `squared` gives (dL/d gate)^2 instead, the diagonal of the gates' empirical Fisher information (Kwon et al.).
     `values` and `gradients` are (examples, tokens, structures * size); returns (structures,) in float64.
     """
     products = (values.double() * gradients.double()).sum(1)  # (examples, structures * size)
-    return products.reshape(len(products), -1, size).sum(-1).abs().sum(0)  # (structures,)
+    slopes = products.reshape(len(products), -1, size).sum(-1)  # (examples, structures)
+    return (slopes.square() if squared else slopes.abs()).sum(0)  # (structures,)
 
 
 def contributions(gram: torch.Tensor, weight: torch.Tensor, size: int = 1) -> torch.Tensor:

@@ -1,7 +1,8 @@
 """Remove the attention heads that the task misses least.
 
-Michel et al. 2019, arXiv:1905.10650: |dL/d gate| of every head, gates at 1, one pass. With importance "activation", by
-the root mean square of what a head adds to the residual stream (after Muralidharan et al. 2024, arXiv:2407.14679).
+Michel et al. 2019, arXiv:1905.10650: |dL/d gate| of every head, gates at 1, one pass. With importance "fisher", by its
+square (Kwon et al. 2022, arXiv:2204.09656, section 4.1); with "activation", by the root mean square of what a head adds
+to the residual stream (after Muralidharan et al. 2024, arXiv:2407.14679).
 `reconstruct` then fits the output projection, bias included, to what it gave before (He et al. 2017, arXiv:1707.06168).
 Where query heads share keys and values, a group of them is one structure and goes together; where all blocks share a
 position bias per head (T5), a head is one structure over all of them.
@@ -24,7 +25,7 @@ class Heads:
     """Keeps a fraction of the heads: the same of each block, or the best of all with scope "global"."""
 
     keep: float = 0.5
-    importance: Literal["taylor", "activation"] = "taylor"
+    importance: Literal["taylor", "fisher", "activation"] = "taylor"
     scope: Literal["block", "global"] = "block"
     reconstruct: bool = True
     samples: int = 256
@@ -49,10 +50,10 @@ class Heads:
         sites = {a.o: a.head_size * _each(a) for _, _, attentions in parts for a in attentions}
         watched = self.reconstruct or self.importance == "activation"
         grams = scoring.grams(work, list(sites), self.samples) if watched else {}
-        if self.importance == "taylor":
-            scores = scoring.taylor(work, sites, self.samples)
-        else:
+        if self.importance == "activation":
             scores = scoring.activation(work, sites, grams)
+        else:
+            scores = scoring.gates(work, sites, self.samples, squared=self.importance == "fisher")
         summed = [torch.stack([scores[a.o] for a in attentions]).sum(0) for _, _, attentions in parts]  # (structures,)
         for (part, cross, attentions), kept in zip(parts, share(summed, self.keep, self.scope), strict=True):
             heads = range(attentions[0].heads)

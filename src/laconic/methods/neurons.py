@@ -1,8 +1,8 @@
 """Remove the feed-forward neurons that the task misses least.
 
-Molchanov et al. 2019, arXiv:1906.10771: |dL/d gate| of every neuron, gates at 1, one pass. With importance
-"activation", by the root mean square of what a neuron adds to the residual stream (after Muralidharan et al. 2024,
-arXiv:2407.14679).
+Molchanov et al. 2019, arXiv:1906.10771: |dL/d gate| of every neuron, gates at 1, one pass. With importance "fisher", by
+its square (Kwon et al. 2022, arXiv:2204.09656, section 4.1); with "activation", by the root mean square of what a
+neuron adds to the residual stream (after Muralidharan et al. 2024, arXiv:2407.14679).
 `reconstruct` then fits the output projection, bias included, to what it gave before (He et al. 2017, arXiv:1707.06168).
 """
 
@@ -19,7 +19,7 @@ class Neurons:
     """Keeps a fraction of the neurons: the same of each block, or the best of all with scope "global"."""
 
     keep: float = 0.5
-    importance: Literal["taylor", "activation"] = "taylor"
+    importance: Literal["taylor", "fisher", "activation"] = "taylor"
     scope: Literal["block", "global"] = "block"
     reconstruct: bool = True
     samples: int = 256
@@ -44,10 +44,10 @@ class Neurons:
         sites = {block.ffn.output: 1 for block in blocks}
         watched = self.reconstruct or self.importance == "activation"
         grams = scoring.grams(work, list(sites), self.samples) if watched else {}
-        if self.importance == "taylor":
-            scores = scoring.taylor(work, sites, self.samples)
-        else:
+        if self.importance == "activation":
             scores = scoring.activation(work, sites, grams)
+        else:
+            scores = scoring.gates(work, sites, self.samples, squared=self.importance == "fisher")
         for block, kept in zip(blocks, share([scores[p] for p in sites], self.keep, self.scope), strict=True):
             path = block.ffn.output
             gone = sorted(set(range(len(scores[path]))) - set(kept))

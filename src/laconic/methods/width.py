@@ -2,7 +2,8 @@
 
 Muralidharan et al. 2024, arXiv:2407.14679 (Minitron): mean |norm output| of every dimension, over all norms of the
 residual stream. These are read where they enter attention, feed-forward and head. With importance "taylor", by
-|dL/d gate| at the same places (Molchanov et al. 2019, arXiv:1906.10771).
+|dL/d gate| at the same places (Molchanov et al. 2019, arXiv:1906.10771), with "fisher", by its square (Kwon et al.
+2022, arXiv:2204.09656).
 """
 
 from dataclasses import dataclass, replace
@@ -21,7 +22,7 @@ class Width:
     """Keeps a fraction of the hidden dimensions, rounded to a multiple of `multiple`."""
 
     keep: float = 0.5
-    importance: Literal["activation", "taylor"] = "activation"
+    importance: Literal["activation", "taylor", "fisher"] = "activation"
     multiple: int = 32
     samples: int = 256
 
@@ -53,12 +54,12 @@ class Width:
         if kept == anatomy.hidden:
             return
         paths = readers(anatomy)
-        if self.importance == "taylor":
-            scores = torch.stack([*scoring.taylor(work, dict.fromkeys(paths, 1), self.samples).values()]).sum(
-                0
-            )  # (hidden,)
-        else:
+        if self.importance == "activation":
             scores = scoring.sizes(work, paths, self.samples)  # (hidden,)
+        else:
+            squared, sites = self.importance == "fisher", dict.fromkeys(paths, 1)
+            slopes = scoring.gates(work, sites, self.samples, squared=squared)
+            scores = torch.stack(list(slopes.values())).sum(0)  # (hidden,)
         anatomy.remove_hidden(sorted(set(range(anatomy.hidden)) - set(strongest(scores, kept))))
 
 
