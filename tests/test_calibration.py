@@ -7,11 +7,13 @@ import pytest
 import torch
 
 from laconic import calibration, flow, layers, methods, scoring, testing
-from laconic.calibration import compare, examples
-from laconic.data.batching import batches, model_inputs
+from laconic.calibration import compare, examples, sums
+from laconic.data.batching import batches, masks, model_inputs
 from laconic.errors import RecipeError
 from laconic.layers.quantized import Quantized
+from laconic.layers.shared import Shared
 from laconic.maths import hessian
+from laconic.methods.tie import Tie
 from laconic.methods.wanda import Wanda
 from tests import tiny
 from tests.workshop import work
@@ -55,6 +57,41 @@ def test_inputs_are_those_of_the_model_as_it_is_by_then(family, head, sequential
         done |= {stage(w, path) for path in paths}
     wanted = [path for path, _ in layers.distinct(work(family, head=head).anatomy.linears("all"))]
     assert sorted(seen) == sorted(wanted)
+
+
+@pytest.mark.parametrize("sequential", [False, True])
+@pytest.mark.parametrize("family", ["bert", "llama"])
+def test_of_a_shared_weight_the_inputs_of_all_its_readers_count(family, sequential):
+    w = work(family)
+    Tie(share=w.anatomy.stacks[0].depth).apply(w)
+    block, *others = w.anatomy.stacks[0].blocks
+    own = [path for path, _ in w.anatomy.linears("linears") if path.startswith(f"{block.path}.")]
+    read = {path: [path, *(other.path + path.removeprefix(block.path) for other in others)] for path in own}
+    wanted, squares = dict.fromkeys(read, 0.0), dict.fromkeys(read, 0.0)
+    _, whole = next(iter(batches(calibration.draw(w, 8), 8, w.tokenizer.pad_token_id)))
+    with torch.no_grad(), flow.watch(w.model, [p for some in read.values() for p in some]) as seen:
+        w.model(**model_inputs(whole, "cpu"))
+        for path, some in read.items():
+            given = torch.cat([sums.tokens(seen[p][0].given, masks(whole, "cpu")) for p in some])
+            wanted[path], squares[path] = given.T @ given, given.square().mean(0)
+    every = calibration.inputs(w, "linears", 8, sequential=sequential)
+    found = {path: one.gram for one in every for path, _ in one.pairs}
+    for path in read:
+        torch.testing.assert_close(found[path], wanted[path], rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(scoring.squares(w, [path], 8)[path], squares[path], rtol=1e-3, atol=1e-3)
+    for one in compare.inputs(w, copy.deepcopy(w.model), "linears", 8, sequential=sequential, length=None):
+        torch.testing.assert_close(one.gram, wanted[one.pairs[0][0]], rtol=1e-3, atol=1e-3)
+
+
+def test_layers_whose_weights_others_read_apart_come_apart():
+    w = work("bert")
+    first, second, _ = w.anatomy.stacks[0].blocks
+    layers.swap(w.model, second.attention.q, Shared.of(w.model.get_submodule(second.attention.q), first.attention.q))
+    layers.bind(w.model)
+    found = [{p for p, _ in one.pairs} for one in calibration.inputs(w, "linears", 8)]
+    a = first.attention
+    assert {a.q} in found[:2]
+    assert {a.k, a.v} in found[:2]
 
 
 @pytest.mark.parametrize(("family", "sets"), [("bert", 4), ("llama", 4), ("gpt2", 4), ("albert", 4)])
@@ -146,11 +183,11 @@ def test_passes_that_wait_and_passes_from_the_start_see_the_same(family, head, m
 
 @pytest.mark.parametrize("width", [3, 7, 16])
 def test_sums_are_those_of_all_products(width, monkeypatch):
-    monkeypatch.setattr(calibration, "SQUARE", 7)
+    monkeypatch.setattr(sums, "SQUARE", 7)
     x = torch.randn(20, width)
-    torch.testing.assert_close(calibration.gram(x), x.T @ x)
-    assert torch.equal(calibration.gram(x), calibration.gram(x).T)
-    torch.testing.assert_close(calibration.gram(x, x[:, :2]), x.T @ x[:, :2])
+    torch.testing.assert_close(sums.gram(x), x.T @ x)
+    assert torch.equal(sums.gram(x), sums.gram(x).T)
+    torch.testing.assert_close(sums.gram(x, x[:, :2]), x.T @ x[:, :2])
 
 
 def test_samples_length_and_seed_say_what_is_run():

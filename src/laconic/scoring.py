@@ -5,27 +5,23 @@ arXiv:2407.14679 (activation); Men et al. 2024, arXiv:2403.03853, and Gromov et 
 their formulas are in `maths.importance`. Hsu et al. 2022, arXiv:2207.00112 (Fisher).
 """
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from functools import reduce
-from itertools import groupby
-from operator import or_
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel, PreTrainedTokenizerFast
+from transformers import PreTrainedModel
 
 from laconic import layers, options
 from laconic.answers import room, slot_labels, task_objective
-from laconic.calibration import cut, draw, drawn, gram, tokens
-from laconic.contracts import Example, Feature, Teacher, Work
+from laconic.calibration import cut, draw, drawn
+from laconic.calibration.sums import gram, tokens
+from laconic.contracts import Feature, Teacher, Work
 from laconic.data.batching import SIDES, batches, by_example, counts, lengths, masks, model_inputs, order, pad
 from laconic.errors import RecipeError
 from laconic.flow import Seen, watch
 from laconic.maths import importance
 
 BATCH = 16
-CHUNK = 1024  # examples encoded at a time where nothing but counts is kept of them
 IMPORTANCE = ("taylor", "fisher", "activation")
 
 Masks = tuple[torch.Tensor, ...]  # as `batching.masks` gives them
@@ -128,33 +124,6 @@ def fisher(work: Work, paths: Sequence[str], samples: int) -> dict[str, torch.Te
             sums[path] = sums[path] + torch.as_tensor(own).square().sum(0)
         examples += len(sides[0])
     return {path: total / max(examples, 1) for path, total in sums.items()}
-
-
-def encoded(work: Work, examples: list[Example], tokenizer: PreTrainedTokenizerFast) -> Iterator[list[int]]:
-    """Token ids of each text that is read or said, some at a time, so that memory does not grow with the data.
-
-    A hidden token counts as if it stood in its place; of a choice that is hidden token by token, as of one text.
-    """
-    for start in range(0, len(examples), CHUNK):
-        features = work.task.encode(examples[start : start + CHUNK], tokenizer, answers=False)
-        for _, rows in groupby(enumerate(features), lambda pair: _text(*pair)):
-            said = (_said(feature, tokenizer.mask_token_id) for _, feature in rows)
-            yield list(reduce(or_, said).elements())
-
-
-def _text(number: int, feature: Feature) -> tuple[int, ...]:
-    """What features of one text have in common."""
-    return (*feature["example"], *feature["choice"]) if "choice" in feature else (number,)
-
-
-def _said(feature: Feature, mask: int | None) -> Counter[int]:
-    """The tokens that are read or said."""
-    read, said = [*feature["input_ids"], *feature.get("decoder_input_ids", ())], feature.get("said", [])
-    for place, token in zip(feature["slots"] if said else (), said, strict=True):
-        if "decoder_input_ids" not in feature and read[place] == mask:
-            read[place] = token
-    found: Counter[int] = Counter(read)
-    return found | Counter(said)
 
 
 def squares(work: Work, paths: Sequence[str], samples: int, length: int | None = None) -> dict[str, torch.Tensor]:
@@ -278,12 +247,17 @@ def _runs(
 def _passes(
     work: Work, paths: Sequence[str], samples: int, length: int | None = None
 ) -> Iterator[tuple[Mapping[str, Sequence[Seen]], Masks]]:
-    """What the layers saw, and the masks (batch, tokens), of every batch of examples."""
-    with watch(work.model, paths) as seen, torch.no_grad():
+    """What the layers saw, and others that read their weights, and the masks (batch, tokens), of every batch."""
+    others = layers.readers(work.model)
+    every = {path: [path, *(o for o in others.get(path, ()) if o not in paths)] for path in paths}
+    with watch(work.model, [p for some in every.values() for p in some]) as seen, torch.no_grad():
         for _, batch in _batches(work, draw(work, samples, length=length)):
             seen.clear()
             work.model(**model_inputs(batch, work.model.device))
-            yield seen, masks(batch, work.model.device)
+            yield (
+                {path: [s for p in some for s in seen[p]] for path, some in every.items()},
+                masks(batch, work.model.device),
+            )
 
 
 def _batches(

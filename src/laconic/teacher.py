@@ -21,7 +21,7 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 
 from laconic.anatomy import Anatomy
 from laconic.answers import NEVER, by_label, logits_of, room, slot_logits, spot_logits, spots, width
-from laconic.calibration import tokens
+from laconic.calibration.sums import tokens
 from laconic.callbacks import writing
 from laconic.contracts import Feature, Teacher
 from laconic.data.batching import batches, counts, masks, model_inputs, pad

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from laconic import effects, flow, layers, scoring
-from laconic.calibration import tokens
+from laconic.calibration.sums import tokens
 from laconic.contracts import Work
 from laconic.errors import RecipeError
 from laconic.layers.dense import Dense

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from laconic import calibration, layers, scoring
+from laconic import layers, scoring
+from laconic.calibration import sums
 from laconic.errors import RecipeError
 from laconic.methods.heads import Heads
 from laconic.testing import logits
@@ -111,7 +112,7 @@ def test_reconstruction_is_the_least_squares_fit_on_the_heads_that_stay(family):
 def inputs(w, path):
     """What enters and leaves a layer, each (tokens, channels) in float64."""
     pairs = [
-        (calibration.tokens(s.given, mask).double(), calibration.tokens(s.gave, mask).double())
+        (sums.tokens(s.given, mask).double(), sums.tokens(s.gave, mask).double())
         for seen, mask in scoring._passes(w, [path], 1000)
         for s in seen[path]
     ]

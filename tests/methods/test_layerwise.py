@@ -5,7 +5,8 @@ import copy
 import pytest
 import torch
 
-from laconic import calibration, layers, scoring
+from laconic import layers, scoring
+from laconic.calibration import sums
 from laconic.errors import RecipeError
 from laconic.methods.basis import Basis
 from laconic.methods.blocks import Blocks
@@ -25,7 +26,7 @@ def error(work):
     goal = scoring_goal(work)
     total = 0.0
     for seen, told, mask in scoring.together(work, work.teacher, [path], [goal], 64):
-        own, target = (calibration.tokens(calls[-1].gave, mask) for calls in (seen[path], told[goal]))
+        own, target = (sums.tokens(calls[-1].gave, mask) for calls in (seen[path], told[goal]))
         total += float((own - target).square().sum())
     return total
 

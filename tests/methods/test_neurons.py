@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from laconic import calibration, layers, scoring
+from laconic import layers, scoring
+from laconic.calibration import sums
 from laconic.errors import RecipeError
 from laconic.methods.neurons import Neurons
 from laconic.testing import logits
@@ -56,9 +57,7 @@ def test_reconstruction_brings_the_output_of_the_first_feedforward_nearer(family
 
 
 def outputs(w, path):
-    return torch.cat(
-        [calibration.tokens(s.gave, mask) for seen, mask in scoring._passes(w, [path], 1000) for s in seen[path]]
-    )
+    return torch.cat([sums.tokens(s.gave, mask) for seen, mask in scoring._passes(w, [path], 1000) for s in seen[path]])
 
 
 def test_reconstruction_is_exact_where_removed_neurons_repeat_kept_ones():

@@ -12,7 +12,8 @@ import pytest
 import torch
 
 import laconic
-from laconic import answers, artifact, data, predict, prove, recipe, scoring, tasks, trained, training
+from laconic import answers, artifact, data, predict, prove, recipe, tasks, trained, training
+from laconic.calibration.encoded import encoded
 from laconic.errors import EngineError
 from laconic.measures.memory import Memory
 from laconic.methods.distill import Distill
@@ -135,7 +136,7 @@ def test_it_learns_to_choose(tmp_path):
 
 def test_each_token_of_a_choice_is_counted_once():
     given = fresh("bert", rows=[{"question": "ae", "choices": ["ab ac ad", "af"], "label": 0}])
-    counts = Counter(i for ids in scoring.encoded(given, given.data.train, given.tokenizer) for i in ids)
+    counts = Counter(i for ids in encoded(given, given.data.train, given.tokenizer) for i in ids)
     found = {given.tokenizer.convert_ids_to_tokens(i): number for i, number in counts.items()}
     assert {piece: found[piece] for piece in ("ae", "ab", "ac", "af")} == {"ae": 2, "ab": 1, "ac": 1, "af": 1}
     assert found["ad"] == 3  # of the prompt as well, behind each question

@@ -13,7 +13,8 @@ from tokenizers import Tokenizer, models, normalizers
 from transformers import BartConfig, PreTrainedTokenizerFast
 
 import laconic
-from laconic import answers, checkpoint, data, predict, prove, recipe, scoring, trained, training
+from laconic import answers, checkpoint, data, predict, prove, recipe, trained, training
+from laconic.calibration.encoded import encoded
 from laconic.data import words
 from laconic.errors import ArtifactError, RecipeError
 from laconic.measures.memory import Memory
@@ -130,7 +131,7 @@ def test_a_cut_vocabulary_counts_hidden_tokens_as_if_they_stood_there():
     given = fresh()
     given.task = MLM(mask=0.5)
     given.data.train[:] = [{"text": "dg dg"}, {"text": "ab ac"}]
-    counts = Counter(i for ids in scoring.encoded(given, given.data.train, given.tokenizer) for i in ids)
+    counts = Counter(i for ids in encoded(given, given.data.train, given.tokenizer) for i in ids)
     found = {given.tokenizer.convert_ids_to_tokens(i): number for i, number in counts.items()}
     assert found == {"dg": 2, "ab": 1, "ac": 1, "[eos]": 2}
 

@@ -1,7 +1,8 @@
 """Calibration, the same for all methods: which examples are run, and what enters the layers, block by block.
 
 Frantar et al. 2022, arXiv:2210.17323: a block's inputs come from the blocks before it as they are after rewriting, and
-with `sequential` (its authors' "true sequential") a layer's inputs from the layers before it in its block.
+with `sequential` (its authors' "true sequential") a layer's inputs from the layers before it in its block. Of a weight
+that layers of several blocks share, the inputs of all of them count.
 Held are the examples and the hidden states that enter the next block. With `sequential`, held is also what a block has
 computed of all of them so far: its passes wait at each layer while that is rewritten, so that one pass serves all
 layers. Where there is no room, or a block is called more than once, every layer has its own pass from the start.
@@ -9,9 +10,9 @@ layers. Where there is no room, or a block is called more than once, every layer
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
@@ -20,14 +21,14 @@ from torch import nn
 
 from laconic import layers, machine, options
 from laconic.calibration.examples import Examples, Part
+from laconic.calibration.readers import Elsewhere, elsewhere
+from laconic.calibration.sums import add, gram, mirrored, tokens
 from laconic.contracts import Example, Feature, Work
-from laconic.data.batching import mask_of
 from laconic.errors import RecipeError
 from laconic.flow import Enough, entering, waiting
 
 ROOM = 2**30  # bytes that waiting passes may hold where the model has fewer itself
 HELD = 8  # tensors of a hidden state's size that a block holds while it waits: residual, query, key, value and more
-SQUARE = 256  # inputs of a sum x x^T that are multiplied with all before them at a time, since its halves are the same
 
 Pairs = list[tuple[str, nn.Module]]
 
@@ -66,37 +67,6 @@ def cut(feature: Feature, length: int | None) -> Feature:
     if length is None:
         return feature
     return {key: row[:length] for key, row in feature.items()}
-
-
-def tokens(x: torch.Tensor, masks: Sequence[torch.Tensor], *, ones: bool = False) -> torch.Tensor:
-    """Tokens of a batch without padding: (tokens, channels) of (batch, longest, channels), with `ones` a 1 behind.
-
-    `masks` are `batching.masks`, one or two.
-    """
-    mask = mask_of(x, masks)
-    x = x.flatten(0, -2) if mask is None else x[mask]
-    return torch.cat([x, x.new_ones(len(x), 1)], 1) if ones else x
-
-
-def gram(x: torch.Tensor, other: torch.Tensor | None = None) -> torch.Tensor:
-    """sum x x'^T over tokens of (tokens, in), (in, in) float32; x' is x itself where there is no `other`."""
-    if other is not None:
-        return x.float().T @ other.float()
-    return mirrored(add(x.new_zeros(x.shape[1], x.shape[1], dtype=torch.float32), x))
-
-
-def add(below: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-    """Add sum x x^T over tokens of (tokens, in) to `below` (in, in) in place, up to its diagonal at least."""
-    x = x.float()
-    for start in range(0, len(below), SQUARE):
-        end = min(start + SQUARE, len(below))
-        below[start:end, :end].addmm_(x[:, start:end].T, x[:, :end])
-    return below
-
-
-def mirrored(below: torch.Tensor) -> torch.Tensor:
-    """The symmetric matrix that is `below` on its diagonal and below it."""
-    return below.tril().add_(below.tril(-1).T)
 
 
 def inputs(
@@ -140,6 +110,7 @@ def stages(work: Work, where: str, samples: int, *, length: int | None = None) -
     early = [p for p in chosen if p[0] in entry]
     late = [p for p in chosen if p[0] not in inside and p not in early]
     examples = Examples(work, draw(work, samples, length=length))
+    others = elsewhere(examples, chosen)
     yield from (Stage(examples, [p], examples.before) for p in early)
     for stack in anatomy.stacks:
         if not inside and not late:
@@ -148,7 +119,7 @@ def stages(work: Work, where: str, samples: int, *, length: int | None = None) -
             pairs = [(path, inside.pop(path)) for path in list(inside) if path.startswith(part.paths)]
             more = bool(inside or late)
             if pairs:
-                yield Stage(examples, pairs, part.run, part, more)
+                yield Stage(examples, pairs, part.run, part, more, others)
             if not more:
                 return
     if late:
@@ -164,18 +135,24 @@ class Stage:
     run: Callable[[int], object]
     part: Part | None = None  # the blocks, where it is of blocks
     more: bool = False  # whether what they give is read
+    others: Mapping[str, Elsewhere] = field(default_factory=dict)  # by the path of a weight
 
     def inputs(self, *, sequential: bool = False) -> Iterator[Inputs]:
         """Layers by the tensor they read, in order; with `sequential`, each as the layers before it are by then."""
         order = self.groups()
         yield from (Inputs([pair], None) for pair in self.unread(order))
         for group, found in zip(order, self._sums(order, sequential), strict=True):
-            yield Inputs(self.of(group), found)
+            yield Inputs(self.of(group), self.with_others(group, found))
 
     def of(self, group: Group) -> Pairs:
         """The layers of a group."""
         modules = dict(self.pairs)
         return [(path, modules[path]) for path in group.paths]
+
+    def with_others(self, group: Group, own: torch.Tensor) -> torch.Tensor:
+        """sum x x^T of a group, with what enters the other readers of its weights."""
+        found = self.others.get(group.paths[0])
+        return own if found is None else own + found.gram
 
     def unread(self, groups: Sequence[Group]) -> Pairs:
         """The layers that are in no group: those that look up, and those no example reaches."""
@@ -202,15 +179,19 @@ class Stage:
 
     @torch.no_grad()
     def groups(self) -> list[Group]:
-        """Linears by the very tensor they read first, in the order of calls; those not called are left out."""
+        """Linears by the very tensors they and their weights' other readers read, in the order of calls.
+
+        Those not called are left out.
+        """
         paths = [path for path, module in self.pairs if layers.take(module).role == "linear"]
-        groups: dict[int, list[str]] = {}
+        groups: dict[tuple[int, ...], list[str]] = {}
         if not paths or not self.examples.masks:
             return []
         with entering(self.examples.model, paths) as seen, suppress(Enough):
             self.run(0)
         for path, given in seen.items():
-            groups.setdefault(id(given[0]), []).append(path)
+            also = self.others[path].given if path in self.others else ()
+            groups.setdefault((id(given[0]), *also), []).append(path)
         return [Group(tuple(group), len(seen[group[0]])) for group in groups.values()]
 
     @torch.no_grad()

@@ -18,7 +18,8 @@ from transformers import PreTrainedModel
 
 from laconic import calibration, layers, machine
 from laconic.anatomy import Residual
-from laconic.calibration import Group, Pairs, Stage, gram, stages, tokens
+from laconic.calibration import Group, Pairs, Stage, stages
+from laconic.calibration.sums import gram, tokens
 from laconic.contracts import Work
 from laconic.errors import RecipeError
 from laconic.flow import Enough, entering, quiet
@@ -59,7 +60,8 @@ def inputs(
             parts = [[group] for group in order] if sequential or not order else [order]
             for part in parts:
                 for group, found in zip(part, _compared(now, then, part, residuals), strict=True):
-                    yield replace(found, pairs=now.of(group))
+                    whole = None if found.gram is None else now.with_others(group, found.gram)
+                    yield replace(found, pairs=now.of(group), gram=whole)
 
 
 @dataclass(frozen=True)

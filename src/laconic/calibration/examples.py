@@ -88,6 +88,10 @@ class Examples:
         """Run what stands after the last block; all stacks have been walked."""
         self._forward(batch, self._walked(batch))
 
+    def whole(self, batch: int) -> None:
+        """Run the whole model."""
+        self._forward(batch, {})
+
     def _enter(self, stack: Stack, batch: int) -> list[Call]:
         """The calls of a stack's blocks, in order, as the model makes them; their first tensor is kept as `hidden`.
 

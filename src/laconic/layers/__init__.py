@@ -173,6 +173,15 @@ def held(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
             yield path, module
 
 
+def readers(model: nn.Module) -> dict[str, list[str]]:
+    """Paths of the linears that read the weight of another path, by that path."""
+    found: dict[str, list[str]] = {}
+    for path, layer in held(model):
+        if is_shared(layer) and take(layer).role == "linear":
+            found.setdefault(cast(Any, layer).source, []).append(path)
+    return found
+
+
 def parts(module: nn.Module) -> list[tuple[str, nn.Module]]:
     """(name, layer) of the layers that a composite kind computes with, in its order; none for any other module.
 

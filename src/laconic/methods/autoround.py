@@ -18,7 +18,7 @@ from torch import nn
 from torch.nn import functional
 
 from laconic import calibration, effects, flow, layers, options, scoring
-from laconic.calibration import tokens
+from laconic.calibration.sums import tokens
 from laconic.contracts import Sketch, Work
 from laconic.flow import Seen
 from laconic.layers.dense import Dense

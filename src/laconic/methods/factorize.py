@@ -10,7 +10,8 @@ from typing import ClassVar
 
 import torch
 
-from laconic import layers, options, scoring
+from laconic import layers, options
+from laconic.calibration.encoded import encoded
 from laconic.contracts import Sketch, Work
 from laconic.layers.lowrank import LowRank
 from laconic.maths import factor
@@ -57,7 +58,7 @@ class Factorize:
         weights = torch.ones(len(table), dtype=torch.float64, device=table.device)  # (rows,)
         if self.weighted:
             for token, count in Counter(
-                i for ids in scoring.encoded(work, work.data.train, work.tokenizer) for i in ids
+                i for ids in encoded(work, work.data.train, work.tokenizer) for i in ids
             ).items():
                 weights[token] += count
         root = weights.sqrt()[:, None]

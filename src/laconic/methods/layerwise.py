@@ -20,6 +20,7 @@ from torch.nn import functional
 
 from laconic import calibration, layers, optimizers, options, scoring
 from laconic.anatomy import Anatomy, Stack
+from laconic.calibration.sums import tokens
 from laconic.contracts import PROPERTIES, Sketch, Teacher, Work
 from laconic.errors import RecipeError
 from laconic.flow import Seen
@@ -134,7 +135,7 @@ def _order(stack: Stack) -> list[tuple[str, int]]:
 def _loss(model: nn.Module, seen: Seen, target: torch.Tensor, masks: scoring.Masks) -> torch.Tensor:
     """Squared error of the block's tokens in units of the target's mean square."""
     out = seen.call.again(model, seen.given)
-    own, goal = calibration.tokens(out, masks), calibration.tokens(target, masks)  # (tokens, hidden)
+    own, goal = tokens(out, masks), tokens(target, masks)  # (tokens, hidden)
     return functional.mse_loss(own, goal) / goal.square().mean()
 
 

@@ -12,7 +12,8 @@ from typing import Any, ClassVar, get_args
 
 from transformers import PreTrainedConfig
 
-from laconic import options, scoring, subwords
+from laconic import options, subwords
+from laconic.calibration.encoded import encoded
 from laconic.contracts import Sketch, Work
 from laconic.errors import RecipeError
 from laconic.subwords import Characters
@@ -59,7 +60,7 @@ class Vocabulary:
         """Cut tokenizer, embeddings and head, and renumber the ids in the model's configuration."""
         old, settings = work.tokenizer, _settings(work.model)
         texts = [*work.data.train, *work.data.unlabelled]
-        counts = Counter(i for ids in scoring.encoded(work, texts, old) for i in ids)
+        counts = Counter(i for ids in encoded(work, texts, old) for i in ids)
         tokenizer, kept = subwords.prune(
             old,
             counts,
@@ -77,7 +78,7 @@ class Vocabulary:
         for where in settings:
             renumber(where, new)
         work.tokenizer = tokenizer
-        before, after = (sum(map(len, scoring.encoded(work, work.data.validation, t))) for t in (old, tokenizer))
+        before, after = (sum(map(len, encoded(work, work.data.validation, t))) for t in (old, tokenizer))
         longer = f"; validation text takes {after / before - 1:.1%} more" if before else ""
         work.log(f"vocabulary: {len(kept):,} of {len(old):,} pieces are kept{longer}")
 
