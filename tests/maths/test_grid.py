@@ -44,6 +44,15 @@ def test_groups_have_scales_of_their_own_and_a_short_last_one():
     assert torch.allclose(scale, torch.tensor([[1.0, 10.0, 100.0]]) / 127, rtol=1e-3)
 
 
+@pytest.mark.parametrize("symmetric", [True, False])
+def test_a_group_wider_than_a_row_is_the_row(symmetric):
+    weight = torch.randn(3, 7, generator=torch.Generator().manual_seed(0))
+    assert grid.split(weight, 2**16).shape == (3, 1, 7)
+    row, wide = (grid.fit(weight, 3, group, symmetric) for group in ("channel", 2**16))
+    assert torch.equal(row[0], wide[0])
+    assert torch.equal(grid.snap(weight, *row, 3, "channel"), grid.snap(weight, *wide, 3, 2**16))
+
+
 @given(weights(), BITS, GROUPS, st.booleans())
 @settings(max_examples=150, deadline=None)
 def test_min_max_rounding_errs_by_at_most_half_a_step(weight, bits, group, symmetric):

@@ -212,3 +212,12 @@ def test_an_original_is_followed_more_nearly_damped_too_and_zeros_stay(seed):
 def test_where_nothing_has_moved_nothing_changes():
     weight, now, _, _, _ = shifted()
     assert torch.equal(hessian.propagated(weight, now.T @ now, torch.zeros(5, 5)), weight)
+
+
+def test_a_group_wider_than_a_row_has_the_scales_of_the_row():
+    weight, _, matrix = problem(4, 6)
+    found = [
+        hessian.least([weight], matrix, [[grid.fit(weight, 3, group, True)]], 3, group, damp=0.01, act_order=True)[0][0]
+        for group in ("channel", 2**16)
+    ]
+    assert torch.equal(*found)

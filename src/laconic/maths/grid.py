@@ -22,7 +22,7 @@ Fitted = tuple[torch.Tensor, torch.Tensor | None]
 """Scale and zero, as `fit` gives them."""
 
 RATIOS = tuple(1.0 - 0.05 * i for i in range(17))  # parts of the min-max range; the optimum of 2 bits is near 0.3
-WIDEST = 2**16  # columns that share a scale: a row is padded to a multiple of them
+WIDEST = 2**16  # columns that share a scale, wider than the rows of any model here
 SMALLEST, LARGEST = 2.0**-24, 65504.0  # positive float16 numbers
 
 
@@ -55,7 +55,7 @@ def split(x: torch.Tensor, group: Group) -> torch.Tensor:
     if group == "channel":
         return x.unsqueeze(1)
     rows, columns = x.shape
-    width = int(group)
+    width = min(int(group), columns)  # a wider group has one row, and is not filled up
     missing = -columns % width
     if missing:
         x = torch.nn.functional.pad(x, (0, missing))

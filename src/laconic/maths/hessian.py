@@ -291,5 +291,5 @@ def _columns(per_group: torch.Tensor, shape: Sequence[int], group: grid.Group) -
     """Scale or zero of every weight, (out, in)."""
     rows, columns = shape
     if isinstance(group, int):
-        return per_group.repeat_interleave(group, 1)[:, :columns]
+        return per_group.repeat_interleave(min(group, columns), 1)[:, :columns]
     return per_group.expand(rows, columns)
