@@ -101,9 +101,20 @@ def test_importance_moves_the_range_to_the_columns_that_count():
     assert float(fine) < float(wide)
 
 
-def test_inside_is_where_rounding_does_not_clip():
-    weight = torch.tensor([[-3.6, -3.4, 0.0, 3.4, 3.6]])
-    assert grid.inside(weight, torch.ones(1, 1), None, 3, "channel").tolist() == [[False, True, True, True, False]]
+def test_inside_is_between_the_ends_of_a_grid():
+    weight = torch.tensor([[-3.4, -3.0, -2.9, 0.0, 2.9, 3.0, 3.4]])
+    found = grid.inside(weight, torch.ones(1, 1), None, 3, "channel")
+    assert found.tolist() == [[False, False, True, True, True, False, False]]
+    sign = grid.inside(torch.tensor([[-1.1, -0.9, 0.4, 0.9, 1.1]]), torch.ones(1, 1), None, 1, "channel")
+    assert sign.tolist() == [[False, True, True, True, False]]
+
+
+def test_a_value_rises_with_its_scale_as_the_paper_says():
+    """Esser et al., eq. 3, with Q_N = Q_P = 3: round(v / s) - v / s between the ends, and Q_N or Q_P from them on."""
+    weight = torch.tensor([[-3.4, -3.0, -1.6, 0.3, 2.9, 3.0, 3.4, 9.0]])
+    expected = torch.tensor([[-3.0, -3.0, -0.4, -0.3, 0.1, 3.0, 3.0, 3.0]])
+    torch.testing.assert_close(grid.rise(weight, torch.ones(1, 1), None, 3, "channel"), expected)
+    torch.testing.assert_close(grid.rise(weight * 0.5, torch.full((1, 1), 0.5), None, 3, "channel"), expected)
 
 
 def test_float_bits():

@@ -59,29 +59,29 @@ def test_gradients_are_numeric_differences(bits, group, symmetric):
     weight, steps = module.weight.detach().double(), wide(scale, group)
     middle = 2.0 ** (bits - 1) if zero is None else wide(zero, group)
     low, high = (1 if symmetric else 0) - middle, 2**bits - 1 - middle
-    codes = (weight / steps).round()
-    free = (codes >= low) & (codes <= high)
+    free = (low < weight / steps) & (weight / steps < high)  # the paper's condition of eq. 3 and 5
     assert not free.all()
-    added, ends = codes - weight / steps, torch.minimum(torch.maximum(codes, low + 0 * codes), high + 0 * codes)
+    added = (weight / steps).round() - weight / steps
 
     def value(scales: torch.Tensor, weights: torch.Tensor) -> float:
-        """With what rounding added, and what is clipped, held fixed: there LSQ's gradient is the derivative."""
+        """Clipped, with what rounding adds between the ends held fixed: of this LSQ's gradient is the derivative."""
         each = wide(scales, group)
-        return float((torch.where(free, weights / each + added, ends) * each * slopes.double()).sum())
+        clipped = torch.minimum(torch.maximum(weights / each, low + 0 * each), high + 0 * each)
+        return float(((clipped + torch.where(free, added, 0.0)) * each * slopes.double()).sum())
 
     shown = layer.step.grad.reshape(scale.shape)
     share = (40 / scale.numel() * (2 ** (bits - 1) - 1)) ** -0.5
     for place in range(scale.numel()):
         moved = torch.zeros(scale.numel()).double()
-        moved[place] = 1e-6
+        moved[place] = 1e-9  # so little that no weight crosses an end
         moved = moved.reshape(scale.shape)
-        numeric = (value(scale.double() + moved, weight) - value(scale.double() - moved, weight)) / 2e-6
+        numeric = (value(scale.double() + moved, weight) - value(scale.double() - moved, weight)) / 2e-9
         assert float(shown.flatten()[place]) == pytest.approx(numeric * share, rel=1e-3, abs=1e-3)
     back = slopes * module.weight > 0  # a clipped weight is let back in
     for row, column in itertools.product(range(4), range(10)):
         moved = torch.zeros(4, 10).double()
-        moved[row, column] = 1e-6
-        numeric = (value(scale.double(), weight + moved) - value(scale.double(), weight - moved)) / 2e-6
+        moved[row, column] = 1e-9
+        numeric = (value(scale.double(), weight + moved) - value(scale.double(), weight - moved)) / 2e-9
         if (free | ~back)[row, column] and weight[row, column]:
             assert float(layer.latent.grad[row, column]) == pytest.approx(numeric, abs=1e-4)
     assert layer.latent.grad[1, 2] == 0

@@ -26,7 +26,7 @@ CACHED = 2**22  # weights: a frozen linear up to this size keeps its dense weigh
 class Straight(torch.autograd.Function):
     """Grid values forward; backward the gradient of the latent weights, and of the scales where they learn.
 
-    A scale's slope is the code's distance from 0 where a weight is clipped, else what rounding added, and is divided by
+    A scale's slope is the code's distance from 0 where a weight is on an end or beyond, else what rounding added, over
     sqrt(count * (2^(bits - 1) - 1)), so that scales learn as fast as weights do (Esser et al., eq. 3 and 2.2); `count`
     is how many weights have a scale, those included that a look-up leaves out.
     """

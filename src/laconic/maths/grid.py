@@ -92,10 +92,14 @@ def snap(weight: torch.Tensor, scale: torch.Tensor, zero: torch.Tensor | None, b
 def inside(
     weight: torch.Tensor, scale: torch.Tensor, zero: torch.Tensor | None, bits: int, group: Group
 ) -> torch.Tensor:
-    """Where a weight is not clipped, half a step beyond the ends included; bool (rows, columns)."""
+    """Where a weight lies between the ends of its grid, and on neither; bool (rows, columns).
+
+    Of one bit, whose ends are all there is, where it is less than half a step beyond them.
+    """
     low, high, middle = _limits(zero, bits)
     parts, step = split(weight, group), scale.unsqueeze(-1)  # (R, G, n), (R, G, 1)
-    return join((parts >= (low - 0.5 - middle) * step) & (parts <= (high + 0.5 - middle) * step), *weight.shape)
+    beyond = 0.5 if bits == 1 else 0.0
+    return join((parts > (low - beyond - middle) * step) & (parts < (high + beyond - middle) * step), *weight.shape)
 
 
 def fit(
@@ -136,7 +140,10 @@ def has_zero(zero: torch.Tensor | None, bits: int) -> bool:
 
 
 def rise(weight: torch.Tensor, scale: torch.Tensor, zero: torch.Tensor | None, bits: int, group: Group) -> torch.Tensor:
-    """How a weight's grid value grows with its scale, rounding taken for the identity: (rows, columns)."""
+    """How a weight's grid value grows with its scale, rounding taken for the identity: (rows, columns).
+
+    Esser et al. 2020, arXiv:1902.08153, eq. 3.
+    """
     _, _, middle = _limits(zero, bits)
     parts = split(weight, group)  # (R, G, n)
     code = _nearest(parts, scale, zero, bits).sub_(middle)  # (R, G, n)
