@@ -85,6 +85,20 @@ def test_rows_lose_what_is_asked_whatever_the_block(block, sparsity):
     assert (found == 0).sum(1).tolist() == [round(sparsity * 32)] * 4
 
 
+@pytest.mark.parametrize(("sparsity", "least"), [(0.5, 2), (0.25, 4), (0.9, 10), (0.99, 100), (0.0, 1)])
+def test_in_the_fewest_inputs_a_row_has_one_to_lose_and_one_to_keep(sparsity, least):
+    assert surgeon.fewest(sparsity) == least
+
+
+@pytest.mark.parametrize(("block", "columns"), [(2, 32), (4, 33), (32, 33)])
+def test_which_inputs_a_row_loses_follows_its_weights(block, columns):
+    """Of a block too short to choose in, every row would lose the same inputs; so it is with the last one of 33."""
+    weight, _, matrix = problem(64, columns)
+    found = surgeon.prune([weight], matrix, 0.5, "row", block=block)[0]
+    lost = (found == 0).float().mean(0)  # (in,), of the rows
+    assert ((lost > 0) & (lost < 1)).all()
+
+
 def test_layers_that_read_one_input_have_masks_of_their_own():
     one, _, matrix = problem(6, 16)
     other = torch.randn(3, 16) * 0.01  # among the others' weights all of it would go

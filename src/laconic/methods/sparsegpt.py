@@ -62,6 +62,7 @@ class SparseGPT:
         options.choice("scope", self.scope, masks.INSIDE)
         masks.check(self.sparsity, self.scope)
         options.whole("block", self.block)
+        surgeon.check(self.sparsity, self.scope, self.block)
         calibration.check(self.samples, self.length)
         hessian.check(self.damp)
         compare.check(self.propagate)
