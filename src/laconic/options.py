@@ -5,6 +5,8 @@ No paper: wording.
 
 import sys
 from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any
 
 from laconic.errors import RecipeError
 
@@ -27,6 +29,19 @@ def positive(name: str, value: float) -> None:
     """Raise RecipeError unless the value is finite and above 0."""
     if not 0 < value <= sys.float_info.max:
         raise RecipeError(f"{name} is {value}; give a finite number above 0")
+
+
+def unread(method: Any, by: str, *names: str) -> None:
+    """Raise RecipeError where one of these options is not its default: what the option `by` is leaves them unread."""
+    partner = getattr(method, by)
+    shown = "null" if partner is None else repr(partner)
+    for option in fields(method):
+        value = getattr(method, option.name)
+        if option.name in names and value != option.default:
+            raise RecipeError(
+                f"{option.name} is {value!r}, which nothing reads where {by} is {shown}; "
+                f"leave {option.name} out, or change {by}"
+            )
 
 
 def seed(value: object) -> None:

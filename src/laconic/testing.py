@@ -27,7 +27,7 @@ from laconic.recipe import Recipe, Step
 Fresh = Callable[[], Work]
 
 SMALL = {
-    "samples": 8, "epochs": 2, "batch": 4, "learning_rate": 1e-3, "multiple": 8, "every": 1, "clip": 100.0, "steps": 8,
+    "epochs": 2, "batch": 4, "learning_rate": 1e-3, "multiple": 8, "every": 1, "clip": 100.0, "steps": 8,
 }  # fmt: skip
 """Option -> a value that suits a tiny model and a dozen examples."""
 

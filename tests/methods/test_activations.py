@@ -96,6 +96,8 @@ def test_what_may_follow():
         ({"input_bits": 3}, "input_bits is 3; inputs have 4 to 8 bits"),
         ({"where": "embeddings"}, "where is 'embeddings'"),
         ({"samples": 0}, "samples is 0"),
+        ({"length": -5}, "length is -5; give a whole number of at least 1"),
+        ({"length": 8}, "length is 8, which nothing reads where samples is null; leave length out, or change samples"),
     ],
 )
 def test_options_that_cannot_be(options, said):

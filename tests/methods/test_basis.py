@@ -77,7 +77,10 @@ def test_a_basis_is_rounded_once_and_trained_through_every_layer(tmp_path):
     assert source.latent.grad.any()
 
 
-@pytest.mark.parametrize(("wrong", "says"), [({"share": 1}, "share is 1"), ({"keep": 0.0}, "keep is 0.0")])
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [({"share": 1}, "share is 1"), ({"keep": 0.0}, "keep is 0.0"), ({"rank": 8, "keep": 0.9}, "keep is 0.9")],
+)
 def test_refusals(wrong, says):
     Basis().check()
     with pytest.raises(RecipeError, match=says):

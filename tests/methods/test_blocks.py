@@ -141,6 +141,10 @@ def test_a_block_that_is_not_there_is_named():
         ({"blocks": [1, 1]}, "list different"),
         ({"blocks": [-1]}, "counted from 0"),
         ({"samples": 0}, "samples is 0"),
+        ({"blocks": [0], "keep": 0.9}, r"keep is 0.9, which nothing reads where blocks is \[0\]"),
+        ({"blocks": [0], "choose": "angular"}, "choose is 'angular', which nothing reads"),
+        ({"choose": "even", "samples": 3}, "samples is 3, which nothing reads where choose is 'even'"),
+        ({"choose": "first", "length": 3}, "length is 3, which nothing reads where choose is 'first'"),
     ],
 )
 def test_options_that_cannot_work_are_refused(options, words):

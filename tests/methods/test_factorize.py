@@ -61,7 +61,11 @@ def test_tied_heads_read_the_same_factors(family, tmp_path):
 
 def test_refusals():
     Factorize().check()
-    for wrong, says in (({"keep": 1.5}, "keep is 1.5"), ({"rank": 0}, "rank is 0")):
+    for wrong, says in (
+        ({"keep": 1.5}, "keep is 1.5"),
+        ({"rank": 0}, "rank is 0"),
+        ({"rank": 8, "keep": 0.9}, "keep is 0.9"),
+    ):
         with pytest.raises(RecipeError, match=says):
             Factorize(**wrong).check()
 

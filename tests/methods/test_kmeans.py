@@ -143,5 +143,8 @@ def test_refusals_and_forecast():
         KMeans(9).check()
     with pytest.raises(RecipeError, match="importance is 'taylor'"):
         KMeans(importance="taylor").check()
+    for unread in ({"samples": 3}, {"length": 7}):
+        with pytest.raises(RecipeError, match="which nothing reads where importance is 'none'"):
+            KMeans(importance="none", **unread).check()
     assert KMeans(3, 128).forecast(small.sketch()).linear_bits == 4
     assert KMeans(3, 128, share=True).forecast(small.sketch()).linear_bits == 3 + 1 / 8

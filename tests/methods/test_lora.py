@@ -22,7 +22,7 @@ QUICK = {"epochs": 1, "learning_rate": 0.01, "rank": 2}
 @pytest.mark.parametrize("module", [nn.Linear(6, 4), Conv1D(4, 6)])
 def test_the_update_is_the_papers(module):
     plain = copy.deepcopy(module)
-    update = Update(module, "weight", 2, 1.5, torch.Generator().manual_seed(0))
+    update = Update(module, "weight", 2, 3.0, torch.Generator().manual_seed(0))
     parametrize.register_parametrization(module, "weight", update)
     x = torch.randn(3, 6)
     assert torch.equal(module(x), plain(x))  # B is zero at first
@@ -51,8 +51,10 @@ def test_only_a_low_rank_change_is_made_and_only_where_asked(tmp_path):
 
 def test_a_rank_beyond_the_layers_is_full_rank():
     module = nn.Linear(6, 4)
-    update = Update(module, "weight", 2**63, 1.0, torch.Generator().manual_seed(0))
-    assert update.down.shape == (4, 6)
+    wide, full = (Update(module, "weight", rank, 16.0, torch.Generator().manual_seed(0)) for rank in (2**63, 4))
+    assert wide.down.shape == (4, 6)
+    assert torch.equal(wide.down, full.down)
+    assert wide.scale == full.scale == 4
 
 
 def test_it_learns(tmp_path):

@@ -164,11 +164,15 @@ def test_a_second_step_only_lowers_ranks(tmp_path):
         ({"keep": 0.0}, "keep is 0.0"),
         ({"rank": 0}, "rank is 0"),
         ({"importance": "fisher", "update": True}, "update"),
-        ({"importance": "fisher", "length": 8}, "fisher reads whole examples"),
+        ({"importance": "fisher", "length": 8}, "length is 8, which nothing reads where importance is 'fisher'"),
+        ({"importance": "none", "samples": 9}, "samples is 9, which nothing reads where importance is 'none'"),
+        ({"importance": "none", "length": 8}, "length is 8, which nothing reads where importance is 'none'"),
+        ({"rank": 8, "keep": 0.9}, "keep is 0.9, which nothing reads where rank is 8; leave keep out, or change rank"),
     ],
 )
 def test_refusals(wrong, says):
     SVD().check()
+    SVD(rank=8, keep=0.5).check()  # which says no more than the default
     with pytest.raises(RecipeError, match=says):
         SVD(**wrong).check()
 

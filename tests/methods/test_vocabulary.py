@@ -164,6 +164,7 @@ def test_options_reach_the_tokenizer():
         ({"tokens": 0}, "tokens is 0"),
         ({"min_count": 0}, "min_count is 0"),
         ({"extra": -1}, "extra is -1"),
+        ({"extra": 2.7}, "extra is 2.7; give a whole number of pieces, or a share below 1"),
         ({"characters": "some"}, "all, seen"),
     ],
 )

@@ -34,8 +34,9 @@ class Activations:
     def check(self) -> None:
         """Raise RecipeError for an option that cannot work."""
         options.choice("where", self.where, PLACES)
-        if self.samples is not None:
-            calibration.check(self.samples, self.length)
+        calibration.check(1 if self.samples is None else self.samples, self.length)
+        if self.samples is None:
+            options.unread(self, "samples", "length")
         low, high = BITS
         bits = self.input_bits
         if not isinstance(bits, int) or isinstance(bits, bool) or not low <= bits <= high:

@@ -43,6 +43,7 @@ class Basis:
         options.fraction("keep", self.keep)
         if self.rank is not None:
             options.whole("rank", self.rank)
+            options.unread(self, "rank", "keep")
         options.whole("share", self.share, 2)
         options.choice("where", self.where, PLACES)
         calibration.check(self.samples, self.length)

@@ -43,6 +43,10 @@ class Blocks:
         listed = self.blocks
         if listed is not None and (not listed or len(set(listed)) < len(listed) or min(listed) < 0):
             raise RecipeError(f"blocks is {listed}; list different blocks to keep, counted from 0")
+        if listed is not None:
+            options.unread(self, "blocks", "keep", "choose", "samples", "length")
+        if self.choose in ("even", "first"):
+            options.unread(self, "choose", "samples", "length")
 
     def forecast(self, sketch: Sketch) -> Sketch:
         """Fewer blocks of the same size."""

@@ -39,6 +39,7 @@ class Factorize:
         options.fraction("keep", self.keep)
         if self.rank is not None:
             options.whole("rank", self.rank)
+            options.unread(self, "rank", "keep")
 
     def forecast(self, sketch: Sketch) -> Sketch:
         """Fewer numbers for each word, written as fewer bits of each number."""

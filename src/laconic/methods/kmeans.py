@@ -47,6 +47,8 @@ class KMeans:
         options.choice("where", self.where, WHERE)
         options.choice("importance", self.importance, ("activation", "none"))
         calibration.check(self.samples, self.length)
+        if self.importance == "none":
+            options.unread(self, "importance", "samples", "length")
         grid.check(self.bits, self.group, least=1)
 
     def forecast(self, sketch: Sketch) -> Sketch:

@@ -27,7 +27,10 @@ HELD = ("latent", "weight")  # what a layer in training holds its weight as
 
 @dataclass(frozen=True)
 class LoRA(training.Training):
-    """Adds `alpha` / `rank` times a product of that rank; nothing else is trained. The rest are training's options."""
+    """Adds `alpha` / `rank` times a product of that rank, of full rank at most; nothing else is trained.
+
+    The rest are training's options.
+    """
 
     rank: int = 8
     alpha: float = 16.0
@@ -64,7 +67,7 @@ class LoRA(training.Training):
         with _only(work.model):
             for module, name in places:
                 parametrize.register_parametrization(
-                    module, name, Update(module, name, self.rank, self.alpha / self.rank, generator)
+                    module, name, Update(module, name, self.rank, self.alpha, generator)
                 )
             try:
                 training.fit(work, self)
@@ -74,9 +77,9 @@ class LoRA(training.Training):
 
 
 class Update(nn.Module):
-    """Adds scale x `up` (out, rank) @ `down` (rank, in) to a weight; zeros of one on a grid stay zero."""
+    """Adds alpha / rank x `up` (out, rank) @ `down` (rank, in) to a weight; zeros of one on a grid stay zero."""
 
-    def __init__(self, module: nn.Module, name: str, rank: int, scale: float, generator: torch.Generator) -> None:
+    def __init__(self, module: nn.Module, name: str, rank: int, alpha: float, generator: torch.Generator) -> None:
         super().__init__()
         weight = cast(torch.Tensor, getattr(module, name))
         self.turned = isinstance(module, Conv1D)  # holds (in, out)
@@ -85,7 +88,7 @@ class Update(nn.Module):
         rank = min(rank, rows, columns)  # more can say no more
         bound = 1 / math.sqrt(columns)
         start = torch.empty(rank, columns).uniform_(-bound, bound, generator=generator)
-        self.scale, self.down = scale, nn.Parameter(start.to(weight))
+        self.scale, self.down = alpha / rank, nn.Parameter(start.to(weight))
         self.up = nn.Parameter(weight.new_zeros(rows, rank))
 
     def forward(self, weight: torch.Tensor) -> torch.Tensor:

@@ -16,7 +16,6 @@ import torch
 from laconic import calibration, effects, layers, options
 from laconic.calibration import compare
 from laconic.contracts import Sketch, Work
-from laconic.errors import RecipeError
 from laconic.layers.quantized import Quantized
 from laconic.layers.sparse import Sparse
 from laconic.maths import grid, hessian, masks, surgeon
@@ -68,8 +67,8 @@ class SparseGPT:
         compare.check(self.propagate)
         if self.bits is not None:
             grid.check(self.bits, self.group)
-        elif self.group != "channel" or not self.symmetric:
-            raise RecipeError("group and symmetric say what grid; give bits as well, 2 to 8")
+        else:
+            options.unread(self, "bits", "group", "symmetric")
 
     def forecast(self, sketch: Sketch) -> Sketch:
         """Fewer weights, and a mask or fewer bits."""

@@ -47,15 +47,16 @@ class SVD:
         options.fraction("keep", self.keep)
         if self.rank is not None:
             options.whole("rank", self.rank)
+            options.unread(self, "rank", "keep")
         options.choice("importance", self.importance, IMPORTANCE)
         options.choice("where", self.where, PLACES)
         calibration.check(self.samples, self.length)
         if self.update and self.importance != "whitened":
             raise RecipeError(f"update fits to inputs, and importance is {self.importance!r}; set it to whitened")
-        if self.length is not None and self.importance == "fisher":
-            raise RecipeError(
-                f"length is {self.length}, and fisher reads whole examples, for their answers; leave it out"
-            )
+        if self.importance == "fisher":  # for their answers, it reads whole examples
+            options.unread(self, "importance", "length")
+        if self.importance == "none":
+            options.unread(self, "importance", "samples", "length")
 
     def forecast(self, sketch: Sketch) -> Sketch:
         """Fewer parameters in what is replaced."""

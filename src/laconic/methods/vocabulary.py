@@ -44,8 +44,10 @@ class Vocabulary:
         if self.tokens is not None:
             options.whole("tokens", self.tokens)
         options.whole("min_count", self.min_count)
-        if self.extra < 0:
-            raise RecipeError(f"extra is {self.extra}; give a number of pieces, or a share below 1 of those not used")
+        if self.extra < 0 or (self.extra >= 1 and self.extra % 1):
+            raise RecipeError(
+                f"extra is {self.extra}; give a whole number of pieces, or a share below 1 of those not used"
+            )
         options.choice("characters", self.characters, get_args(Characters))
 
     def forecast(self, sketch: Sketch) -> Sketch:
