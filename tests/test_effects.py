@@ -26,6 +26,7 @@ def test_a_stock_model():
     assert found == {
         "sparse": 0.0, "low_bit": 0.0, "narrow": -(16.0 + 16 + 24), "shallow": -2.0,
         "tied": 2.0, "small_vocabulary": -50.0, "low_rank": 0.0, "grouped": 0.0, "low_bit_inputs": 0.0,
+        "half": 0.0,
     }  # fmt: skip  # tied: weight and bias of the masked-language head
 
 
@@ -68,6 +69,33 @@ def test_a_quantized_embedding_stays_tied():
         assert after["tied"] == before["tied"]
         assert effects.grew(before, after, "low_bit")
         layers.freeze(made)
+
+
+def test_floats_that_16_bits_hold_are_counted_by_tensors():
+    made = model()
+    numbers = sum(p.numel() for p in made.parameters())
+    query = made.bert.encoder.layer[0].attention.self.query
+    query.weight.data = query.weight.data.half().float()
+    query.bias.data[1:] = 0.5  # the first number needs 32 bits, and so its tensor has them
+    assert effects.measure(made)["half"] == pytest.approx(256 / numbers)
+    path = "bert.encoder.layer.1.output.dense"
+    layers.swap(made, path, Quantized.of(made.get_submodule(path), bits=4))
+    for _ in range(2):
+        assert effects.measure(made)["half"] == pytest.approx(256 / (numbers - 16 * 24))
+        layers.freeze(made)
+    layers.swap(made, "bert.encoder.layer.0.attention.self.query", Sparse.of(query, torch.eye(16) > 0))
+    layers.freeze(made)
+    assert effects.measure(made)["half"] == pytest.approx(16 / (numbers - 16 * 24 - 240))
+
+
+def test_a_tenth_of_what_was_made_may_go_and_no_more():
+    start, made = ({"sparse": a, "low_bit": b, "half": c} for a, b, c in ((0.2, 16.0, 1.0), (0.7, 24.0, 1.0)))
+    for sparse, gone in ((0.9, False), (0.66, False), (0.64, True), (0.0, True)):
+        assert effects.lost(start, made, {**made, "sparse": sparse}, "sparse") == gone
+    trained = {**made, "half": 0.0, "low_bit": 20.0}  # floats that needed 16 bits, as they came, need 32
+    assert not effects.lost(start, made, trained, "low_bit")
+    assert effects.lost(start, made, {**trained, "low_bit": 0.0}, "low_bit")
+    assert effects.lost(start, made, {**made, "low_bit": 20.0}, "low_bit")
 
 
 def test_sketches():

@@ -1,5 +1,6 @@
 """The road from a checkpoint to an artifact: resumable, deterministic, verified."""
 
+import copy
 import json
 import shutil
 from dataclasses import dataclass
@@ -198,6 +199,31 @@ def test_a_step_that_says_why_it_had_nothing_to_do_need_make_nothing(trained, tm
     monkeypatch.setattr(methods, "kind", lambda name: Liar)
     with pytest.raises(EffectError, match=r"nothing to do .no weight is near zero., but the model is another"):
         laconic.compress(trained, recipe, tmp_path / "y", steps=tmp_path / "other", progress=False, log=str)
+
+
+@dataclass(frozen=True)
+class Forgetful(Distill):
+    """Says it keeps every property, and puts the original in the model's place."""
+
+    makes = frozenset()
+    keeps = PROPERTIES
+
+    def apply(self, work):
+        """All that earlier steps made is gone."""
+        work.model = copy.deepcopy(work.teacher.model)
+
+
+@pytest.mark.parametrize(
+    ("before", "lost"),
+    [("half", "half"), ("rtn", "low_bit"), ("magnitude", "sparse"), ("blocks", "shallow"), ("neurons", "narrow")],
+)
+def test_a_step_that_loses_what_an_earlier_one_made_is_an_error(trained, tmp_path, monkeypatch, before, lost):
+    kind = methods.kind
+    monkeypatch.setattr(methods, "kind", lambda name: Forgetful if name == "distill" else kind(name))
+    recipe = Recipe.parse({"steps": [before, "distill"]})
+    with pytest.raises(EffectError, match=rf"step 2 .distill. says it keeps what step 1 made {lost}, but of"):
+        laconic.compress(trained, recipe, tmp_path / "x", steps=tmp_path / "s", progress=False, log=str)
+    assert len(list((tmp_path / "s").rglob("step.json"))) == 1  # so that it is not taken up again
 
 
 def test_the_plan_shrinks_and_bounds_the_artifact(trained, tmp_path):

@@ -21,19 +21,10 @@ if TYPE_CHECKING:
 Example = dict[str, Any]  # one record as read: {"tokens": [...], "tags": [...]} or {"text": "...", "label": "..."}
 Feature = dict[str, list[int]]  # one encoded example: input_ids, attention_mask, ..., slots, labels where asked for
 
-PROPERTIES = frozenset(
-    {
-        "sparse",
-        "low_bit",
-        "low_bit_inputs",
-        "low_rank",
-        "grouped",
-        "narrow",
-        "shallow",
-        "tied",
-        "small_vocabulary",
-    }
-)
+PROPERTIES = frozenset({
+    "sparse", "low_bit", "low_bit_inputs", "low_rank", "grouped", "narrow", "shallow", "tied", "small_vocabulary",
+    "half",
+})  # fmt: skip
 """What a method can make of a model; `effects.measure` says how much of each a model has."""
 
 NEEDS = frozenset({"calibration", "training", "teacher"})

@@ -1,13 +1,15 @@
-"""How sparse, low-bit, low-rank, grouped, narrow, shallow, tied and small of vocabulary a model measurably is.
+"""How sparse, low-bit, low-rank, grouped, narrow, shallow, tied, small of vocabulary and half a model measurably is.
 
 No paper: amounts, not flags, because "some layer is sparse" says nothing. Each grows as the model has more of it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, cast
 
+import torch
 from torch import nn
 from transformers import PreTrainedModel
 
@@ -15,9 +17,12 @@ from laconic import layers
 from laconic.anatomy import Anatomy
 from laconic.anatomy.cut import size
 from laconic.contracts import Sketch
+from laconic.layers.quantized import Quantized
+from laconic.layers.sparse import Sparse
 from laconic.maths import grid
 
-FULL_BITS = 32
+FULL_BITS, HALF_BITS = 32, 16
+LEFT = 0.9  # of what a step made: less is a loss; a little may go, since shares and means count what later steps cut
 
 
 def measure(model: PreTrainedModel) -> dict[str, float]:
@@ -27,7 +32,8 @@ def measure(model: PreTrainedModel) -> dict[str, float]:
     scales and masks. low_bit_inputs: 32 minus the mean bits of what enters a linear of the blocks. low_rank: share of
     these matrices' full ranks that their factors leave out. grouped: share of their connections that groups leave out.
     narrow: minus the hidden size and the mean inner widths of a block. shallow: minus the blocks that run. tied: uses
-    of a weight beyond its first. small_vocabulary: minus the rows of the word embedding.
+    of a weight beyond its first. small_vocabulary: minus the rows of the word embedding. half: share of the floats that
+    16 bits hold.
     """
     anatomy = Anatomy(model)
     blocks = [block for stack in anatomy.stacks for block in stack.blocks]
@@ -43,12 +49,36 @@ def measure(model: PreTrainedModel) -> dict[str, float]:
         "shallow": -float(sum(stack.depth for stack in anatomy.stacks)),
         "tied": float(_tied(model)),
         "small_vocabulary": -float(len(words)),
+        "half": _half(model),
     }
 
 
 def grew(before: dict[str, float], after: dict[str, float], property: str) -> bool:
     """Whether a model has more of a property than before; no amount at all is not more."""
     return after[property] > before[property]
+
+
+def lost(start: dict[str, float], made: dict[str, float], now: dict[str, float], property: str) -> bool:
+    """Whether a model lost what a step made of a property: amounts before it, after it, and now.
+
+    Floats that happen to need 16 bits, as those of a checkpoint in half precision, need 32 once they are trained; that
+    is no loss of low bits, which are of weights on grids.
+    """
+    least = start[property] + LEFT * (made[property] - start[property])
+    if property == "low_bit":
+        least -= HALF_BITS * max(0.0, made["half"] - now["half"])
+    return grew(start, made, property) and now[property] < least
+
+
+def floats(model: nn.Module) -> Iterator[torch.Tensor]:
+    """The tensors of floats that a model holds, those behind a grid left out."""
+    grids = set()
+    for _, layer in layers.held(model):
+        if isinstance(layer, Quantized) and not layer.frozen:
+            grids.add(id(layer.latent))
+        if isinstance(layer, Sparse) and layer.frozen:
+            yield layer.values
+    yield from (parameter for parameter in model.parameters() if id(parameter) not in grids)
 
 
 def bits_per_weight(model: nn.Module) -> float:
@@ -131,6 +161,13 @@ def _low_bit_inputs(anatomy: Anatomy) -> float:
         around = anatomy.model.get_submodule(path.rpartition(".")[0])
         bits.append(getattr(around, "input_bits", FULL_BITS))
     return FULL_BITS - sum(bits) / max(len(bits), 1)
+
+
+def _half(model: nn.Module) -> float:
+    """Share of the floats in tensors that 16 bits hold; a tensor with one other number needs 32."""
+    tensors = [tensor.detach() for tensor in floats(model)]
+    held = sum(grid.float_bits(tensor) <= HALF_BITS * tensor.numel() and tensor.numel() for tensor in tensors)
+    return held / max(sum(tensor.numel() for tensor in tensors), 1)
 
 
 def _tied(model: nn.Module) -> int:

@@ -14,6 +14,7 @@ import shutil
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,7 +30,7 @@ from laconic.measures import size
 from laconic.recipe import Recipe
 
 STEP_FILE = "step.json"  # beside the model a step left: what it says of it; written last
-FORMAT = 2  # raise when what a step writes changes meaning: old steps are then not taken up again
+FORMAT = 3  # raise when what a step writes changes meaning: old steps are then not taken up again
 
 
 @dataclass(frozen=True)
@@ -162,7 +163,7 @@ def sketch(origin: trained.Source, splits: Splits | None) -> Sketch:
 def _steps(work: Work, recipe: Recipe, methods: list[Method], base: dict[str, Any]) -> list[dict[str, Any]]:
     """Run every step, or take it up from the steps folder; the trace says what each one left."""
     folder, trace, key = work.folder, [], _key({"format": FORMAT, **base})
-    keys = []
+    start, keys = effects.measure(work.model), []
     for step, method in zip(recipe.steps, methods, strict=True):
         key = _key({"before": key, "method": step.method, "options": _all_options(method)})
         keys.append(key)
@@ -172,7 +173,8 @@ def _steps(work: Work, recipe: Recipe, methods: list[Method], base: dict[str, An
         trace.append(done[i])
         work.log(f"step {i + 1} ({recipe.steps[i].method}) was done before: taken up")
     for i in range(first, len(methods)):
-        row = _step(work, folder / keys[i], i + 1, recipe.steps[i].method, methods[i])
+        amounts = [start, *(row["effects"] for row in trace)]
+        row = _step(work, folder / keys[i], recipe.steps[i].method, methods[: i + 1], amounts)
         trace.append(row)
     return trace
 
@@ -207,24 +209,30 @@ def _take_up(work: Work, done: list[Path]) -> int:
     return 0
 
 
-def _step(work: Work, folder: Path, number: int, name: str, method: Method) -> dict[str, Any]:
-    """Apply one method, verify what it says of itself, and write what it left, at once."""
-    started = time.monotonic()
-    work.log(f"step {number} ({name}) ...")
+def _step(
+    work: Work, folder: Path, name: str, methods: list[Method], amounts: list[dict[str, float]]
+) -> dict[str, Any]:
+    """Apply the last of the methods, verify what it says of itself, and write what it left, at once.
+
+    `amounts` are the effects before the first step and after each one that is done.
+    """
+    started, method, step = time.monotonic(), methods[-1], f"step {len(methods)} ({name})"
+    work.log(f"{step} ...")
     work.folder = folder / "work"
     work.folder.mkdir(parents=True, exist_ok=True)
     before = effects.measure(work.model)
     torch.manual_seed(work.seed)
     work.idle = None
     method.apply(work)
-    _finite(work.model, method, f"step {number} ({name})")
+    _finite(work.model, method, step)
     after = effects.measure(work.model)
     if work.idle is None:
-        _made(method, before, after, f"step {number} ({name})")
+        _made(method, before, after, step)
+        _kept(methods[:-1], [*amounts, after], step)
     elif before != after:
-        raise EffectError(f"step {number} ({name}) says it had nothing to do ({work.idle}), but the model is another")
+        raise EffectError(f"{step} says it had nothing to do ({work.idle}), but the model is another")
     else:
-        work.log(f"step {number} ({name}) has nothing to do: {work.idle}")
+        work.log(f"{step} has nothing to do: {work.idle}")
     score = answers.evaluate(work.model, work.tokenizer, work.task, work.data.validation)[work.task.main]
     fresh = folder / "model"
     shutil.rmtree(fresh, ignore_errors=True)
@@ -238,7 +246,7 @@ def _step(work: Work, folder: Path, number: int, name: str, method: Method) -> d
     }  # fmt: skip
     artifact.write_file(folder / STEP_FILE, json.dumps(row).encode())
     shutil.rmtree(work.folder)
-    work.log(f"step {number} ({name}): validation {work.task.main} {score:.4f}, {row['seconds']:.0f} s")
+    work.log(f"{step}: validation {work.task.main} {score:.4f}, {row['seconds']:.0f} s")
     return row
 
 
@@ -268,6 +276,18 @@ def _made(method: Method, before: dict[str, float], after: dict[str, float], ste
                 f"{step} says it makes the model {made}, but that did not grow ({after[made]:.6g}); "
                 "ask it for more or leave the step out"
             )
+
+
+def _kept(earlier: list[Method], amounts: list[dict[str, float]], step: str) -> None:
+    """Raise EffectError where too little is left of what an earlier method made; the last of the amounts are now's."""
+    now = amounts[-1]
+    for number, (method, (start, made)) in enumerate(zip(earlier, pairwise(amounts[:-1]), strict=True), 1):
+        for property in sorted(method.makes):
+            if effects.lost(start, made, now, property):
+                raise EffectError(
+                    f"{step} says it keeps what step {number} made {property}, but of {made[property]:.6g} "
+                    f"{now[property]:.6g} is left; move it before step {number} or leave it out"
+                )
 
 
 def _all_options(method: Method) -> dict[str, Any]:

@@ -176,9 +176,8 @@ def pairs(first: Method, second: Method, names: tuple[str, str], fresh: Fresh) -
     layers.freeze(work.model)
     end = effects.measure(work.model)
     for made in sorted(first.makes):
-        assert effects.grew(start, end, made), (
-            f"{names[1]} undid what {names[0]} made {made}: {middle[made]}, {end[made]}"
-        )
+        kept = effects.grew(start, end, made) and (made in second.makes or not effects.lost(start, middle, end, made))
+        assert kept, f"{names[1]} undid what {names[0]} made {made}: {middle[made]}, {end[made]}"
     for made in sorted(second.makes - first.makes):
         assert effects.grew(middle, end, made), (
             f"{names[1]} after {names[0]} made no {made}: {middle[made]}, {end[made]}"

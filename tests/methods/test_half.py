@@ -1,11 +1,14 @@
 """Half: every float that remains becomes a float16 number, and weights on a grid stay on it."""
 
+import pytest
 import torch
 
 from laconic import effects, layers
+from laconic.errors import RecipeError
 from laconic.methods.half import Half
 from laconic.methods.magnitude import Magnitude
 from laconic.methods.rtn import RTN
+from laconic.recipe import Recipe
 from tests.methods import small
 
 
@@ -17,6 +20,15 @@ def test_every_parameter_becomes_its_nearest_half(tmp_path):
         assert parameter.dtype == torch.float32
         assert torch.equal(parameter, before[name].half().float())
     assert effects.measure(work.model)["low_bit"] == 16.0
+    assert effects.measure(work.model)["half"] == 1.0
+
+
+@pytest.mark.parametrize("later", ["finetune", "distill", "lora", "layerwise"])
+def test_training_comes_before(later):
+    with pytest.raises(RecipeError, match=f"step 2 .{later}. would undo what step 1 .half. made half; move it before"):
+        Recipe.parse({"steps": ["half", later]})
+    Recipe.parse({"steps": [later, "half"]})
+    Recipe.parse({"steps": ["half", {"rtn": {"where": "embeddings"}}]})
 
 
 def test_codes_do_not_move_and_bits_fall(tmp_path):

@@ -55,7 +55,7 @@ class Distill(training.Training):
 
     needs: ClassVar[frozenset[str]] = frozenset({"training", "teacher"})
     makes: ClassVar[frozenset[str]] = frozenset()
-    keeps: ClassVar[frozenset[str]] = PROPERTIES
+    keeps: ClassVar[frozenset[str]] = PROPERTIES - {"half"}
 
     def check(self) -> None:
         """Raise RecipeError unless some part of the loss has weight and the temperature softens."""

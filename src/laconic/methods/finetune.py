@@ -19,7 +19,7 @@ class Finetune(training.Training):
 
     needs: ClassVar[frozenset[str]] = frozenset({"training"})
     makes: ClassVar[frozenset[str]] = frozenset()
-    keeps: ClassVar[frozenset[str]] = PROPERTIES
+    keeps: ClassVar[frozenset[str]] = PROPERTIES - {"half"}
 
     def forecast(self, sketch: Sketch) -> Sketch:
         """Sizes stay."""

@@ -9,18 +9,17 @@ from typing import ClassVar
 
 import torch
 
-from laconic import layers
+from laconic import effects, layers
 from laconic.contracts import PROPERTIES, Sketch, Work
-from laconic.layers.quantized import Quantized
 from laconic.maths import grid
 
 
 @dataclass(frozen=True)
 class Half:
-    """Has no options. Training after it moves the numbers off again, so it belongs at the end."""
+    """Has no options. Training after it would move the numbers off again, and is refused: it belongs at the end."""
 
     needs: ClassVar[frozenset[str]] = frozenset()
-    makes: ClassVar[frozenset[str]] = frozenset({"low_bit"})
+    makes: ClassVar[frozenset[str]] = frozenset({"low_bit", "half"})
     keeps: ClassVar[frozenset[str]] = PROPERTIES
 
     def check(self) -> None:
@@ -37,14 +36,12 @@ class Half:
 
     @torch.no_grad()
     def apply(self, work: Work) -> None:
-        """Round every float parameter; weights on a grid stay on it."""
+        """Round every float; weights on a grid stay on it."""
         layers.thaw(work.model)
-        latent = {id(layer.latent) for _, layer in layers.held(work.model) if isinstance(layer, Quantized)}
         moved = False
-        for parameter in work.model.parameters():
-            if id(parameter) not in latent:
-                rounded = parameter.clamp(-grid.LARGEST, grid.LARGEST).half().float()
-                moved = moved or not torch.equal(rounded, parameter)
-                parameter.copy_(rounded)
+        for tensor in effects.floats(work.model):
+            rounded = tensor.clamp(-grid.LARGEST, grid.LARGEST).half().float()
+            moved = moved or not torch.equal(rounded, tensor)
+            tensor.copy_(rounded)
         if not moved:
             work.idle = "every float is a number of 16 bits already"

@@ -33,7 +33,7 @@ class HQQ:
     needs: ClassVar[frozenset[str]] = frozenset()
     makes: ClassVar[frozenset[str]] = frozenset({"low_bit"})
     keeps: ClassVar[frozenset[str]] = frozenset(
-        {"narrow", "shallow", "tied", "small_vocabulary", "low_bit", "low_rank", "grouped"}
+        {"narrow", "shallow", "tied", "small_vocabulary", "low_bit", "half", "low_rank", "grouped"}
     )
 
     def check(self) -> None:

@@ -39,7 +39,7 @@ class KMeans:
     needs: ClassVar[frozenset[str]] = frozenset({"calibration"})
     makes: ClassVar[frozenset[str]] = frozenset({"low_bit"})
     keeps: ClassVar[frozenset[str]] = frozenset(
-        {"sparse", "narrow", "shallow", "tied", "small_vocabulary", "low_bit", "low_rank"}
+        {"sparse", "narrow", "shallow", "tied", "small_vocabulary", "low_bit", "half", "low_rank"}
     )
 
     def check(self) -> None:

@@ -40,7 +40,7 @@ class Layerwise:
 
     needs: ClassVar[frozenset[str]] = frozenset({"calibration", "teacher"})
     makes: ClassVar[frozenset[str]] = frozenset()
-    keeps: ClassVar[frozenset[str]] = PROPERTIES
+    keeps: ClassVar[frozenset[str]] = PROPERTIES - {"half"}
 
     def check(self) -> None:
         """Raise RecipeError for an option that cannot work."""
