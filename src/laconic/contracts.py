@@ -30,6 +30,9 @@ PROPERTIES = frozenset({
 NEEDS = frozenset({"calibration", "training", "teacher"})
 """What a method can ask for: examples to run, examples to learn from, the model before compression."""
 
+PARTS = frozenset({"attention", "ffn", "words", "positions"})
+"""What a method can rewrite; `words` are the word embedding and the head, which can be one table."""
+
 WHERE = ("all", "attention", "ffn", "embeddings", "head", "linears")
 """Which layers a step touches; `linears` is attention and ffn, `all` adds embeddings and head."""
 
@@ -250,7 +253,10 @@ class Teacher:
 
 
 class Method(Protocol):
-    """An algorithm that rewrites a model into cheaper layers, or heals it: a frozen dataclass of its options."""
+    """An algorithm that rewrites a model into cheaper layers, or heals it: a frozen dataclass of its options.
+
+    One without `where` that leaves some of PARTS as they are says in `touches`, a class variable, which it rewrites.
+    """
 
     needs: ClassVar[frozenset[str]]  # of NEEDS
     makes: ClassVar[frozenset[str]]  # of PROPERTIES

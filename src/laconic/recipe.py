@@ -17,15 +17,15 @@ from typing import Any
 import yaml
 
 from laconic import methods, options
-from laconic.contracts import Method, Sketch
+from laconic.contracts import PARTS, Method, Sketch
 from laconic.errors import RecipeError
 
 BUILT_IN = Path(__file__).parent / "recipes"
 KEYS = ("name", "seed", "steps")
 BARE = ("name", "seed")  # what --set changes without a step
-PARTS = {  # of a model that each of contracts.WHERE reaches; a head and the embeddings can be one table
+REACHED = {  # of contracts.PARTS by each of contracts.WHERE
     "attention": {"attention"}, "ffn": {"ffn"}, "linears": {"attention", "ffn"},
-    "embeddings": {"words"}, "head": {"words"}, "all": {"attention", "ffn", "words"},
+    "embeddings": {"words", "positions"}, "head": {"words"}, "all": PARTS,
 }  # fmt: skip
 
 
@@ -166,14 +166,14 @@ def _undone(built: Sequence[Method]) -> tuple[int, str] | None:
     for later in range(len(built) - 1, 0, -1):
         for earlier, method in enumerate(built[:later]):
             lost = method.makes - built[later].keeps
-            if lost and _meet(method, built[later]):
+            if lost and meet(method, built[later]):
                 return earlier + 1, min(lost)
     return None
 
 
-def _meet(first: Method, second: Method) -> bool:
-    """Whether two steps touch a layer in common, as far as their `where` says."""
-    parts = [PARTS[getattr(method, "where", "all")] for method in (first, second)]
+def meet(first: Method, second: Method) -> bool:
+    """Whether two steps rewrite a part in common, as far as their `where` or `touches` says."""
+    parts = [getattr(m, "touches", None) or REACHED[getattr(m, "where", "all")] for m in (first, second)]
     return not parts[0].isdisjoint(parts[1])
 
 

@@ -22,7 +22,7 @@ from laconic.answers import logits_of
 from laconic.contracts import WHERE, Method, Work
 from laconic.data.batching import batches, model_inputs
 from laconic.errors import RecipeError
-from laconic.recipe import Recipe, Step
+from laconic.recipe import Recipe, Step, meet
 
 Fresh = Callable[[], Work]
 
@@ -159,7 +159,7 @@ def others(method: Method, option: str) -> Iterator[Method]:
 def pairs(first: Method, second: Method, names: tuple[str, str], fresh: Fresh) -> None:
     """An order the recipe accepts keeps what both steps made; one it refuses says which step undoes what."""
     recipe = Recipe(tuple(Step(n, asdict(cast(Any, m))) for n, m in zip(names, (first, second), strict=True)))
-    lost = sorted(first.makes - second.keeps)
+    lost = sorted(first.makes - second.keeps) if meet(first, second) else []
     if lost:
         advice = "; move it before step 1"
         if second.makes - first.keeps:

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from laconic import methods, testing
-from laconic.contracts import NEEDS, PROPERTIES, Teacher, Work
+from laconic.contracts import NEEDS, PARTS, PROPERTIES, Teacher, Work
 from laconic.errors import AnatomyError, RecipeError
+from laconic.recipe import meet
 from tests.tiny import tiny
 from tests.workshop import TAGS, tokenizer, work
 
@@ -34,6 +35,21 @@ PAIRS = [
 HEALED = [
     pytest.param(first, second, marks=() if (i + j) % (2 * SHARE) == 0 else pytest.mark.slow)
     for (i, first), (j, second) in itertools.product(enumerate(MAKERS), enumerate(n for n in NAMES if n not in MAKERS))
+]
+APART = [  # pairs that only where they reach makes sound; a head's zeros are not among those that are counted
+    (name, narrowed, second)
+    for name, second in itertools.product(NAMES, NAMES)
+    if hasattr(METHODS[name], "where") and hasattr(METHODS[second], "touches")
+    for narrowed in testing.others(METHODS[name], "where")
+    if narrowed.where != "head"
+    and not meet(narrowed, METHODS[second])
+    and (narrowed.makes - METHODS[second].keeps or METHODS[second].makes - narrowed.keeps)
+]
+APART = [
+    pytest.param(
+        *pair, id=f"{pair[0]}-{pair[1].where}-{pair[2]}", marks=() if i % (2 * SHARE) == 0 else pytest.mark.slow
+    )
+    for i, pair in enumerate(APART)
 ]
 
 
@@ -60,6 +76,7 @@ def test_declarations_are_known_words(name):
     method = METHODS[name]
     assert method.needs <= NEEDS
     assert method.makes | method.keeps <= PROPERTIES
+    assert getattr(method, "touches", PARTS) <= PARTS
     method.check()
 
 
@@ -120,6 +137,12 @@ def test_pairs(first, second, fresh):
 def test_what_makes_nothing_keeps_what_was_made(first, second, fresh):
     with contextlib.suppress(RecipeError, AnatomyError):  # some models can't be learned in, which is seen only then
         testing.pairs(METHODS[first], METHODS[second], (first, second), fresh)
+
+
+@pytest.mark.parametrize(("first", "narrowed", "second"), APART)
+def test_pairs_on_other_parts(first, narrowed, second, fresh):
+    testing.pairs(narrowed, METHODS[second], (first, second), fresh)
+    testing.pairs(METHODS[second], narrowed, (second, first), fresh)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -34,6 +34,7 @@ class Blocks:
     needs: ClassVar[frozenset[str]] = frozenset({"calibration"})
     makes: ClassVar[frozenset[str]] = frozenset({"shallow"})
     keeps: ClassVar[frozenset[str]] = frozenset({"narrow", "shallow", "small_vocabulary"})
+    touches: ClassVar[frozenset[str]] = frozenset({"attention", "ffn"})
 
     def check(self) -> None:
         """Raise RecipeError for a fraction, a choice or a list that cannot work."""

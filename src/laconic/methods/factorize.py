@@ -33,6 +33,7 @@ class Factorize:
     keeps: ClassVar[frozenset[str]] = frozenset(
         {"narrow", "shallow", "tied", "small_vocabulary", "low_rank", "grouped"}
     )
+    touches: ClassVar[frozenset[str]] = frozenset({"words"})
 
     def check(self) -> None:
         """Raise RecipeError for a fraction or rank that cannot work."""

@@ -33,6 +33,7 @@ class Heads:
     needs: ClassVar[frozenset[str]] = frozenset({"calibration"})
     makes: ClassVar[frozenset[str]] = frozenset({"narrow"})
     keeps: ClassVar[frozenset[str]] = frozenset({"narrow", "shallow", "small_vocabulary"})
+    touches: ClassVar[frozenset[str]] = frozenset({"attention"})
 
     def check(self) -> None:
         """Raise RecipeError for a fraction, a choice or a count that cannot work."""

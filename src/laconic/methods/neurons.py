@@ -27,6 +27,7 @@ class Neurons:
     needs: ClassVar[frozenset[str]] = frozenset({"calibration"})
     makes: ClassVar[frozenset[str]] = frozenset({"narrow"})
     keeps: ClassVar[frozenset[str]] = frozenset({"narrow", "shallow", "small_vocabulary"})
+    touches: ClassVar[frozenset[str]] = frozenset({"ffn"})
 
     def check(self) -> None:
         """Raise RecipeError for a fraction, a choice or a count that cannot work."""

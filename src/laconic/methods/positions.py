@@ -28,6 +28,7 @@ class Positions:
     keeps: ClassVar[frozenset[str]] = frozenset(
         {"narrow", "shallow", "tied", "small_vocabulary", "low_rank", "grouped"}
     )
+    touches: ClassVar[frozenset[str]] = frozenset({"positions"})
 
     def check(self) -> None:
         """Raise RecipeError when there is room for fewer than 2 pieces."""

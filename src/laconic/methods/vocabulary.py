@@ -38,6 +38,7 @@ class Vocabulary:
     needs: ClassVar[frozenset[str]] = frozenset({"calibration"})
     makes: ClassVar[frozenset[str]] = frozenset({"small_vocabulary"})
     keeps: ClassVar[frozenset[str]] = frozenset({"narrow", "shallow", "tied", "small_vocabulary"})
+    touches: ClassVar[frozenset[str]] = frozenset({"words", "positions"})  # which can count from the padding id
 
     def check(self) -> None:
         """Raise RecipeError when a count is negative or the characters are not a choice of `Characters`."""
