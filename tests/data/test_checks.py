@@ -133,7 +133,11 @@ def test_findings_on_subwords():
         "unknown tokens",
         "over-split words",
     }
-    assert "1 text (record 4) longer than 16 tokens (the longest 39)" in findings["too long"].message
+    said = "1 text (record 4) longer than 16 tokens (the longest 39); the rest is cut off"
+    assert said in findings["too long"].message
+    asked = [{"prompt": e["text"], "solution": "x", "test": "y", "entry": "z"} for e in bad]
+    (long,) = (f for f in subwords.check("train", asked, "code", tokenizer(), 16) if f.check == "too long")
+    assert "(the longest 39); the beginning is cut off" in long.message
     assert findings["over-split words"].value == 9 / 29
     assert findings["fertility"].value == (18 + 1 + 36) / 29
     assert findings["unknown tokens"].value == 1 / 55

@@ -54,6 +54,16 @@ def test_a_text_ends_where_the_function_does_and_keeps_its_white_space():
     assert task.show(said, PROBLEM) == {"prompt": PROBLEM["prompt"], "completions": [RIGHT]}
 
 
+def test_of_a_prompt_that_is_too_long_the_end_is_read():
+    """What is written goes on behind it, and is judged behind the whole of it."""
+    reader, words = tokenizer(), [USED[i % 30] for i in range(60)]  # reads 32 tokens
+    (feature,) = Code(length=6).encode([{"prompt": " ".join(words), "solution": "ad"}], reader, answers=False)
+    (read,) = feature["begins"]
+    assert reader.decode(feature["input_ids"][:read]) == " ".join(words[-22:])
+    (whole,) = Code(length=6).encode([{"prompt": "ab ac", "solution": "ad"}], reader, answers=False)
+    assert reader.decode(whole["input_ids"][: whole["begins"][0]]) == "ab ac"
+
+
 def test_samples_are_drawn_and_the_likeliest_text_is_not():
     given = work("llama", head="lm")
     rows = [{**PROBLEM, "prompt": "ab ac", "solution": "ad"}]

@@ -24,6 +24,7 @@ OVER_SPLIT = 0.10  # share of over-split words that is worth a warning
 UNKNOWN = 0.01  # share of unknown pieces that is worth a warning
 NO_LIMIT = 10**6  # tokenizers without a limit say a number beyond this
 BATCH = 1000  # texts a call
+LAST = ("choice", "code")  # tasks that read the end of a text that is too long: what is written stands behind it
 
 
 def limit(tokenizer: PreTrainedTokenizerFast, model: str | Path | None) -> int | None:
@@ -101,7 +102,8 @@ def check(
         return Finding(level, name, split, record, column, message, value)
 
     if counts.long and kind not in (*records.PLAIN, "dialogue"):  # which read a text in parts
-        message = f"{_some(counts.long)} longer than {most} tokens (the longest {counts.longest}); the rest is cut off"
+        cut = "beginning" if kind in LAST else "rest"
+        message = f"{_some(counts.long)} longer than {most} tokens (the longest {counts.longest}); the {cut} is cut off"
         yield finding("warning", "too long", message, float(len(counts.long)), counts.long[0] + 1)
     if counts.dropped:
         message = f"{_some(counts.dropped)} with a word that the tokenizer drops; replace the odd characters"

@@ -32,6 +32,7 @@ class Code(Draws):
     main: ClassVar[str] = "pass_at_1"
     question: ClassVar[str] = "prompt"
     answer: ClassVar[str] = "solution"
+    end: ClassVar[bool] = True  # which the text goes on behind
     stops: ClassVar[tuple[str, ...]] = STOPS
 
     def __post_init__(self) -> None:

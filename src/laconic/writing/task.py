@@ -86,6 +86,7 @@ class Asks(Writes):
 
     question: ClassVar[str]  # the field of an example that is read
     answer: ClassVar[str]  # the field that is written
+    end: ClassVar[bool] = False  # whether of a question that is too long the end is read
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -98,9 +99,9 @@ class Asks(Writes):
     def encode(
         self, examples: Sequence[Example], tokenizer: PreTrainedTokenizerFast, *, answers: bool
     ) -> list[Feature]:
-        """Prompt and answer of each example; of a question that is too long the rest is cut off."""
+        """Prompt and answer of each example; a question that is too long loses its end, or its beginning."""
         most = self.room(tokenizer) - len(encode.ids(self.prompt.replace(encode.PLACE, ""), tokenizer))
-        asked = encode.fitted([e[self.question] for e in examples], tokenizer, most)
+        asked = encode.fitted([e[self.question] for e in examples], tokenizer, most, end=self.end)
         prompts = [self.prompt.replace(encode.PLACE, text) for text in asked]
         return encode.features(
             prompts, [e.get(self.answer) for e in examples], tokenizer,
