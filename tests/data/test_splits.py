@@ -96,6 +96,17 @@ def test_one_file_is_dealt_out_and_the_test_part_is_kept_back_for_every_seed(tmp
     assert data.read_splits(source, "classify", 0).digest != data.read_splits(source, "classify", 1).digest
 
 
+@pytest.mark.parametrize("classes", ["abc", "aaaaaabbbc"])
+def test_the_data_of_a_classifier_are_dealt_out_alike_where_texts_of_labels_are_written(tmp_path, classes):
+    """Or what is made of one's training records would be learnt by the other, and be tested on."""
+    write(tmp_path, "all.jsonl", [*texts(200, classes=classes), *texts(30, classes="ba")])  # some have two labels
+    source = tmp_path / "all.jsonl"
+    assert data.read_split(source, "control", "test") == data.read_split(source, "classify", "test")
+    for seed in range(2):
+        control, classify = (data.read_splits(source, kind, seed=seed) for kind in ("control", "classify"))
+        assert (control.train, control.validation) == (classify.train, classify.validation)
+
+
 @pytest.mark.parametrize("name", ["validation", "valid", "dev", "val"])
 def test_a_folder_says_its_splits_by_name(tmp_path, name):
     write(tmp_path, "train.jsonl", texts(10))

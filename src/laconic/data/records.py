@@ -55,6 +55,7 @@ ASKED = {
 """The fields that ask, where that is not the text or the words alone; of several, the first is a text."""
 
 WHOLE = ("control",)  # tasks that ask the same of many records, which differ by what answers it
+DEALT = {"control": "classify"}  # tasks whose records are those of another, and are dealt out as there
 UNREAD = ("test", "entry")  # fields that no model reads or writes
 ENDS = ("start", "end")  # what a model says of each place in a context
 
@@ -210,7 +211,8 @@ def key(record: Example, kind: str) -> tuple[str, ...]:
 
 def origin(record: Example, kind: str) -> tuple[str, ...]:
     """What no two splits should share: the text, whatever is asked of it."""
-    return (text(record, kind),) if kind in ASKED and kind not in WHOLE else key(record, kind)
+    kind = DEALT.get(kind, kind)
+    return (text(record, kind),) if kind in ASKED else key(record, kind)
 
 
 def answers(record: Example, kind: str) -> list[str]:

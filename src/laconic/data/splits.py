@@ -178,6 +178,7 @@ def deal(rows: Sequence[Row], kind: str, seed: int, *, test: bool) -> dict[str, 
 
 def draw(rows: Sequence[Row], kind: str, share: float, seed: int) -> tuple[list[Row], list[Row]]:
     """(kept, held) in their order in the file: a `share` of every stratum is held, to within a group of same texts."""
+    kind = records.DEALT.get(kind, kind)
     groups = _groups(rows, kind)
     rng = random.Random(seed)
     held: list[int] = []
