@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from laconic.data import readers, records
+from laconic.data import readers, records, splits
 from laconic.errors import DataError
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
@@ -27,7 +27,14 @@ json_like = st.recursive(
 )
 END = st.sampled_from(["\n", "\r\n"])
 BOM = st.sampled_from(["", "\ufeff"])
-CLASSIFY = st.lists(st.fixed_dictionaries({"text": TEXT, "label": TEXT}), min_size=1, max_size=5)
+
+
+def one(label):
+    """Whether a cell is one label, not a list."""
+    return not label.lstrip().startswith("[")
+
+
+CLASSIFY = st.lists(st.fixed_dictionaries({"text": TEXT, "label": TEXT.filter(one)}), min_size=1, max_size=5)
 TAGGED = st.lists(
     st.lists(st.tuples(WORD, st.sampled_from(["O", "B-PER", "B-LOC"])), min_size=1, max_size=6), min_size=1, max_size=4
 )
@@ -75,7 +82,7 @@ def test_a_csv_record_of_several_lines_is_at_its_first(folder):
     assert [line for line, _ in readers.read(path)] == [2, 5]
 
 
-@given(st.lists(st.fixed_dictionaries({"text": LINE, "label": LINE}), min_size=1, max_size=5), END, BOM)
+@given(st.lists(st.fixed_dictionaries({"text": LINE, "label": LINE.filter(one)}), min_size=1, max_size=5), END, BOM)
 def test_tsv_of_a_csv_writer(folder, examples, end, bom):
     out = io.StringIO(newline="")
     writer = csv.DictWriter(out, ["label", "text"], lineterminator=end, dialect="excel-tab")
@@ -237,6 +244,54 @@ def test_cells_hold_entities_and_answers_as_json(folder):
     assert (made["e1"], made["e2"]["start"]) == (span, 2)
     with pytest.raises(DataError, match="field 'e1' is 'fire', not an entity"):
         read(written(folder, "pairs.csv", "text,e1,e2,label\nfire,fire,x,Other\n"), "relation")
+
+
+TURNS = [{"speaker": "a", "text": "b"}, {"speaker": "c", "text": "[d]"}]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "tsv"])
+@pytest.mark.parametrize(
+    ("kind", "cells", "made"),
+    [
+        ("classify", {"text": "[1] a", "label": '["a", "b"]'}, {"text": "[1] a", "label": ["a", "b"]}),
+        ("classify", {"text": '["a"]', "intent": "a [b]"}, {"text": '["a"]', "label": "a [b]"}),
+        ("choice", {"question": "[a", "choices": ' ["b", "c"]', "label": "1"}, {"choices": ["b", "c"], "label": 1}),
+        ("choice", {"prefix": "a", "target": "b [c", "label": ""}, {"question": "a", "choices": ["b [c"]}),
+        ("translate", {"source": "{a", "target": "[b]"}, {"source": "{a", "target": "[b]"}),
+        ("summarize", {"document": "a", "summary": "[b", "references": '["[b", "c"]'}, {"references": ["[b", "c"]}),
+        ("summarize", {"document": "a", "summary": "b", "references": ""}, {"document": "a", "summary": "b"}),
+        ("dialogue", {"turns": json.dumps(TURNS)}, {"turns": TURNS}),
+        ("ner", {"tokens": "[ Reuters ]", "tags": '["O", "B-ORG", "O"]'}, {"tokens": ["[", "Reuters", "]"]}),
+        ("lm", {"text": "a", "label": "[b"}, {"text": "a"}),
+    ],
+)
+def test_a_cell_holds_what_its_field_of_the_task_does(folder, suffix, kind, cells, made):
+    out = io.StringIO()
+    csv.writer(out, "excel" if suffix == "csv" else "excel-tab").writerows([list(cells), list(cells.values())])
+    (found,) = read(written(folder, f"cells.{suffix}", out.getvalue()), kind)
+    assert {key: found[key] for key in made} == made
+    assert set(found) == {*made, *records.fields(kind)}
+    assert all(type(value) in (str, int, list) for value in found.values())
+
+
+@pytest.mark.parametrize(
+    ("kind", "cells", "words"),
+    [
+        ("classify", ("text,label", 'a,"[""a"", ""b"""'), "field 'label' begins with [ but is not JSON"),
+        ("choice", ("question,choices,label", "a,[b|c],0"), "field 'choices' begins with [ but is not JSON"),
+        ("choice", ("question,choices,label", 'a,"[""b"", ""c""]",one'), "field 'label' is 'one', not a place among"),
+        ("choice", ("question,choices,label", 'a,"[1, 2]",1'), "field 'choices' holds 1 as item 1"),
+        ("summarize", ("document,summary,references", "a,b,c"), "field 'references' is 'c', not a list"),
+        ("qa", ("context,question,answers", "a,b,{'text': []}"), "field 'answers' begins with { but is not JSON"),
+        ("dialogue", ("turns", "[" * 100_000), "field 'turns' begins with [ but is not JSON"),
+        ("control", ("label,text", '"[""a""]",b'), "field 'label' is ['a'], not text"),
+    ],
+)
+def test_a_cell_that_cannot_be_what_its_field_holds_is_named(folder, kind, cells, words):
+    written(folder, "train.csv", "\n".join(cells))
+    with pytest.raises(DataError) as caught:
+        splits.read_split(folder / "train.csv", kind, "train")
+    assert f"{folder / 'train.csv'}, record 1 (line 2): {words}" in str(caught.value)
 
 
 def test_answers_are_read_from_parquet_with_their_id(folder):

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from laconic.contracts import Example
-from laconic.data import iob, places, values
+from laconic.data import iob, places, tables, values
 from laconic.errors import DataError
 
 Raw = dict[str, Any]  # a record as a file holds it, under the file's own field names
@@ -96,12 +96,14 @@ def example(raw: Raw, kind: str, where: str) -> Example:
             raise DataError(f"{where}: no field {wanted}; it has: {there}; rename the field that holds the {field}")
         made[field] = _converted(kind, field, raw[name], f"{where}: field {name!r}")
     named = NAMED.get(kind)
-    if named is not None and named in raw:
+    if named is not None and named in raw and not tables.blank(raw[named]):
         made = {named: _converted(kind, named, raw[named], f"{where}: field {named!r}"), **made}
     return made
 
 
 def _converted(kind: str, field: str, value: Any, where: str) -> Any:
+    if isinstance(value, tables.Cell):
+        value = tables.value(value, kind, field, where)
     convert: Callable[[Any, str], Any] = CONVERT.get(f"{kind}.{field}", CONVERT.get(field, values.string))
     return convert(value, where)
 

@@ -1,19 +1,27 @@
-"""Turn one row of a CSV or TSV file into a record.
+"""Turn one row of a CSV or TSV file into a record, and a cell into what the field that is read from it holds.
 
-No paper: a cell is text, so a list is written as JSON (["a", "b"]) or, for tokens and tags, with spaces between, and an
-object (an entity, answers) as JSON.
+No paper: a cell is text, so a list (["a", "b"]) or an object (an entity, answers) is written as JSON, and a list of
+words also with spaces between. Only of the fields that can hold more than text is a cell anything but its text.
 """
 
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
-from laconic.data.records import FIELDS, Raw
 from laconic.errors import DataError
 
-LISTS = frozenset(FIELDS["ner"]["tokens"] + FIELDS["ner"]["tags"])  # columns whose cells are always lists
-MAYBE_LISTS = frozenset({"labels"})  # columns whose cells are lists when they are written as one
-OBJECTS = frozenset({"e1", "e2", "answers"})  # columns whose cells are objects, as JSON
+WORDS = frozenset({"tokens", "tags"})  # lists of words
+PLACES = frozenset({"choice.label"})  # whole numbers, of one task
+PLACE = re.compile(r"\s*[0-9]{1,9}\s*")
+OPENS = {
+    "label": "[", "choices": "[", "references": "[", "turns": "[", "e1": "{", "e2": "{", "answers": "{",
+}  # fmt: skip
+"""What a cell begins with that is JSON, for each field that can hold such."""
+
+
+class Cell(str):
+    """A value as it stands in a table."""
 
 
 def header(cells: Sequence[str], where: str) -> list[str]:
@@ -25,39 +33,46 @@ def header(cells: Sequence[str], where: str) -> list[str]:
     return names
 
 
-def record(names: Sequence[str], cells: Sequence[str], where: str) -> Raw:
+def record(names: Sequence[str], cells: Sequence[str], where: str) -> dict[str, Any]:
     """One row under its column names; raises DataError when it has more or fewer cells than there are columns."""
     if len(cells) != len(names):
         raise DataError(
             f"{where}: {len(cells)} cells but {len(names)} columns ({', '.join(names)}); "
             "quote a cell that holds the separator or a line end"
         )
-    return {name: _value(name, cell) for name, cell in zip(names, cells, strict=True)}
+    return {name: Cell(cell) for name, cell in zip(names, cells, strict=True)}
 
 
-def _value(name: str, cell: str) -> Any:
-    if name in OBJECTS:
-        return _object(cell)
-    if name not in LISTS and name not in MAYBE_LISTS:
-        return cell
-    listed = _listed(cell)
-    if listed is not None:
-        return listed
-    return cell.split() if name in LISTS else cell
+def blank(value: Any) -> bool:
+    """Whether it is a cell with nothing in it, which is how a row leaves out what it need not have."""
+    return isinstance(value, Cell) and not value
 
 
-def _object(cell: str) -> Any:
+def value(cell: Cell, kind: str, field: str, where: str) -> Any:
+    """What a cell holds for a field of the task called `kind`; raises DataError for JSON that is broken."""
+    text = str(cell)
+    if field in WORDS:
+        return _words(text)
+    if f"{kind}.{field}" in PLACES:
+        return int(text) if PLACE.fullmatch(text) else text
+    opens = OPENS.get(field)
+    if opens is None or not text.lstrip().startswith(opens):
+        return text
     try:
-        return json.loads(cell)
-    except (ValueError, RecursionError):
-        return cell  # the record says what stands there in place of an object
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise DataError(
+            f"{where} begins with {opens} but is not JSON ({error}); mend it, or give text that begins so in JSON Lines"
+        ) from error
 
 
-def _listed(cell: str) -> list[str] | None:
-    if not (cell.startswith("[") and cell.endswith("]")):
-        return None
-    try:
-        value = json.loads(cell)
-    except (ValueError, RecursionError):
-        return None  # words may begin and end with brackets too
-    return value if all(isinstance(item, str) for item in value) else None
+def _words(text: str) -> list[str]:
+    """A JSON list, or words with spaces between, which may begin and end with brackets too."""
+    if text.startswith("[") and text.endswith("]"):
+        try:
+            listed = json.loads(text)
+        except (ValueError, RecursionError):
+            return text.split()
+        if all(isinstance(item, str) for item in listed):
+            return list(listed)
+    return text.split()
