@@ -2,11 +2,14 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from rouge_score.rouge_scorer import RougeScorer
+from rouge_score.tokenizers import DefaultTokenizer
 
 from laconic import answers, tasks, training
 from laconic.data import records
-from laconic.tasks.summarize import Summarize
+from laconic.tasks.summarize import Summarize, _Words
 from tests.workshop import USED, tokenizer, work
 
 
@@ -57,6 +60,31 @@ def test_latin_text_is_cut_and_stemmed_as_the_package_does():
     score = Summarize().score([said], [{"document": "x", "summary": true}])
     whole = RougeScorer(["rouge1", "rouge2", "rougeL"], use_stemmer=True).score(true, said)
     assert list(score.values()) == pytest.approx([whole[k].fmeasure for k in ("rouge1", "rouge2", "rougeL")])
+
+
+@pytest.mark.parametrize(
+    ("said", "true", "words"),
+    [
+        ("Новый мост закрыт!", "мост «закрыт»", [["новый", "мост", "закрыт"], ["мост", "закрыт"]]),
+        ("Zweiundzwanzig Brücken", "die brücken", [["zweiundzwanzig", "brücken"], ["die", "brücken"]]),
+        ("a\u0300 l'e\u0301te\u0301", "À l'été", [["à", "l", "été"], ["à", "l", "été"]]),
+        ("हिन्दी में लिखा", "हिन्दी", [["हिन्दी", "में", "लिखा"], ["हिन्दी"]]),
+        ("models_trained – naïve", "model trains", [["model", "train", "naïve"], ["model", "train"]]),
+        ("a \u2764\ufe0fb", "b", [["a", "b"], ["b"]]),  # a mark of what is no letter
+        ("用Ünïcode做摘要", "摘要", [["用", "ünïcode", "做", "摘", "要"], ["摘", "要"]]),
+    ],
+)
+def test_other_scripts_and_accents_are_letters_too(said, true, words):
+    score = Summarize().score([said], [{"document": "x", "summary": true}])
+    assert score == {
+        "rouge1": pytest.approx(overlap(*words, 1)), "rouge2": pytest.approx(overlap(*words, 2)),
+        "rouge_l": pytest.approx(longest(*words)),
+    }  # fmt: skip
+
+
+@given(st.text(st.characters(max_codepoint=127)))
+def test_words_of_ascii_are_the_packages(text):
+    assert _Words().tokenize(text) == DefaultTokenizer(use_stemmer=True).tokenize(text)
 
 
 def test_the_nearest_reference_counts_for_each_figure():

@@ -2,11 +2,13 @@
 
 Lin 2004 (W04-1013), ROUGE-1, ROUGE-2 and ROUGE-L as F1 with stemming, by the rouge-score package. Of several references
 the one counts that is nearest, for each figure by itself (Cachola et al. 2020, arXiv:2004.15011). Chinese, Japanese and
-Korean are counted by character (Hu et al. 2015, arXiv:1506.05865).
+Korean are counted by character (Hu et al. 2015, arXiv:1506.05865). Differs from the package, which takes
+all but a to z and digits for white space: letters of any script spell words, unstemmed where one is not of a to z.
 """
 
 import re
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -23,14 +25,27 @@ CHARACTER = re.compile(f"([{HAN}\u3040-\u30ff\uac00-\ud7af])")
 
 
 class _Words(Tokenizer):  # type: ignore[misc]
-    """The package's own words, stemmed; and characters of scripts that it does not know."""
+    """The package's own words, stemmed; and words and characters of scripts that it does not know."""
 
     def __init__(self) -> None:
         self.plain = DefaultTokenizer(use_stemmer=True)
 
     def tokenize(self, text: str) -> list[str]:
-        parts = CHARACTER.split(text)  # every other one is a character
-        return [word for i, part in enumerate(parts) for word in ([part] if i % 2 else self.plain.tokenize(part))]
+        parts = CHARACTER.split(unicodedata.normalize("NFC", text))  # every other one is a character
+        return [word for i, part in enumerate(parts) for word in ([part] if i % 2 else self._words(part))]
+
+    def _words(self, text: str) -> Iterator[str]:
+        for word in "".join(_spelt(text)).split():
+            yield from self.plain.tokenize(word) if word.isascii() else [word.lower()]
+
+
+def _spelt(text: str) -> Iterator[str]:
+    """Letters and digits, with the marks that belong to them (the vowels of Hindi); else a space."""
+    before = " "
+    for character in text:
+        marks = before != " " and unicodedata.category(character).startswith("M")
+        before = character if marks or character.isalnum() else " "
+        yield before
 
 
 @dataclass(frozen=True)
