@@ -103,6 +103,22 @@ def test_a_word_without_pieces_shifts_nothing():
     assert NER(TAGS).predict([output], [feature], [example]) == [["O", "O", "B-LOC"]]
 
 
+@given(st.integers(1, 5), st.integers(0, 2**5 - 1), st.integers(0, 2**32 - 1))
+def test_tags_follow_one_another_across_words_without_pieces(number, there, seed):
+    """The likeliest of all whole sequences that are allowed, in which such words are O."""
+    example = {"tokens": ["John"] * number}
+    feature = {"words": [i for i in range(number) if there >> i & 1]}
+    output = np.random.default_rng(seed).normal(size=(len(feature["words"]), len(TAGS))).astype(np.float32)
+    (said,) = NER(TAGS).predict([output], [feature], [example])
+    best, total = [], -np.inf
+    for tags in itertools.product(TAGS, repeat=number):
+        bare = all(tags[i] == "O" for i in range(number) if i not in feature["words"])
+        if bare and all(follows(b, a) for b, a in itertools.pairwise(("O", *tags))):
+            score = sum(output[k, TAGS.index(tags[i])] for k, i in enumerate(feature["words"]))
+            best, total = (list(tags), score) if score > total else (best, total)
+    assert said == best
+
+
 def test_a_loss_that_is_not_known_is_refused():
     with pytest.raises(RecipeError, match="there is no loss ''; choose one of cross_entropy"):
         NER(TAGS, loss_name="")

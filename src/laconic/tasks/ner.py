@@ -98,13 +98,13 @@ class NER:
     def predict(
         self, outputs: Sequence[np.ndarray], features: Sequence[Feature], examples: Sequence[Example]
     ) -> list[list[str]]:
-        """Tags of every word; words without a slot are O."""
+        """Tags of every word; words without a slot are O, also to those beside them."""
+        outside = np.where(np.array(self.labels) == "O", 0.0, -np.inf)  # (labels,)
         rows = []
         for output, feature, example in zip(outputs, features, examples, strict=True):
-            tags = ["O"] * len(example["tokens"])
-            for word, label in zip(feature["words"], best_path(output, self.labels), strict=True):
-                tags[word] = self.labels[label]
-            rows.append(tags)
+            scores = np.tile(outside, (len(example["tokens"]), 1))  # (words, labels)
+            scores[feature["words"]] = output
+            rows.append([self.labels[label] for label in best_path(scores, self.labels)])
         return rows
 
     def score(self, predictions: Sequence[list[str]], examples: Sequence[Example]) -> dict[str, Any]:
