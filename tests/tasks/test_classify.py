@@ -20,9 +20,19 @@ def test_single_label_figures_are_scikit_learns(rows):
     examples = [{"text": "x", "label": label} for label in true]
     score = task.score(said, examples)
     assert score["accuracy"] == pytest.approx(accuracy_score(true, said))
-    expected = f1_score(true, said, labels=list(LABELS), average="macro", zero_division=0)
-    assert score["macro_f1"] == pytest.approx(expected)
+    assert score["macro_f1"] == pytest.approx(f1_score(true, said, average="macro"))
+    assert set(LABELS) < set(score["table"])
     assert task.metric(task.counts(said, examples).sum(0)) == pytest.approx(score["accuracy"])
+
+
+def test_a_label_that_is_neither_true_nor_said_is_not_averaged():
+    """It has a row of its own all the same; with nothing to average, every figure is 0."""
+    score = Classify(LABELS).score(["ask", "buy"], [{"label": "ask"}, {"label": "buy"}])
+    assert score["macro_f1"] == score["table"]["macro"]["precision"] == 1.0
+    assert score["table"]["cry"] == {"precision": 0, "recall": 0, "f1": 0, "support": 0}
+    task = Classify(LABELS, multiple=True)
+    assert task.score([["ask"], ["cry"]], [{"label": ["ask"]}, {"label": []}])["macro_f1"] == 0.5
+    assert task.score([[]], [{"label": []}])["macro_f1"] == 0
 
 
 def test_multiple_labels_hold_at_a_half():

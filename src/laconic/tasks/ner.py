@@ -119,8 +119,9 @@ class NER:
             tag: dict(zip(("precision", "recall", "f1", "support"), map(float, row), strict=True))
             for tag, row in zip(tags, zip(*columns, strict=True), strict=True)
         }
+        there = sorted({*gold, *flat}) or tags  # those that are averaged, as scikit-learn does
         for average in ("micro", "macro", "weighted"):
-            p, r, f, _ = precision_recall_fscore_support(gold, flat, labels=tags, average=average, zero_division=0.0)
+            p, r, f, _ = precision_recall_fscore_support(gold, flat, labels=there, average=average, zero_division=0.0)
             table[average] = {"precision": float(p), "recall": float(r), "f1": float(f), "support": float(len(gold))}
         return {
             "entity_f1": float(self.metric(summed)),
