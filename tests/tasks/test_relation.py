@@ -100,6 +100,13 @@ def test_a_typed_text_has_its_entities_marked():
     assert tasks.build(**tasks.describe(task)) == task
 
 
+def test_a_label_of_no_relation_that_is_given_is_among_the_labels():
+    with pytest.raises(RecipeError, match="other is 'other', but no record of training has it; leave it out or"):
+        Relation(LABELS, other="other")
+    assert Relation(LABELS, other="Part(e1,e2)").other == "Part(e1,e2)"
+    assert Relation(("Cause(e1,e2)", "Cause(e2,e1)")).relations == ["Cause"]  # all have a relation
+
+
 FAULTS = [
     ({"e1": {"text": "fire", "start": 5, "end": 9}}, ("bad offsets", "e1")),
     ({"e2": {"text": "", "start": 0, "end": 0}}, ("bad offsets", "e2")),

@@ -19,11 +19,12 @@ from transformers import AutoModelForSequenceClassification, PreTrainedTokenizer
 
 from laconic import losses
 from laconic.contracts import Example, Feature
-from laconic.errors import DataError
+from laconic.errors import DataError, RecipeError
 
 DIRECTION = re.compile(r"\(e[12],e[12]\)$")
 MARKED = re.compile(r"<(e[12])>(.+?)</\1>")
 ENTITIES = ("e1", "e2")
+OTHER = "Other"  # which data need not have: in some, all entities have a relation
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Relation:
     """Sequence classification of a sentence with two entities; `other` is the label of those that have no relation."""
 
     labels: tuple[str, ...]
-    other: str = "Other"
+    other: str = OTHER
     loss_name: str = "cross_entropy"
 
     multiple: ClassVar[bool] = False
@@ -43,6 +44,10 @@ class Relation:
 
     def __post_init__(self) -> None:
         losses.check(self.loss_name, several=self.multiple)
+        if self.other not in (OTHER, *self.labels):
+            raise RecipeError(
+                f"other is {self.other!r}, but no record of training has it; leave it out or give one of the labels"
+            )
 
     def parse(self, text: str) -> Example:
         """A line with its entities between <e1></e1> and <e2></e2>."""
