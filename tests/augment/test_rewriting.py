@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast, set_seed
 
 from laconic.augment.rewriting import FRONT, Rewriting
@@ -83,11 +83,80 @@ def test_no_special_token_is_said_even_where_the_model_wants_to(masked):
 def test_tokens_that_stay_the_same_spell_the_same_text(masked, kind, monkeypatch):
     texts = ["the cat sat on the mat today", "cat", "one two three four five six", "naïve 你好 world"]
     made = Rewriting(masked, ROWS, 1.0, 0.5, 0)
-    made.tokenizer = {"wordpiece": made.tokenizer, "bytes": small("bpe"), "unigram": small("unigram")}[kind]
+    spelled_by(made, {"wordpiece": made.tokenizer, "bytes": small("bpe"), "unigram": small("unigram")}[kind])
     monkeypatch.setattr(Rewriting, "_draw", lambda *_: None)
     monkeypatch.setattr("laconic.answers.room", lambda *_: 4)
     texts = TEXTS if kind == "wordpiece" else texts
     assert made.rewritten("ab", texts) == texts
+
+
+def spelled_by(made, other):
+    """Let another tokenizer spell for a rewriting, whose model then knows none of its pieces."""
+    made.tokenizer = other
+    made.mark, made.kinds = made._kinds(400)
+
+
+def put(ids):
+    """In place of the model's draw: these ids, in their order, into the places that were chosen."""
+
+    def draw(_self, _batch, rows, places):
+        for row, some in zip(rows, places, strict=True):
+            for place, drawn in zip(some, ids, strict=False):
+                row[place] = drawn
+
+    return draw
+
+
+def test_what_the_tokenizer_does_not_know_stays(masked):
+    made = Rewriting(masked, ROWS, 1.0, 0.9, 0)
+    texts = ["ab \U0001f642 ac ad ae", "\U0001f642", "ab ac\U0001f642 zz"]
+    for _ in range(5):
+        found = made.rewritten("ab", texts)
+        assert [text.count("\U0001f642") for text in found] == [1, 1, 1]
+        assert found[1] == texts[1]
+        assert found[2].endswith("\U0001f642 zz")
+        assert not any("[" in text or "##" in text for text in found)
+
+
+def test_reserved_rows_are_not_said(masked):
+    made = Rewriting(masked, ROWS, 1e-2, 0.9, 0)
+    names = {"ab": "[unused7]", "ac": "<unused_12>", "ad": "madeupword0003"}
+    vocabulary = {names.get(piece, piece): i for piece, i in made.tokenizer.get_vocab().items()}
+    made.tokenizer.get_vocab = lambda: vocabulary
+    _, kinds = made._kinds(100)
+    assert [kinds[vocabulary[name]].item() for name in names.values()] == [-1] * 3
+    assert (kinds >= 0).sum() == (made.kinds >= 0).sum() - 3
+
+
+def test_a_text_that_names_a_mark_of_the_tokenizer_is_none(masked):
+    made = Rewriting(masked, ROWS, 1.0, 0.5, 0)
+    assert made.rewritten("ab", ["ab [eos] ac", "ab ac"])[0] == ""
+
+
+def test_what_stays_keeps_its_case_and_spaces(masked, monkeypatch):
+    made = Rewriting(masked, ROWS, 1.0, 0.01, 0)
+    made.tokenizer.backend_tokenizer.normalizer = normalizers.Lowercase()
+    monkeypatch.setattr(Rewriting, "_chosen", lambda _self, own: own[1:2])
+    monkeypatch.setattr(Rewriting, "_draw", put(made.tokenizer.convert_tokens_to_ids(["ba"])))
+    assert made.rewritten("ab", ["AB,\t  ac  Ad"]) == ["AB,\t  ba  Ad"]
+
+
+def test_a_word_in_place_of_a_sign_stands_apart_but_not_where_words_met_before(masked, monkeypatch):
+    made = Rewriting(masked, ROWS, 1.0, 0.01, 0)
+    made.tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex("..|,"), "isolated")
+    for piece, text, said in (("ba", "abacad", "abbaad"), ("##a", "abacad", "abaad")):
+        monkeypatch.setattr(Rewriting, "_chosen", lambda _self, own: own[1:2])
+        monkeypatch.setattr(Rewriting, "_draw", put(made.tokenizer.convert_tokens_to_ids([piece])))
+        assert made.rewritten("ab", [text]) == [said]
+    made.tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    made.kinds[:] = 0
+    monkeypatch.setattr(Rewriting, "_draw", put(made.tokenizer.convert_tokens_to_ids(["ba"])))
+    assert made.rewritten("ab", ["ab,ac"]) == ["ab ba ac"]
+    spelled_by(made, small("bpe"))
+    monkeypatch.setattr("laconic.answers.room", lambda *_: 4)
+    monkeypatch.setattr(Rewriting, "_draw", put(made.tokenizer.convert_tokens_to_ids(["at"])))
+    (found,) = made.rewritten("ab", ["the,cat"])
+    assert found == "theatcat"
 
 
 def small(kind):
@@ -107,13 +176,18 @@ def small(kind):
     return PreTrainedTokenizerFast(tokenizer_object=made, mask_token="[mask]", unk_token="[unk]")
 
 
-def test_broken_letters_and_empty_texts_are_none(masked):
+def test_broken_letters_and_empty_texts_are_none(masked, monkeypatch):
     made = Rewriting(masked, ROWS, 1.0, 0.5, 0)
     assert made.rewritten("ab", ["", " "]) == ["", ""]
-    made.tokenizer = small("bpe")
-    ids = made.tokenizer("龙")["input_ids"]
-    assert made._spelt(ids) == "龙"
-    assert made._spelt(ids[:1]) == ""
+    spelled_by(made, small("bpe"))
+    monkeypatch.setattr("laconic.answers.room", lambda *_: 4)
+    monkeypatch.setattr(Rewriting, "_draw", lambda *_: None)
+    assert made.rewritten("ab", ["\ufffd龙"]) == [""]
+    ids = made.tokenizer("龙虎")["input_ids"]
+    for drawn, said in ((ids[3:], "虎"), (ids[1:2], ""), (ids[:3], "龙")):
+        monkeypatch.setattr(Rewriting, "_draw", put(drawn))
+        monkeypatch.setattr(Rewriting, "_chosen", lambda _self, own: own)
+        assert made.rewritten("ab", ["龙"]) == [said]
 
 
 def test_of_a_long_text_the_beginning_is_rewritten(masked):
