@@ -1,6 +1,10 @@
 """Programs that are locked in: what may run, and every way out that is shut."""
 
+import os
+import runpy
+import subprocess
 import sys
+import sysconfig
 import time
 
 import pytest
@@ -15,6 +19,10 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="locked in on Li
     "program",
     [
         "x = 1",
+        "import abc, array, base64, bisect, calendar, cmath, contextlib, copy, csv, dataclasses, datetime, decimal, "
+        "enum, fractions, functools, inspect, io, json, numbers, operator, queue, random, statistics, string, struct, "
+        "textwrap, threading, time, traceback, unicodedata, zlib\nrandom.random()\ntime.sleep(0.01)",
+        "from collections import namedtuple\nfrom typing import NamedTuple\nP = namedtuple('P', 'x')\nassert P(1).x",
         "import math, re, collections, typing, heapq, itertools, hashlib\nassert math.isclose(0.1 + 0.2, 0.3)",
         "print('said ' * 10000)",
         "def f(n):\n    return n if n < 2 else f(n - 1) + f(n - 2)\nassert f(12) == 144",
@@ -51,12 +59,88 @@ WAYS = [
     "os.chmod('/tmp', 0o777)", "os.symlink('a', 'b')", "import shutil\nshutil.rmtree('/tmp/none')",
     "import resource\nresource.setrlimit(resource.RLIMIT_CPU, (1, 1))", "os.truncate('/tmp/x', 0)",
     "import pathlib\npathlib.Path('x').write_text('y')",
+    "import __main__\n__main__.SHUT = ()\nos.remove('/tmp/x')",
+    "import __main__\n__main__.WRITING = 0\nopen(os.__file__, 'r+')",
+    "import builtins\nbuiltins.isinstance = lambda *_: True\nopen('/etc/passwd')",
+    "import builtins\nbuiltins.type = lambda _: str\nopen(b'/etc/passwd')",
+    "import posixpath\nposixpath.realpath = lambda _: os.__file__\nopen('/etc/passwd')",
+    "open(os.path.dirname(os.__file__) + '/../../../../../../../etc/passwd')",
+    "class S(str):\n    def startswith(self, *_):\n        return True\nopen(S('/etc/passwd'))",
+    "import _posixsubprocess", "import ctypes", "import _ctypes", "import _xxsubinterpreters", "import multiprocessing",
+    "os.mkfifo('/tmp/fifo_of_a_program')", "os.mknod('node')", "os.chroot('/')", "os.nice(1)", "os.setuid(0)",
+    "os.listdir('/')", "os.listdir(b'/')", "os.scandir('/etc')", "os.chdir('/')", "os.memfd_create('m')",
+    "os.sched_setaffinity(0, {0})", "os.setpriority(os.PRIO_PROCESS, 0, 1)", "os.pipe()",
+    "import gc\ngc.get_objects()", "sys._current_frames()",
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize("attempt", WAYS)
 def test_every_way_out_is_shut(attempt):
     assert locked.passes(shut(attempt), 3)
+
+
+def test_the_kernel_refuses_where_python_is_led_past_the_hook(tmp_path):
+    """The filter alone, without the hook."""
+    tries = [
+        "subprocess.run(['/bin/true'])", "os.fork()", "os.execv('/bin/true', ['true'])", "os.mkdir('x')",
+        "os.open('x', os.O_CREAT | os.O_WRONLY)", "os.remove('x')", "socket.socket()", "os.kill(os.getpid(), 9)",
+    ]  # fmt: skip
+    lines = [f"try:\n    {t}\nexcept PermissionError:\n    said += 1\n" for t in tries]
+    names = f"import os, runpy, socket, subprocess\nchild = runpy.run_path({str(locked.CHILD)!r})\nsaid = 0\n"
+    program = names + "child['filter_calls']()\n" + "".join(lines) + "print(said)"
+    command = [sys.executable, "-I", "-c", program]
+    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ran.stdout.strip() == str(len(tries)), ran.stderr
+
+
+FORGED = """
+import os, sys
+def values(thing, depth=0):
+    if isinstance(thing, bytes):
+        yield thing
+    elif depth < 4:
+        inner = list(thing.values()) if isinstance(thing, dict) else []
+        inner += list(thing) if isinstance(thing, (list, tuple)) else []
+        inner += [getattr(thing, name) for name in ("args", "__closure__", "__defaults__", "cell_contents")
+                  if hasattr(thing, name)]
+        for each in inner:
+            yield from values(each, depth + 1)
+try:
+    raise ValueError
+except ValueError as error:
+    frames = [error.__traceback__.tb_frame]
+while frames[-1].f_back:
+    frames.append(frames[-1].f_back)
+words = {w for f in frames for v in (*f.f_locals.values(), *f.f_globals.values()) for w in values(v) if len(w) < 99}
+words |= set(values(vars(sys.modules["__main__"])))
+for word in words:
+    for said in range(64):
+        try:
+            os.write(said, word)
+        except OSError:
+            pass
+os._exit(0)
+"""
+
+
+def test_a_program_cannot_say_itself_that_it_passes():
+    assert not locked.passes(FORGED, 3)
+
+
+@pytest.mark.skipif(sys.platform != "linux" or os.getuid() != 0, reason="for root only")
+def test_root_runs_programs_as_nobody_where_nobody_can_read_python(tmp_path, monkeypatch):
+    everybody = runpy.run_path(str(locked.CHILD))["open_to_all"]
+    assert everybody("/usr")
+    assert everybody("/no/such/folder/python311.zip")
+    hidden = tmp_path / "hidden"
+    (hidden / "inner").mkdir(parents=True)
+    hidden.chmod(0o700)
+    assert not everybody(str(hidden / "inner"))
+    ours = sysconfig.get_path("stdlib")
+    assert locked.passes(f"import os\nassert (os.getuid() == 65534) == {everybody(ours)}", 3)
+    if os.path.exists("/usr/bin/python3.11"):
+        monkeypatch.setattr(sys, "executable", "/usr/bin/python3.11")
+        assert locked.passes("import os\nassert os.getuid() == os.getgid() == 65534\nassert os.listdir('.') == []", 3)
 
 
 def test_what_is_not_shut_would_be_seen():

@@ -1,22 +1,57 @@
 """The child process of `locked`: takes its own rights away, runs a program, and says a word if that comes to its end.
 
-Chen et al. 2021, arXiv:2107.03374, section 2.3 (why written programs are shut in); PEP 578 (audit hooks, which can't be
-taken off again); setrlimit(2). Run as a script, with the standard library alone; nothing imports it.
+Chen et al. 2021, arXiv:2107.03374, section 2.3 (why written programs are shut in); seccomp(2): the kernel refuses all
+but what computing needs, whatever Python is made to do; PEP 578 (audit hooks, which can't be taken off again) for what
+the kernel does not tell apart, which file is read; setrlimit(2). Run as a script, with the standard library alone;
+nothing imports it.
 """
 
+import ctypes
+import errno
+import io
 import os
+import platform
 import resource
+import struct
 import sys
 import sysconfig
+from collections import deque
+from collections.abc import Iterator
+from functools import partial
+from operator import methodcaller
+from typing import Any
 
 SHUT = (  # events of the interpreter that end in an error, by how their names begin
     "socket.", "subprocess.", "ctypes.", "os.exec", "os.fork", "os.posix_spawn", "os.spawn", "os.system", "os.kill",
     "os.remove", "os.rename", "os.rmdir", "os.mkdir", "os.link", "os.symlink", "os.truncate", "os.chmod", "os.chown",
     "os.chflags", "os.utime", "os.putenv", "os.setxattr", "os.removexattr", "shutil.", "tempfile.", "pty.",
     "signal.", "resource.", "sqlite3.", "winreg.", "webbrowser.", "ftplib.", "urllib.", "http.", "smtplib.", "mmap.",
+    "os.chdir", "os.fchdir", "os.getxattr", "os.listxattr", "gc.", "sys._current_", "code.__new__", "_posixsubprocess.",
 )  # fmt: skip
+UNNAMED = frozenset(  # modules that reach memory, processes, or an interpreter without this hook
+    ("ctypes", "_ctypes", "_posixsubprocess", "_testcapi", "_testinternalcapi", "_xxsubinterpreters", "_interpreters",
+     "_xxinterpchannels", "_interpchannels", "_socket", "_multiprocessing")
+)  # fmt: skip
+LISTED = ("os.listdir", "os.scandir", "glob.glob", "glob.glob/2", "os.walk", "os.fwalk")
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 FILES = 64  # open at once: imports need some
+NOBODY = 65534
+READY = b"locked in\n"
+CALLS = {  # of a machine: what its kernel calls it, openat, and what computing needs, of asm/unistd.h
+    "x86_64": (0xC000003E, 257, (
+        0, 1, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 19, 20, 21, 23, 24, 25, 28, 32, 35, 39, 60, 63, 72,
+        79, 89, 96, 98, 99, 100, 102, 104, 107, 108, 110, 131, 186, 201, 202, 204, 217, 219, 228, 229, 230, 231, 262,
+        267, 269, 270, 271, 273, 318, 324, 332, 334, 439,
+    )),
+    "aarch64": (0xC00000B7, 56, (
+        17, 23, 25, 29, 48, 57, 61, 62, 63, 64, 65, 66, 67, 72, 73, 78, 79, 80, 93, 94, 98, 99, 101, 113, 114, 115,
+        123, 124, 128, 132, 134, 135, 139, 153, 160, 165, 169, 172, 173, 174, 175, 176, 177, 178, 179, 214, 215, 216,
+        222, 226, 233, 278, 283, 291, 293, 439,
+    )),
+}  # fmt: skip
+NO_NEW_PRIVILEGES, SECCOMP, FILTER = 38, 22, 2  # of prctl(2)
+LOAD, EQUAL, ANY, SAY = 0x20, 0x15, 0x45, 0x06  # of bpf: a word, jumps if it is equal or has any of these bits, the end
+ALLOWED, REFUSED = 0x7FFF0000, 0x00050000 | errno.EPERM
 
 
 def limit(seconds: int, megabytes: int) -> None:
@@ -29,36 +64,97 @@ def limit(seconds: int, megabytes: int) -> None:
         resource.setrlimit(kind, (bound, bound))
 
 
-def lock() -> None:
-    """Refuse, from here on, what a program that computes has no need of; files may be read that are Python's own."""
-    own = tuple(os.path.realpath(sysconfig.get_path(name)) + os.sep for name in ("stdlib", "platstdlib"))
+def demote(own: tuple[str, ...]) -> None:
+    """Be nobody where root runs this, if nobody can read Python's library."""
+    if os.getuid() or not all(open_to_all(path) for path in own):
+        return
+    os.chown(".", NOBODY, NOBODY)
+    os.setgroups([])
+    os.setgid(NOBODY)
+    os.setuid(NOBODY)
 
-    def refuse(event: str, given: tuple[object, ...]) -> None:
-        if event.startswith(SHUT):
-            raise PermissionError(f"{event} is not allowed here")
-        if event == "open":
-            path, _, flags = given
-            inside = isinstance(path, str) and os.path.realpath(path).startswith(own)
-            if not inside or (isinstance(flags, int) and flags & WRITING):
-                raise PermissionError(f"{path!r} can't be opened here")
+
+def open_to_all(path: str) -> bool:
+    """Whether everybody may go into a folder, and into those that it is in; one that is not there hides nothing."""
+    while os.path.exists(path) and os.stat(path).st_mode & 1:
+        if path == os.path.dirname(path):
+            return True
+        path = os.path.dirname(path)
+    return not os.path.exists(path)
+
+
+def filter_calls() -> None:
+    """Let the kernel refuse every call but those of CALLS, and openat where a file would be written."""
+    if platform.machine() not in CALLS:
+        raise OSError(f"for a {platform.machine()} no calls are listed; there are: {', '.join(CALLS)}")
+    machine, openat, calls = CALLS[platform.machine()]
+    checks = [(EQUAL, len(calls) - i + 3, 0, call) for i, call in enumerate(calls)]
+    lines = [
+        (LOAD, 0, 0, 4), (EQUAL, 0, len(calls) + 4, machine), (LOAD, 0, 0, 0), *checks,
+        (EQUAL, 0, 2, openat), (LOAD, 0, 0, 32), (ANY, 0, 1, WRITING), (SAY, 0, 0, REFUSED), (SAY, 0, 0, ALLOWED),
+    ]  # fmt: skip
+    code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *line) for line in lines))
+    program = ctypes.create_string_buffer(struct.pack("HP", len(lines), ctypes.addressof(code)))
+    prctl = ctypes.CDLL(None, use_errno=True).prctl
+    if prctl(NO_NEW_PRIVILEGES, 1, 0, 0, 0) or prctl(SECCOMP, FILTER, program):
+        raise OSError(ctypes.get_errno(), "the kernel filters no system calls")
+
+
+def lock(own: tuple[str, ...]) -> None:
+    """Refuse, from here on, what a program that computes has no need of; files may be read that are Python's own.
+
+    All that the hook uses is bound to it, so that nothing the program can reach changes what it does.
+    """
+    tools: Any = (own, str.startswith, str.rpartition, type, str, int, PermissionError)
+
+    def refuse(event: str, given: tuple[Any, ...], bound: Any = (SHUT, LISTED, UNNAMED, WRITING, *tools)) -> None:
+        shut, listed, unnamed, writing, own, starts, last, kind, text, whole, error = bound
+        if starts(event, shut):
+            raise error("this is not allowed here")
+        if event == "import" and last(given[0], ".")[2] in unnamed:
+            raise error("this can't be imported here")
+        if event == "open" or event in listed:
+            path = given[0]
+            inside = kind(path) is text and starts(path + "/", own) and "/.." not in path
+            if event == "open":
+                read = inside and kind(given[2]) is whole and not given[2] & writing
+            else:
+                read = inside or path is None or (kind(path) is text and path == ".")
+            if not read:
+                raise error("this can't be opened here")
 
     sys.addaudithook(refuse)
 
 
-def main() -> None:
-    """Read a word and a program from the standard input; say the word when all is locked, and when the program ends."""
+def folders() -> tuple[str, ...]:
+    """Python's own, as it names them and as they are called in truth, each with its last slash."""
+    named = {*(sysconfig.get_path(name) for name in ("stdlib", "platstdlib")), *sys.path}
+    return tuple({path.rstrip(os.sep) + os.sep for each in named for path in (each, os.path.realpath(each))})
+
+
+def steps() -> Iterator[object]:
+    """To lock, to run the program and to say the word, each done when it is asked for.
+
+    No frame that the program can see holds the word, for this one has gone by then.
+    """
     seconds, megabytes = (int(number) for number in sys.argv[1:])
     del sys.argv[1:]
-    word, _, program = sys.stdin.buffer.read().partition(b"\n")
+    with io.FileIO(0, closefd=False) as given:  # of which no buffer stays
+        word, _, program = given.readall().partition(b"\n")
     said, nowhere = os.dup(1), os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):
         os.dup2(nowhere, stream)
+    own = folders()
+    demote(own)
     limit(seconds, megabytes)
-    lock()
-    os.write(said, word)
-    exec(compile(program, "program", "exec"), {"__name__": "program"})
-    os.write(said, word)
+    filter_calls()
+    for name in [name for name in sys.modules if name.rpartition(".")[2] in UNNAMED or name.startswith("ctypes.")]:
+        del sys.modules[name]
+    del globals()["ctypes"]
+    lock(own)
+    run = partial(exec, program, {"__name__": "program"})
+    return map(methodcaller("__call__"), (partial(os.write, said, READY), run, partial(os.write, said, word)))
 
 
 if __name__ == "__main__":
-    main()
+    deque(steps(), 0)

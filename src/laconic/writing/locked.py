@@ -1,8 +1,9 @@
 """Whether a program comes to its end, run in a child process that may compute and nothing else.
 
 Chen et al. 2021, arXiv:2107.03374, section 2.3. The child has no environment, an empty folder, its own session, bounds
-on time and memory, and a hook that refuses files, processes, sockets and foreign code: see `child`. That holds what
-models write by mistake; against a program that sets out to break out of Python, run Laconic itself in a container.
+on time and memory, a filter by which the kernel refuses processes, sockets and writing, and a hook that refuses to read
+files: see `child`. That holds what models write by mistake; against a program that sets out to break out of Python, to
+read or to pass for right, run Laconic itself in a container.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from laconic.errors import EngineError
 
 CHILD = Path(__file__).with_name("child.py")
 MEGABYTES = 1024  # of address space
+READY = b"locked in\n"  # what the child says before it runs the program
 START = 20  # seconds for the child to start, on a busy machine
 KEPT = 100_000  # verdicts that are remembered
 
@@ -35,9 +37,9 @@ def passes(program: str, seconds: int) -> bool:
     word = secrets.token_hex(16).encode()
     bounds = [str(seconds), str(MEGABYTES)]
     said, error = _run(bounds, word + b"\n" + program.encode("utf-8", "replace"), START + seconds)
-    if not said.startswith(word):
+    if not said.startswith(READY):
         raise EngineError(f"a program could not be locked in: {error.decode(errors='replace').strip()[-200:]}")
-    return said == 2 * word  # when locked, and at the end
+    return said == READY + word
 
 
 def _run(bounds: list[str], given: bytes, seconds: int) -> tuple[bytes, bytes]:
