@@ -308,3 +308,48 @@ def test_texts_that_are_none_are_refused(tmp_path, name, held, words):
     task = NER(("O",))
     with pytest.raises(DataError, match=words):
         data.with_texts(data.read_splits(folder, task), tmp_path / name, task)
+
+
+@dataclass(frozen=True)
+class Named:
+    """As much of a task as its name says."""
+
+    name: str
+
+
+@pytest.mark.parametrize(
+    ("kind", "raw", "read"),
+    [
+        ("choice", {"prefix": "q", "target": ["a", "b"]}, {"question": "q", "choices": ["a", "b"]}),
+        ("summarize", {"article": "d", "highlights": "s"}, {"document": "d"}),
+        ("control", {"intent": "a"}, {"label": "a"}),
+    ],
+)
+def test_what_is_asked_is_read_under_every_name_of_the_field(tmp_path, kind, raw, read):
+    write(tmp_path, "x.jsonl", [raw])
+    assert list(splits.asked(tmp_path / "x.jsonl", Named(kind))) == [read]
+
+
+HI = {"speaker": "A", "text": "hi"}
+CAT = {"text": "cat", "start": 0, "end": 3}
+
+
+@pytest.mark.parametrize(
+    ("kind", "raw", "words"),
+    [
+        ("dialogue", {"turns": [HI]}, "field 'turns': only one speaks"),
+        ("dialogue", {"turns": []}, "field 'turns': only one speaks"),
+        ("choice", {"question": "q", "choices": []}, "field 'choices': there is no choice"),
+        ("choice", {"question": "q"}, "no field 'choices' or 'target'; a text for choice has: question, choices"),
+        ("relation", {"text": "cat", "e1": CAT, "e2": CAT | {"start": 500, "end": 503}}, "not at 500 to 503"),
+        ("relation", {"text": "cat", "e1": CAT | {"start": -3}, "e2": CAT}, "'cat' is not at -3 to 3"),
+        ("qa", {"context": "c", "question": " "}, "field 'question': the question is empty"),
+        ("translate", {"source": ""}, "field 'source': the source is empty"),
+        ("code", {"prompt": " "}, "the prompt is empty"),
+        ("control", {"label": ""}, "the label is empty"),
+    ],
+)
+def test_what_cannot_be_asked_is_refused(tmp_path, kind, raw, words):
+    write(tmp_path, "x.jsonl", [raw])
+    with pytest.raises(DataError, match=rf"record 1 \(line 1\): .*{words}"):
+        list(splits.asked(tmp_path / "x.jsonl", Named(kind)))

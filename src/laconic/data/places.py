@@ -38,25 +38,33 @@ def answers(value: Any, where: str) -> dict[str, list[Any]]:
     return {"text": texts, "answer_start": starts}
 
 
-def relation(record: dict[str, Any]) -> Iterator[Wrong]:
+def misplaced(record: dict[str, Any]) -> Iterator[Wrong]:
     """What is wrong with the entities of a record."""
     for field in ("e1", "e2"):
         start, end, text = (record[field][key] for key in ("start", "end", "text"))
-        if not text.strip() or record["text"][max(start, 0) : end] != text:
+        if not text.strip() or start < 0 or record["text"][start:end] != text:
             there = record["text"][max(start, 0) : end][:40]
             message = f"{text[:40]!r} is not at {start} to {end} of the text, where {there!r} stands; mend the offsets"
             yield "error", "bad offsets", field, message
+
+
+def unlabelled(record: dict[str, Any]) -> Iterator[Wrong]:
+    """What is wrong with the label of a record."""
     if isinstance(record["label"], list):
         yield "error", "several labels", "label", "the label is a list; give the one relation of the two entities"
     elif not record["label"]:
         yield "error", "empty label", "label", "the label is empty; give the record a label or remove it"
 
 
-def question(record: dict[str, Any]) -> Iterator[Wrong]:
-    """What is wrong with the answers to a question."""
+def unasked(record: dict[str, Any]) -> Iterator[Wrong]:
+    """What is wrong with a question and its context."""
     for field in ("context", "question"):
         if not record[field].strip():
             yield "error", "empty text", field, f"the {field} is empty; remove the record"
+
+
+def unanswered(record: dict[str, Any]) -> Iterator[Wrong]:
+    """What is wrong with the answers to a question."""
     given = record["answers"]
     if not given["text"]:
         yield (

@@ -114,10 +114,12 @@ def question(raw: Raw, where: str, kind: str) -> Example:
     Of a task that asks with several fields, all of these.
     """
     if kind in ASKED:
-        lacking = [field for field in ASKED[kind] if field not in raw]
-        if lacking:
-            raise DataError(f"{where}: no field {lacking[0]!r}; a text for {kind} has: {', '.join(ASKED[kind])}")
-        return {field: _converted(kind, field, raw[field], f"{where}: field {field!r}") for field in ASKED[kind]}
+        names = {field: next((n for n in FIELDS[kind][field] if n in raw), None) for field in ASKED[kind]}
+        lacking = next((field for field, name in names.items() if name is None), None)
+        if lacking is not None:
+            wanted = " or ".join(repr(n) for n in FIELDS[kind][lacking])
+            raise DataError(f"{where}: no field {wanted}; a text for {kind} has: {', '.join(ASKED[kind])}")
+        return {f: _converted(kind, f, raw[str(name)], f"{where}: field {name!r}") for f, name in names.items()}
     for field, names in (("tokens", FIELDS["ner"]["tokens"]), ("text", FIELDS["classify"]["text"])):
         name = next((n for n in names if n in raw), None)
         if name is not None:
@@ -143,6 +145,15 @@ CONVERT: dict[str, Callable[[Any, str], Any]] = {
 """How a field is read, where it is not as text; one task's own comes first."""
 
 
+Checks = dict[str, Callable[[Example], Iterator[tuple[str, str, str, str]]]]
+
+ASKING: Checks = {
+    "qa": places.unasked, "relation": places.misplaced, "dialogue": values.silent, "choice": values.unasked,
+}  # fmt: skip
+ANSWERING: Checks = {"qa": places.unanswered, "relation": places.unlabelled, "choice": values.undecided}
+"""What is wrong with what asks and with what answers, where that is more than an empty text."""
+
+
 def faults(record: Example, kind: str) -> Iterator[Fault]:
     """What is wrong with one record by itself."""
     if kind == "ner":
@@ -152,23 +163,29 @@ def faults(record: Example, kind: str) -> Iterator[Fault]:
         if not record["text"]:
             yield Fault("error", "empty text", "text", "the text is empty; remove the record")
         return
-    if kind in ("qa", "relation"):
-        yield from (Fault(*wrong) for wrong in (places.question if kind == "qa" else places.relation)(record))
-        return
-    if kind in ("dialogue", "choice"):
-        yield from (Fault(*wrong) for wrong in (values.silent if kind == "dialogue" else values.undecided)(record))
-        return
     if kind in ASKED:
-        yield from (
-            Fault("error", "empty text", field, f"the {field} is empty; remove the record")
-            for field in fields(kind)
-            if not record[field].strip()
-        )
+        yield from asking_faults(record, kind)
+        yield from _of(ANSWERING, record, kind, [field for field in fields(kind) if field not in ASKED[kind]])
         return
     if not record["text"].strip():
         yield Fault("warning", "empty text", "text", "the text is empty; remove the record or give it a text")
     if "" in answers(record, kind):
         yield Fault("error", "empty label", "label", "the label is empty; give the record a label or remove it")
+
+
+def asking_faults(record: Example, kind: str) -> Iterator[Fault]:
+    """What is wrong with the fields that ask, of a record that may have no answer."""
+    yield from _of(ASKING, record, kind, ASKED.get(kind, ()))
+
+
+def _of(checks: Checks, record: Example, kind: str, others: Sequence[str]) -> Iterator[Fault]:
+    """What a task's own check finds; where it has none, which of the `others` are empty."""
+    if kind in checks:
+        yield from (Fault(*wrong) for wrong in checks[kind](record))
+        return
+    for field in others:
+        if not record[field].strip():
+            yield Fault("error", "empty text", field, f"the {field} is empty; remove the record")
 
 
 def _tagging_faults(tokens: list[str], tags: list[str]) -> Iterator[Fault]:

@@ -8,7 +8,7 @@ split never leaks and never holds a label that training lacks.
 
 import random
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from laconic.contracts import Example, Splits, Task
@@ -69,9 +69,14 @@ def with_texts(
 
 
 def asked(source: str | Path, task: Task, progress: bool = False) -> Iterator[Example]:
-    """The records of a file, or of a folder's training split, as the task reads them, without their answers."""
+    """The records of a file, or of a folder's training split, as the task reads them, without their answers.
+
+    Raises DataError for the first that can't be asked.
+    """
     for where, raw in follow(_questions(source, task), "reading texts", progress):
-        yield _as_task(records.question(raw, where, task.name), task)
+        example = records.question(raw, where, task.name)
+        _refuse(where, records.asking_faults(example, task.name))
+        yield _as_task(example, task)
 
 
 def unseen(source: str | Path, task: Task, seed: int = 0) -> list[Example]:
@@ -234,9 +239,13 @@ def _shared(groups: Sequence[list[int]], held: Sequence[int], rows: Sequence[Row
 def refuse(rows: Sequence[Row], kind: str) -> None:
     """Raise DataError for the first record that cannot be trained or measured on."""
     for where, example in rows:
-        for fault in records.faults(example, kind):
-            if fault.level == "error":
-                raise DataError(f"{where}: field {fault.field!r}: {fault.message}")
+        _refuse(where, records.faults(example, kind))
+
+
+def _refuse(where: str, faults: Iterable[records.Fault]) -> None:
+    for fault in faults:
+        if fault.level == "error":
+            raise DataError(f"{where}: field {fault.field!r}: {fault.message}")
 
 
 def refuse_unknown(rows: Sequence[Row], known: Sequence[str], kind: str) -> None:

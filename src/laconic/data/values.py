@@ -64,12 +64,16 @@ def place(value: Any, where: str) -> int:
     return value
 
 
-def undecided(record: dict[str, Any]) -> Iterator[Wrong]:
+def unasked(record: dict[str, Any]) -> Iterator[Wrong]:
     """What is wrong with a question and its choices."""
     if not record["question"].strip():
         yield "error", "empty text", "question", "the question is empty; remove the record"
     if not record["choices"] or not all(choice.strip() for choice in record["choices"]):
         yield "error", "empty text", "choices", "there is no choice, or an empty one; mend or remove the record"
+
+
+def undecided(record: dict[str, Any]) -> Iterator[Wrong]:
+    """What is wrong with the place of the right choice."""
     number = len(record["choices"])
     if record.get("label", 0 if number == 1 else -1) not in range(max(number, 1)):
         message = f"the label is {record.get('label')}; give the place of one of the {number} choices, from 0"
