@@ -55,7 +55,10 @@ def test_the_folder_one_stands_in_is_no_run_folder(base, tmp_path, monkeypatch, 
     assert [path.name for path in tmp_path.rglob("*")] == ["here"]
 
 
-@pytest.mark.parametrize(("content", "words"), [("[]", "another run"), ("{", "is damaged"), ('{"seed": 0}', "another")])
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [("[]", "another run"), ("{", "is damaged"), ("[" * 100_000, "is damaged"), ('{"seed": 0}', "another")],
+)
 def test_a_run_file_that_is_none_is_refused(base, tmp_path, content, words):
     (tmp_path / trained.RUN_FILE).write_text(content)
     with pytest.raises(DataError, match=words):

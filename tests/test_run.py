@@ -91,7 +91,13 @@ def test_recipes_that_begin_alike_share_steps(trained, tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "content"),
-    [("step.json", b"{"), ("step.json", b"[]"), ("model/weights.safetensors", b""), ("step.json", None)],
+    [
+        ("step.json", b"{"),
+        ("step.json", b"[]"),
+        ("step.json", b"[" * 100_000),
+        ("model/weights.safetensors", b""),
+        ("step.json", None),
+    ],
 )
 def test_a_step_that_is_damaged_is_done_again(trained, tmp_path, name, content):
     """The fourth of six: what says of it is damaged or gone, or the model that it left, as the newest one there is."""

@@ -1,6 +1,7 @@
 """What a run folder says of itself is checked before it is used."""
 
 import json
+import shutil
 
 import pytest
 
@@ -57,6 +58,14 @@ def test_a_run_whose_texts_are_gone_is_planned_without_them(folder, tmp_path):
     with pytest.raises(ArtifactError, match="gone"):
         run.plan(copied, recipe)
     assert run.plan(copied, recipe, unlabelled=False)[0]["step"] == "original"
+
+
+@pytest.mark.parametrize("content", ["{", "[" * 100_000, '{"task":' * 300])
+def test_a_run_file_that_is_no_json_is_refused(folder, tmp_path, content):
+    copied = shutil.copytree(folder, tmp_path / "run")
+    (copied / "laconic.json").write_text(content)
+    with pytest.raises(ArtifactError, match=r"laconic\.json is damaged .*; train the model again"):
+        trained.read(copied)
 
 
 def test_given_data_come_before_those_of_the_run(folder, base):

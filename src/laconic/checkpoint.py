@@ -6,16 +6,12 @@ wrong with one is refused alike by every command.
 
 import hashlib
 import os
-import textwrap
-from contextlib import AbstractContextManager
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import torch
 import transformers
-from huggingface_hub.errors import StrictDataclassError
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import nn
 from transformers import (
     AutoConfig,
@@ -31,36 +27,24 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING
 
 from laconic import artifact
 from laconic.anatomy import Anatomy
+from laconic.artifact.damage import Reading
 from laconic.errors import ArtifactError
 
 LENGTH = 512  # tokens read where neither tokenizer nor model sets a limit
-CAUSE = 160  # characters of a foreign error that are passed on
-FOREIGN = (
-    OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, ArithmeticError, ImportError,
-    SafetensorError, StrictDataclassError,
-)  # fmt: skip
-"""What transformers raises on files that do not hold what they should; it checks few of them itself."""
 
 
-class _Reading(AbstractContextManager["_Reading"]):
+def _reading(source: str | Path, part: str) -> Reading:
     """Turns what goes wrong while one part of a checkpoint is read into an ArtifactError that names it."""
 
-    def __init__(self, source: str | Path, part: str) -> None:
-        self.source, self.part = source, part
+    def says(cause: str) -> str:
+        if not Path(source).exists():
+            return (
+                f"there is no model folder {str(source)!r}, and it cannot be had from the hub ({cause}); give "
+                "a folder, or a hub id such as org/name where the hub is in reach"
+            )
+        return f"{source}: its {part} cannot be read ({cause}); copy the model again or give another one"
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if isinstance(error, FOREIGN) or kind is Exception:  # tokenizers raises Exception itself
-            cause = textwrap.shorten(f"{type(error).__name__}: {error}", CAUSE, placeholder=" ...")
-            if not Path(self.source).exists():
-                raise ArtifactError(
-                    f"there is no model folder {str(self.source)!r}, and it cannot be had from the hub ({cause}); give "
-                    "a folder, or a hub id such as org/name where the hub is in reach"
-                ) from error
-            raise ArtifactError(
-                f"{self.source}: its {self.part} cannot be read ({cause}); copy the model again or give another one"
-            ) from error
+    return Reading(says)
 
 
 def config(source: str | Path) -> PreTrainedConfig:
@@ -68,11 +52,11 @@ def config(source: str | Path) -> PreTrainedConfig:
     if Path(source).is_dir():
         artifact.check_model_folder(source)
         for path in sorted(Path(source).glob("*.safetensors")):
-            with _Reading(source, path.name):
+            with _reading(source, path.name):
                 safe_open(path, "pt")  # reads the header, which says how long the file is
     elif os.sep in str(source) and str(source).count("/") != 1:
         raise ArtifactError(f"there is no model folder {str(source)!r}; give a folder or a hub id such as org/name")
-    with _Reading(source, "config.json"):
+    with _reading(source, "config.json"):
         held, _ = PreTrainedConfig.get_config_dict(str(source))
         name = held.get("model_type")
         if name is not None and name not in CONFIG_MAPPING:
@@ -88,7 +72,7 @@ def config(source: str | Path) -> PreTrainedConfig:
 def tokenizer(source: str | Path, *, words: bool = False) -> PreTrainedTokenizerFast:
     """The fast tokenizer; `words` makes one that can read texts split into words."""
     config(source)  # where the model type is not known, transformers guesses a tokenizer
-    with _Reading(source, "tokenizer"):
+    with _reading(source, "tokenizer"):
         found = AutoTokenizer.from_pretrained(str(source), trust_remote_code=False)
         if words and getattr(found, "add_prefix_space", None) is False:  # byte-level ones read words with their space
             found = AutoTokenizer.from_pretrained(str(source), trust_remote_code=False, add_prefix_space=True)
@@ -100,7 +84,7 @@ def tokenizer(source: str | Path, *, words: bool = False) -> PreTrainedTokenizer
 def model(auto: type, source: str | Path, **options: Any) -> Any:
     """What `auto.from_pretrained` gives with these options, in float32, from safetensors only."""
     suits(auto, config(source), source)
-    with _Reading(source, "model"):
+    with _reading(source, "model"):
         return auto.from_pretrained(  # type: ignore[attr-defined]
             str(source), dtype=torch.float32, use_safetensors=True, trust_remote_code=False, **options
         )

@@ -21,7 +21,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from laconic import answers, artifact, checkpoint, data, effects, generations, layers, ranks, tasks, trained
+from laconic import answers, artifact, checkpoint, data, effects, generations, layers, notation, ranks, tasks, trained
 from laconic.anatomy import Anatomy
 from laconic.contracts import Method, Sketch, Splits, Teacher, Work
 from laconic.data.batching import SIDES
@@ -186,7 +186,7 @@ def _finished(folders: list[Path], log: Callable[[str], None]) -> list[dict[str,
         if not (folder / STEP_FILE).is_file():
             break
         try:
-            row = json.loads((folder / STEP_FILE).read_text(encoding="utf-8"))
+            row = notation.read((folder / STEP_FILE).read_bytes())
             if not isinstance(row, dict):
                 raise ValueError("it holds no record")
         except (OSError, ValueError) as error:

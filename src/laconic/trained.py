@@ -5,14 +5,13 @@ No paper: three folder formats, opened alike. A decoder that was pretrained is f
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from laconic import artifact, checkpoint, tasks
+from laconic import artifact, checkpoint, notation, tasks
 from laconic.contracts import Task
 from laconic.data import records
 from laconic.errors import ArtifactError
@@ -89,7 +88,7 @@ def read(path: str | Path) -> Source:
     if not where.is_file():
         raise ArtifactError(f"{path} is neither an artifact (manifest.json) nor a run folder ({RUN_FILE})")
     try:
-        record = json.loads(where.read_text(encoding="utf-8"))
+        record = notation.read(where.read_bytes())
     except ValueError as error:
         raise ArtifactError(f"{where} is damaged ({error}); train the model again") from None
     task = _task(record.get("task") if isinstance(record, dict) else None, where)

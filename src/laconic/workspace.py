@@ -15,7 +15,7 @@ from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from laconic import artifact, ranks
+from laconic import artifact, notation, ranks
 from laconic.callbacks import writing
 from laconic.errors import DataError, RecipeError
 
@@ -34,7 +34,7 @@ def is_done(out: Path, record: dict[str, Any], file: str) -> bool:
         raise DataError(f"{there} is a file; choose another folder for the run")
     if (out / file).exists():
         try:
-            held = json.loads((out / file).read_text(encoding="utf-8"))
+            held = notation.read((out / file).read_bytes())
         except ValueError as error:
             raise DataError(f"{out / file} is damaged ({error}); choose another folder or remove it") from None
         if isinstance(held, dict) and all(held.get(key) == value for key, value in record.items()):

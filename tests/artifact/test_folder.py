@@ -240,6 +240,12 @@ def test_a_manifest_that_is_unsafe_or_unknown_is_refused(tmp_path, changes, said
         ({"architectures": []}, "no model"),
         ({"architectures": 5}, "not a config"),
         ({"model_type": "nothing"}, "not a config"),
+        ({"model_type": ["bert"]}, "not a config"),
+        ({"num_attention_heads": 0}, "not a config"),
+        ({"hidden_size": -32}, "not a config"),
+        ({"hidden_size": "wide"}, "not a config"),
+        ({"hidden_act": "newer"}, "not a config"),
+        ({"deep": json.loads("[" * 200 + "]" * 200)}, "not a config .more than 100 values"),
         ({"num_labels": 5, "id2label": {str(i): str(i) for i in range(5)}}, "classifier"),
     ],
 )
@@ -251,6 +257,15 @@ def test_a_config_that_does_not_fit_is_refused(tmp_path, config, said):
     rewritten(folder, files=manifest.files | manifests.describe({"config.json": raw}))
     with pytest.raises(ArtifactError, match=said):
         artifact.load(folder)
+
+
+@pytest.mark.parametrize("opening", [b"[", b'{"laconic":', b'{"laconic":[', b'{"laconic":2,"task":' + b"[" * 200])
+def test_a_manifest_of_brackets_is_refused(tmp_path, opening):
+    saved(tmp_path / "a", bert())
+    for brackets in (b"[" * 100_000, b"[" * 300 + b"]" * 300 + b"}"):
+        (tmp_path / "a" / manifests.MANIFEST).write_bytes(opening + brackets)
+        with pytest.raises(ArtifactError, match="damaged, it is not JSON"):
+            artifact.load(tmp_path / "a")
 
 
 def test_weights_of_another_model_are_refused(tmp_path):

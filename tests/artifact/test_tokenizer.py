@@ -65,6 +65,32 @@ def test_damage_and_bombs_are_refused(monkeypatch):
     escaping = {"tokenizer.json": {"model": {"vocab": {}}}, "tokenizer_config.json": {}, "../x.json": {}}
     with pytest.raises(ArtifactError, match="plain file name"):
         tokenizers.decode(lzma.compress(json.dumps(escaping).encode()), Path("t"))
+    deep = b'{"tokenizer.json":' + b"[" * 100_000
+    with pytest.raises(ArtifactError, match="t: does not unpack"):
+        tokenizers.decode(lzma.compress(deep), Path("t"))
     monkeypatch.setattr(tokenizers, "LARGEST", 100)
     with pytest.raises(ArtifactError, match="t: "):
         tokenizers.decode(packed, Path("t"))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"tokenizer.json": {}},
+        {"tokenizer.json": []},
+        {"tokenizer.json": {"model": {}}},
+        {"tokenizer.json": {"model": {"type": "Newer", "vocab": {}}}},
+        {"tokenizer.json": "\ud800"},
+        {"tokenizer_config.json": []},
+        {"tokenizer_config.json": {"tokenizer_class": 5}},
+        {"tokenizer_config.json": {"added_tokens_decoder": []}},
+    ],
+)
+def test_what_holds_no_tokenizer_known_here_is_named(changes):
+    """As a file does that a later version wrote, or one who makes its hash good again."""
+    held = json.loads(lzma.decompress(tokenizers.encode(fast(MODELS["bpe"])))) | changes
+    with pytest.raises(
+        ArtifactError, match=r"t: not a tokenizer that is known here \(\w+: .*\); copy or make"
+    ) as caught:
+        tokenizers.decode(lzma.compress(json.dumps(held).encode()), Path("t"))
+    assert "\n" not in str(caught.value)

@@ -35,7 +35,7 @@ ROWS = [  # a file may import what stands in a lower row, and of its own row onl
     {"anatomy"},
     {"layers"},
     {"maths"},
-    {"contracts", "options", "units", "machine", "ranks"},
+    {"contracts", "options", "units", "machine", "ranks", "notation"},
     {"errors"},
 ]
 UNITS = ("methods", "tasks", "measures", "engines", "layers")  # folders whose files never import one another

@@ -136,7 +136,15 @@ def test_another_machine_is_named_and_what_comes_out_is_checked(monkeypatch):
 
 @pytest.mark.parametrize(
     "changes",
-    [{"tokens": [10**12]}, {"tokens": [-1]}, {"tokens": "many"}, {"words": "x"}, {"with": 3}, {"tokens": [1] * 999}],
+    [
+        {"x": json.loads("[" * 200 + "]" * 200)},
+        {"tokens": [10**12]},
+        {"tokens": [-1]},
+        {"tokens": "many"},
+        {"words": "x"},
+        {"with": 3},
+        {"tokens": [1] * 999},
+    ],
 )
 def test_a_header_that_cannot_be_is_refused_before_memory_is_taken(changes, monkeypatch):
     given = causal()

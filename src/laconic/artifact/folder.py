@@ -17,12 +17,12 @@ import transformers
 from torch import nn
 from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerFast
 
-from laconic import layers
+from laconic import layers, notation
 from laconic.anatomy import Anatomy
 from laconic.artifact import floats, original, place, store
 from laconic.artifact import manifest as manifests
 from laconic.artifact import tokenizer as tokenizers
-from laconic.artifact.damage import AGAIN
+from laconic.artifact.damage import AGAIN, Reading
 from laconic.artifact.manifest import CONFIG, TOKENIZER, WEIGHTS, Manifest
 from laconic.contracts import LayerKind
 from laconic.errors import ArtifactError
@@ -115,7 +115,7 @@ def _empty(folder: Path, manifest: Manifest, raw: bytes) -> PreTrainedModel:
     """The model on the meta device: stock, cut to shape, our layers in it."""
     where = folder / CONFIG
     try:
-        config: dict[str, Any] = json.loads(raw)
+        config: dict[str, Any] = notation.read(raw)
         name = str((config.get("architectures") or [None])[0])
     except (ValueError, TypeError, AttributeError, KeyError) as error:
         raise ArtifactError(f"{where}: not a config ({error}); {AGAIN}") from error
@@ -123,12 +123,11 @@ def _empty(folder: Path, manifest: Manifest, raw: bytes) -> PreTrainedModel:
     if not (name.isidentifier() and isinstance(made, type) and issubclass(made, PreTrainedModel)):
         raise ArtifactError(f"{where}: transformers {VERSION} has no model {name!r}; use the version that made it")
     known = {key: value for key, value in config.items() if key not in LEFT_OUT | {"model_type"}}
-    try:
+    with Reading(lambda cause: f"{where}: not a config that transformers {VERSION} reads ({cause}); {AGAIN}"):
         stock = AutoConfig.for_model(config["model_type"], attn_implementation=manifest.attention, **known)
-    except (KeyError, ValueError, TypeError) as error:
-        raise ArtifactError(f"{where}: not a config that transformers {VERSION} reads ({error}); {AGAIN}") from error
+        with torch.device("meta"):
+            model: PreTrainedModel = made(stock)
     with torch.device("meta"):
-        model = made(stock)
         Anatomy(model).reshape(manifest.shape)
         listed = sorted(manifest.layers.items(), key=lambda item: bool(item[1][1].get("source")))  # sources come first
         for path, (kind, spec) in listed:

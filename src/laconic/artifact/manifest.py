@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from laconic import notation
 from laconic.artifact.damage import AGAIN
 from laconic.errors import ArtifactError
 
@@ -59,7 +60,7 @@ def read(folder: Path | str) -> Manifest:
         raise ArtifactError(f"{path}: {path.stat().st_size} bytes; a manifest has at most {LARGEST_MANIFEST}")
     raw = path.read_bytes()
     try:
-        text = json.loads(raw)
+        text = notation.read(raw)
     except ValueError as error:
         raise ArtifactError(f"{path}: damaged, it is not JSON ({error}); {AGAIN}") from error
     if not isinstance(text, dict) or "laconic" not in text:

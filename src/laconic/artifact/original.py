@@ -5,9 +5,9 @@ No paper: a refusal of what could run code or can't be used.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
+from laconic import notation
 from laconic.artifact.manifest import plain_name
 from laconic.errors import ArtifactError
 
@@ -47,7 +47,7 @@ def _weights(folder: Path) -> list[Path]:
     if not index.is_file():
         return [folder / "model.safetensors"]
     try:
-        names = sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))
+        names = sorted(set(notation.read(index.read_bytes())["weight_map"].values()))
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise ArtifactError(f"{index}: does not read ({error}); copy the model again") from error
     return [folder / plain_name(str(name), index) for name in names]

@@ -26,6 +26,7 @@ import torch
 from safetensors import SafetensorError, deserialize
 from safetensors.numpy import save as serialize
 
+from laconic import notation
 from laconic.artifact import floats, planes
 from laconic.artifact.damage import AGAIN, DamageError
 from laconic.artifact.floats import Bytes
@@ -180,8 +181,8 @@ def _opened(container: bytes, where: str | Path) -> tuple[dict[str, bytes], Inde
     reader = zlib.decompressobj()
     try:
         text = reader.decompress(index[:-DIGEST], LARGEST_INDEX)
-        found = _read(json.loads(text)) if reader.eof else None
-    except (zlib.error, ValueError, TypeError, KeyError, RecursionError) as error:
+        found = _read(notation.read(text)) if reader.eof else None
+    except (zlib.error, ValueError, TypeError, KeyError) as error:
         raise ArtifactError(f"{where}: the index does not read ({error}); {AGAIN}") from error
     if found is None or {s.name for s in found.streams} != set(payloads):
         raise ArtifactError(f"{where}: the index and what is stored differ; {AGAIN}")

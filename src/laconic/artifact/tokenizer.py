@@ -16,7 +16,8 @@ from typing import Any, cast
 
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from laconic.artifact.damage import AGAIN
+from laconic import notation
+from laconic.artifact.damage import AGAIN, Reading
 from laconic.artifact.manifest import plain_name
 from laconic.errors import ArtifactError
 
@@ -50,11 +51,19 @@ def decode(packed: bytes, where: Path) -> PreTrainedTokenizerFast:
     reader = lzma.LZMADecompressor(format=lzma.FORMAT_XZ, memlimit=2 * LARGEST)
     try:
         raw = reader.decompress(packed, LARGEST)
-        held = json.loads(raw) if reader.eof else None
+        held = notation.read(raw) if reader.eof else None
     except (lzma.LZMAError, ValueError) as error:
         raise ArtifactError(f"{where}: does not unpack ({error}); {AGAIN}") from error
     if not isinstance(held, dict) or not {"tokenizer.json", "tokenizer_config.json"} <= set(held):
         raise ArtifactError(f"{where}: holds no tokenizer or more than {LARGEST} bytes; {AGAIN}")
+    with Reading(
+        lambda cause: f"{where}: not a tokenizer that is known here ({cause}); {AGAIN}, or update transformers"
+    ):
+        return _built(held, where)
+
+
+def _built(held: dict[str, Any], where: Path) -> PreTrainedTokenizerFast:
+    """The tokenizer whose files are held, written out for transformers to read."""
     model = held["tokenizer.json"]["model"]
     if isinstance(model["vocab"], list) and all(isinstance(piece, str) for piece in model["vocab"]):
         model["vocab"] = {piece: number for number, piece in enumerate(model["vocab"])}

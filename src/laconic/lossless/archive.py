@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from laconic import machine
+from laconic import machine, notation
 from laconic.artifact import place
 from laconic.errors import ArtifactError, DataError
 from laconic.lossless import causal as models
@@ -108,7 +108,7 @@ def opened(archive: bytes, name: str) -> tuple[Header, bytes]:
     start = len(MAGIC) + 4
     length = int.from_bytes(archive[len(MAGIC) : start], "little")
     try:
-        header = json.loads(zlib.decompressobj().decompress(archive[start : start + length], HEADER))
+        header = notation.read(zlib.decompressobj().decompress(archive[start : start + length], HEADER))
     except (zlib.error, ValueError) as error:
         raise ArtifactError(f"{name}: its header is damaged ({error}); {AGAIN}") from error
     if not isinstance(header, dict):
