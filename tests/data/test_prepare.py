@@ -49,9 +49,7 @@ def test_nothing_is_written_without_a_folder_or_with_errors(tmp_path, source):
 def test_an_earlier_prepared_folder_is_replaced_and_no_other(tmp_path, source):
     out = tmp_path / "out"
     prepare(source, "classify", out, seed=1)
-    (out / "stale.txt").write_text("old")
     prepare(source, "classify", out, seed=2)
-    assert not (out / "stale.txt").exists()
     assert json.loads((out / "data.json").read_text())["seed"] == 2
     assert sorted(p.name for p in tmp_path.iterdir()) == ["all.jsonl", "out"]
     (out / "data.json").unlink()
@@ -61,6 +59,47 @@ def test_an_earlier_prepared_folder_is_replaced_and_no_other(tmp_path, source):
         prepare(source, "classify", source)
     with pytest.raises(DataError, match="holds the source"):
         prepare(source, "classify", tmp_path)
+
+
+@pytest.mark.parametrize("mark", ['{"mine": 1}', "[]", "{", "[" * 100_000, "\\udcff", None])
+def test_a_folder_that_only_has_such_a_name_in_it_is_left_alone(tmp_path, source, mark):
+    out = tmp_path / "project"
+    out.mkdir()
+    (out / "data.json").mkdir() if mark is None else (out / "data.json").write_text(mark)
+    (out / "thesis.tex").write_text("ten years of work")
+    with pytest.raises(DataError, match="holds other files; give a folder that is new or was prepared before"):
+        prepare(source, "classify", out)
+    assert sorted(p.name for p in out.iterdir()) == ["data.json", "thesis.tex"]
+
+
+def test_files_that_someone_put_beside_the_data_are_left_alone(tmp_path, source, monkeypatch):
+    out = tmp_path / "out"
+    prepare(source, "classify", out, seed=1)
+    (out / "notes.txt").write_text("mine")
+    with pytest.raises(DataError, match=r"notes\.txt is not part of the data .*move it away or give another folder"):
+        prepare(source, "classify", out, seed=2)
+    monkeypatch.setattr(preparing, "check_out", lambda *_: None)  # as if it had come while the data were written
+    with pytest.raises(DataError, match=r"notes\.txt"):
+        prepare(source, "classify", out, seed=2)
+    assert (out / "notes.txt").read_text() == "mine"
+    assert json.loads((out / "data.json").read_text())["seed"] == 1
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["all.jsonl", "out"]
+
+
+@pytest.mark.parametrize("name", [".", ".."])
+def test_the_folder_one_stands_in_is_not_replaced(tmp_path, source, monkeypatch, name):
+    prepare(source, "classify", tmp_path / "out", seed=1)
+    (tmp_path / "out" / "below").mkdir(exist_ok=True)
+    monkeypatch.chdir(tmp_path / "out" / ("below" if name == ".." else ""))
+    with pytest.raises(DataError, match="is the folder you are in, or one above it; name a new one"):
+        prepare(source, "classify", name)
+
+
+def test_a_link_is_not_replaced(tmp_path, source):
+    prepare(source, "classify", tmp_path / "out", seed=1)
+    (tmp_path / "link").symlink_to(tmp_path / "out")
+    with pytest.raises(DataError, match="is a link; give a folder"):
+        prepare(source, "classify", tmp_path / "link", seed=2)
 
 
 def test_a_failure_while_writing_leaves_nothing_and_keeps_the_old(tmp_path, source, monkeypatch):

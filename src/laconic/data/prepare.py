@@ -11,13 +11,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from laconic import options
+from laconic import notation, options
+from laconic.artifact import place
 from laconic.contracts import Example
 from laconic.data import checks, records, splits
 from laconic.data.findings import Finding
 from laconic.errors import DataError
 
-MARK = "data.json"  # a folder that holds it is ours to replace
+SPLITS = ("train", "validation", "test")
+LABELS, MARK = "labels.json", "data.json"
+OURS = frozenset({*(f"{name}.jsonl" for name in SPLITS), LABELS, MARK})  # all that a prepared folder can hold
+SAID = {"task", "source", "seed", "splits"}  # keys of MARK by which a prepared folder is known
 
 
 def prepare(
@@ -37,7 +41,7 @@ def prepare(
     if target is not None:
         check_out(target, source)
     options.seed(seed)
-    parts = splits.load(source, kind, ("train", "validation", "test"), seed, progress)
+    parts = splits.load(source, kind, SPLITS, seed, progress)
     examples = {name: [example for _, example in rows] for name, rows in parts.items()}
     places = {name: [where for where, _ in rows] for name, rows in parts.items()}
     findings = checks.check(examples, kind, model=model, places=places, seed=seed, progress=progress)
@@ -55,7 +59,7 @@ def write(out: Path, parts: Mapping[str, Sequence[Example]], kind: str, origin: 
             lines = "".join(json.dumps(example, ensure_ascii=False) + "\n" for example in examples)
             (fresh / f"{name}.jsonl").write_text(lines, encoding="utf-8", newline="\n")
         if records.labelled(kind):
-            _json(fresh / "labels.json", records.labels(parts.get("train", []), kind))
+            _json(fresh / LABELS, records.labels(parts.get("train", []), kind))
         digests = {name: {"records": len(part), "sha256": records.digest(part)} for name, part in parts.items()}
         _json(fresh / MARK, {"task": kind, **origin, "splits": digests})
         fresh.chmod(0o755)  # mkdtemp makes folders that only their owner can read
@@ -69,6 +73,7 @@ def _put(fresh: Path, out: Path) -> None:
     if not out.exists():
         os.replace(fresh, out)
         return
+    _check_place(out)  # once more: what follows removes all that it holds
     aside = Path(tempfile.mkdtemp(prefix=f".{out.name}.old.", dir=out.parent))
     os.replace(out, aside)  # a folder replaces an empty one
     try:
@@ -81,12 +86,39 @@ def _put(fresh: Path, out: Path) -> None:
 
 def check_out(out: Path, source: str | Path) -> None:
     """Raise DataError for a place where `write` would lose something."""
-    if out.exists() and not out.is_dir():
-        raise DataError(f"{out} is a file; give a folder that is not there yet")
+    _check_folder(out)
     if out.exists() and out.resolve() in (Path(source).resolve(), *Path(source).resolve().parents):
         raise DataError(f"{out} holds the source {str(source)!r}; give another folder")
-    if out.exists() and any(out.iterdir()) and not (out / MARK).is_file():
+    _check_place(out)
+
+
+def _check_folder(out: Path) -> None:
+    if out.is_symlink() or (out.exists() and not out.is_dir()):
+        raise DataError(f"{out} is a {'link' if out.is_symlink() else 'file'}; give a folder that is not there yet")
+
+
+def _check_place(out: Path) -> None:
+    """Raise DataError unless the place is new, empty, or a folder that was prepared before and holds nothing else."""
+    _check_folder(out)
+    if place.is_underfoot(out):
+        raise DataError(f"{out} is the folder you are in, or one above it; name a new one for the data")
+    held = sorted(path.name for path in out.iterdir()) if out.is_dir() else []
+    if held and not _is_prepared(out):
         raise DataError(f"{out} holds other files; give a folder that is new or was prepared before")
+    if others := [name for name in held if name not in OURS or not (out / name).is_file()]:
+        raise DataError(
+            f"{out / others[0]} is not part of the data that were prepared here ({len(others)} such), and replacing "
+            "them would delete it; move it away or give another folder"
+        )
+
+
+def _is_prepared(out: Path) -> bool:
+    """Whether what stands in a folder's MARK is what `write` puts there."""
+    try:
+        said = notation.read((out / MARK).read_bytes())
+    except (OSError, ValueError):
+        return False
+    return isinstance(said, dict) and set(said) >= SAID
 
 
 def _json(path: Path, value: Any) -> None:
