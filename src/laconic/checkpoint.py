@@ -116,14 +116,23 @@ def suits(auto: type, config: PreTrainedConfig, source: str | Path, mend: str = 
         )
 
 
-def whole(auto: type, source: str | Path, mend: str) -> Any:
-    """`model`, in eval mode; raises ArtifactError with the mend where the folder lacks some of its weights."""
+def whole(auto: type, source: str | Path, mend: str, *, alone: bool = False) -> Any:
+    """`model`, in eval mode; raises ArtifactError with the mend where the folder lacks some of its weights.
+
+    With `alone`, also where it holds others, which a folder of ours never does: the config is then of another model.
+    """
     made, found = model(auto, source, output_loading_info=True)
     lost = [*found["missing_keys"], *(name for name, *_ in found["mismatched_keys"])]
     if lost:
         raise ArtifactError(
             f"{source}: {len(lost)} weights of {type(made).__name__} are missing or of another shape, {min(lost)} for "
             f"one; {mend}"
+        )
+    if alone and found["unexpected_keys"]:
+        strange = sorted(found["unexpected_keys"])
+        raise ArtifactError(
+            f"{source}: {len(strange)} of its weights are none of the {type(made).__name__} of its config.json, "
+            f"{strange[0]} for one; {mend}"
         )
     return made.eval()
 

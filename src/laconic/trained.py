@@ -93,8 +93,8 @@ def read(path: str | Path) -> Source:
         raise ArtifactError(f"{where} is damaged ({error}); train the model again") from None
     task = _task(record.get("task") if isinstance(record, dict) else None, where)
     tokenizer = checkpoint.tokenizer(path)
-    model = checkpoint.model(task.auto, path)
-    return _fitting(Source(model.eval(), tokenizer, task, record), where)
+    model = checkpoint.whole(task.auto, path, "copy the run folder again, or train again", alone=True)
+    return _fitting(Source(model, tokenizer, task, record), where)
 
 
 def decoder(source: str | Path, context: int | None = None) -> Source:
