@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 from tokenizers import ByteLevelBPETokenizer
-from transformers import AutoModelForTokenClassification, RobertaTokenizerFast
+from transformers import AutoModelForTokenClassification, RobertaTokenizerFast, modeling_utils
 
 from laconic import checkpoint
 from laconic.data import distance, prepare
@@ -85,6 +85,36 @@ def test_code_for_what_transformers_lacks_is_never_run_nor_asked_about(folder, m
     with pytest.raises(ArtifactError, match=says):
         PARTS[part](folder)
     assert not ran.exists()
+
+
+@pytest.mark.parametrize("key", ["attn_implementation", "_attn_implementation", "_attn_implementation_internal"])
+@pytest.mark.parametrize("kernel", ["someone/kernel", "kernels-community/flash-attn2", "flash_attention_2", "newer"])
+def test_kernels_that_a_config_asks_for_are_never_fetched(folder, monkeypatch, key, kernel):
+    def fetched(*_, **__):
+        raise AssertionError("a kernel was asked for")
+
+    monkeypatch.setattr(modeling_utils, "lazy_import_flash_attention", fetched)
+    put(folder, "config.json", **{key: kernel})
+    assert checkpoint.config(folder)._attn_implementation is None
+    assert PARTS["model"](folder).config._attn_implementation == "sdpa"
+
+
+def test_kernels_that_a_part_of_a_config_asks_for_are_not_fetched_either(folder):
+    part = {"model_type": "bert", "attn_implementation": "someone/kernel"}
+    put(folder, "config.json", model_type="encoder-decoder", encoder=part, decoder=part)
+    found = checkpoint.config(folder)
+    assert [found._attn_implementation, found.encoder._attn_implementation, found.decoder._attn_implementation] == [
+        None, None, None,
+    ]  # fmt: skip
+
+
+def test_weights_that_are_quantized_are_refused(folder):
+    put(folder, "config.json", quantization_config={"quant_method": "mxfp4"})
+    for ask in PARTS.values():
+        with pytest.raises(ArtifactError, match="quantized already; give the model with its float weights"):
+            ask(folder)
+    put(folder, "config.json", quantization_config=None)
+    PARTS["model"](folder)
 
 
 def test_an_unknown_architecture_says_what_to_add_and_where(folder):

@@ -30,6 +30,7 @@ from laconic.anatomy import Anatomy
 from laconic.artifact.damage import Reading
 from laconic.errors import ArtifactError
 
+LABELS = ("num_labels", "id2label", "label2id")  # of a configuration: what a head follows
 LENGTH = 512  # tokens read where neither tokenizer nor model sets a limit
 
 
@@ -47,8 +48,11 @@ def _reading(source: str | Path, part: str) -> Reading:
     return Reading(says)
 
 
-def config(source: str | Path) -> PreTrainedConfig:
-    """The configuration; raises ArtifactError where it is damaged or of an architecture that is not known."""
+def config(source: str | Path, **labels: Any) -> PreTrainedConfig:
+    """The configuration, with these labels where any are given; it names no kernel to fetch.
+
+    Raises ArtifactError where it is damaged, quantized, or of an architecture that is not known.
+    """
     if Path(source).is_dir():
         artifact.check_model_folder(source)
         for path in sorted(Path(source).glob("*.safetensors")):
@@ -65,7 +69,10 @@ def config(source: str | Path) -> PreTrainedConfig:
                 f"folder is run; install a transformers that has it, and add an entry {name!r} to FAMILIES in "
                 "laconic/anatomy/families.py where there is none"
             )
-        found: PreTrainedConfig = AutoConfig.from_pretrained(str(source), trust_remote_code=False)
+        if held.get("quantization_config") is not None:  # some ways of quantizing fetch the code that reads them
+            raise ArtifactError(f"{source}: its weights are quantized already; give the model with its float weights")
+        found: PreTrainedConfig = AutoConfig.from_pretrained(str(source), trust_remote_code=False, **labels)
+        found._attn_implementation = None  # of its parts too; transformers then takes the best of its own
     return found
 
 
@@ -83,10 +90,11 @@ def tokenizer(source: str | Path, *, words: bool = False) -> PreTrainedTokenizer
 
 def model(auto: type, source: str | Path, **options: Any) -> Any:
     """What `auto.from_pretrained` gives with these options, in float32, from safetensors only."""
-    suits(auto, config(source), source)
+    found = config(source, **{key: options.pop(key) for key in LABELS if key in options})
+    suits(auto, found, source)
     with _reading(source, "model"):
         return auto.from_pretrained(  # type: ignore[attr-defined]
-            str(source), dtype=torch.float32, use_safetensors=True, trust_remote_code=False, **options
+            str(source), config=found, dtype=torch.float32, use_safetensors=True, trust_remote_code=False, **options
         )
 
 

@@ -268,6 +268,18 @@ def test_a_manifest_of_brackets_is_refused(tmp_path, opening):
             artifact.load(tmp_path / "a")
 
 
+def test_the_attention_is_that_of_the_manifest(tmp_path):
+    folder = tmp_path / "a"
+    manifest = saved(folder, bert())
+    keys = ("attn_implementation", "_attn_implementation", "_attn_implementation_internal")
+    held = json.loads((folder / "config.json").read_text())
+    assert not set(keys) & set(held)
+    raw = json.dumps(held | dict.fromkeys(keys, "someone/kernel")).encode()
+    (folder / "config.json").write_bytes(raw)
+    rewritten(folder, files=manifest.files | manifests.describe({"config.json": raw}), attention="eager")
+    assert artifact.load(folder).model.config._attn_implementation == "eager"
+
+
 def test_weights_of_another_model_are_refused(tmp_path):
     folder = tmp_path / "a"
     manifest = saved(folder, bert())

@@ -124,7 +124,8 @@ def _empty(folder: Path, manifest: Manifest, raw: bytes) -> PreTrainedModel:
         raise ArtifactError(f"{where}: transformers {VERSION} has no model {name!r}; use the version that made it")
     known = {key: value for key, value in config.items() if key not in LEFT_OUT | {"model_type"}}
     with Reading(lambda cause: f"{where}: not a config that transformers {VERSION} reads ({cause}); {AGAIN}"):
-        stock = AutoConfig.for_model(config["model_type"], attn_implementation=manifest.attention, **known)
+        stock = AutoConfig.for_model(config["model_type"], **known)
+        stock._attn_implementation = manifest.attention  # of its parts too, whatever they say
         with torch.device("meta"):
             model: PreTrainedModel = made(stock)
     with torch.device("meta"):
