@@ -90,6 +90,31 @@ def test_recipes_that_begin_alike_share_steps(trained, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("config.json", {"hidden_act": "relu", "layer_norm_eps": 0.5}),
+        ("tokenizer_config.json", {"model_max_length": 5}),
+        ("config.json", {"transformers_version": "5.0.0"}),
+    ],
+)
+def test_steps_of_a_model_that_answers_otherwise_are_not_taken_up(trained, tmp_path, name, changes):
+    """Of equal weights, under another config or another longest text: the artifact is what was measured."""
+    recipe, given = Recipe.parse({"steps": ["half"]}), {"steps": tmp_path / "steps", "progress": False}
+    changed = shutil.copytree(trained, tmp_path / "run")
+    (changed / name).write_text(json.dumps(json.loads((changed / name).read_text()) | changes))
+    said = []
+    laconic.compress(trained, recipe, tmp_path / "a", log=said.append, **given)
+    result = laconic.compress(changed, recipe, tmp_path / "b", log=said.append, **given)
+    assert sum("taken up" in line for line in said) == ("transformers_version" in changes)
+    rows = [json.loads(line) for line in (trained.parent / "data" / "validation.jsonl").read_text().splitlines()]
+    loaded = laconic.load(tmp_path / "b", engine="torch")
+    assert loaded.task.score(loaded.answer(rows), rows)["entity_f1"] == result.validation["entity_f1"]
+    assert (loaded.model.config.hidden_act, loaded.tokenizer.model_max_length) == (
+        changes.get("hidden_act", "gelu"), changes.get("model_max_length", 32),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
     ("name", "content"),
     [
         ("step.json", b"{"),

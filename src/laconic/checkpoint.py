@@ -5,6 +5,7 @@ wrong with one is refused alike by every command.
 """
 
 import hashlib
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from laconic.artifact.damage import Reading
 from laconic.errors import ArtifactError
 
 LABELS = ("num_labels", "id2label", "label2id")  # of a configuration: what a head follows
+UNNAMED = ("_name_or_path", "transformers_version", "architectures")  # of a configuration: what no answer depends on
 LENGTH = 512  # tokens read where neither tokenizer nor model sets a limit
 
 
@@ -152,6 +154,13 @@ def digest(model: nn.Module, tokenizer: PreTrainedTokenizerFast) -> str:
         found.update(name.encode())
         found.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
     return found.hexdigest()
+
+
+def identity(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> str:
+    """sha256 of all that what a model says depends on: weights, tokenizer, configuration."""
+    config = {k: v for k, v in model.config.to_dict().items() if k not in UNNAMED}
+    said = digest(model, tokenizer) + json.dumps(config, sort_keys=True, default=str)
+    return hashlib.sha256(said.encode()).hexdigest()
 
 
 def limit(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, length: int | None = None) -> int:

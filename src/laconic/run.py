@@ -73,9 +73,9 @@ def compress(
     work = Work(
         copy.deepcopy(origin.model), origin.tokenizer, origin.task, splits, teacher, recipe.seed, folder, progress, log
     )
-    base: dict[str, Any] = {"model": checkpoint.digest(origin.model, origin.tokenizer), "data": splits.digest}
-    base |= {"task": tasks.describe(origin.task), "seed": recipe.seed}
-    trace = _steps(work, recipe, methods, base)
+    known = checkpoint.identity(origin.model, origin.tokenizer)
+    base = {"model": known, "length": origin.tokenizer.model_max_length, "data": splits.digest}
+    trace = _steps(work, recipe, methods, base | {"task": tasks.describe(origin.task), "seed": recipe.seed})
     layers.freeze(work.model)
     validation = answers.evaluate(work.model, work.tokenizer, work.task, splits.validation)
     artifact.save(
@@ -84,7 +84,7 @@ def compress(
         recipe=recipe.record(),
         provenance={
             "data": splits.digest, "seed": origin.seed,
-            "model": base["model"], "source": Path(origin.record.get("model", "")).name,
+            "model": known, "source": Path(origin.record.get("model", "")).name,
         },
         measures={"validation": {k: v for k, v in validation.items() if isinstance(v, float)}},
         base_config=origin.model.config.to_dict(),
@@ -133,7 +133,7 @@ def _writes(origin: trained.Source, given: str | Path | None) -> bool:
 
 def _own(origin: trained.Source, seed: int, folder: Path, progress: bool, log: Callable[[str], None]) -> Splits:
     """Texts that the model writes, kept in the steps folder."""
-    key = _key({"model": checkpoint.digest(origin.model, origin.tokenizer), "seed": seed})
+    key = _key({"model": checkpoint.identity(origin.model, origin.tokenizer), "seed": seed})
     file = folder / f"own-{key}.jsonl"
     log(f"no data: the model is calibrated on texts that it writes itself, {file}")
     return generations.splits(origin.model, origin.tokenizer, seed, file, progress=progress)

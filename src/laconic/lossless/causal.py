@@ -5,8 +5,6 @@ No paper: what `trained` opens, with the windows of the task `lm`.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,8 +17,6 @@ from laconic.errors import ArtifactError, RecipeError
 from laconic.measures import size
 from laconic.subwords import exact
 from laconic.tasks.lm import LM
-
-UNNAMED = ("_name_or_path", "transformers_version", "architectures")  # of a config: what no probability depends on
 
 
 @dataclass(frozen=True)
@@ -40,9 +36,7 @@ class Causal:
 
     def digest(self) -> str:
         """sha256 of all that its probabilities depend on: weights, tokenizer, configuration."""
-        config = {k: v for k, v in self.model.config.to_dict().items() if k not in UNNAMED}
-        said = checkpoint.digest(self.model, self.tokenizer) + json.dumps(config, sort_keys=True, default=str)
-        return hashlib.sha256(said.encode()).hexdigest()
+        return checkpoint.identity(self.model, self.tokenizer)
 
     def spell(self, parts: Sequence[bytes]) -> tuple[list[list[int]], bytes]:
         """Tokens of each part and what they leave out; ArtifactError for a token that the model does not know."""
