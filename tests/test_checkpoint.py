@@ -193,3 +193,26 @@ def test_a_byte_level_tokenizer_reads_words_with_their_space(folder):
     found = checkpoint.tokenizer(folder, words=True)
     assert found(["ab", "ba"], is_split_into_words=True).word_ids().count(1) > 0
     assert not checkpoint.tokenizer(folder).add_prefix_space
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json", "vocab.txt", "chat.jinja"])
+def test_what_is_read_of_a_folder_is_its_content(folder, tmp_path, name):
+    before = checkpoint.content(folder)
+    moved = shutil.copytree(folder, tmp_path / "moved")
+    (moved / "README.md").write_text("not read")
+    (moved / "runs").mkdir()
+    assert checkpoint.content(moved) == before
+    with (moved / name).open("ab") as file:
+        file.write(b" ")
+    assert checkpoint.content(moved) != before
+
+
+def test_the_content_of_a_hub_id_is_its_revision(tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    cached = tmp_path / "models--org--name"
+    (cached / "snapshots" / "abc").mkdir(parents=True)
+    (cached / "snapshots" / "abc" / "config.json").write_text("{}")
+    (cached / "refs").mkdir()
+    (cached / "refs" / "main").write_text("abc")
+    assert checkpoint.content("org/name") == "abc"
+    assert checkpoint.content("org/other") is None

@@ -5,6 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
+from safetensors.torch import load_file, save_file
 from scipy.special import softmax
 
 import laconic
@@ -80,6 +81,45 @@ def test_a_run_that_breaks_keeps_its_checkpoints_and_goes_on(base, tmp_path, mon
     monkeypatch.setattr(workspace, "publish", write)
     train(base, tmp_path / "run", options=options)
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def changed(folder):
+    """The checkpoint as someone trained it on, at the same place."""
+    held = load_file(folder / "model.safetensors")
+    moved = {name: tensor + 0.01 for name, tensor in held.items()}
+    save_file(moved, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def test_a_model_that_changed_at_its_place_is_another_run(base, tmp_path, monkeypatch):
+    options = laconic.Training(epochs=2, learning_rate=1e-3, batch=8)
+    model = shutil.copytree(base / "encoder", tmp_path / "encoder")
+    given = {"model": model, "options": options}
+    run = train(base, tmp_path / "run", **given)
+    train(base, run, **given)
+    write = workspace.publish
+
+    def breaks(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(workspace, "publish", breaks)
+    with pytest.raises(KeyboardInterrupt):
+        train(base, tmp_path / "broken", **given)
+    monkeypatch.setattr(workspace, "publish", write)
+    changed(model)
+    with pytest.raises(DataError, match="holds another run"):
+        train(base, run, **given)
+    fresh, again = [train(base, tmp_path / name, **given) for name in ("fresh", "broken")]
+    weights = [(folder / "model.safetensors").read_bytes() for folder in (run, fresh, again)]
+    assert weights[1] == weights[2] != weights[0]  # nothing goes on from checkpoints of the other model
+
+
+def test_a_run_of_a_record_that_does_not_know_the_content_is_done(base, tmp_path):
+    run = train(base, tmp_path / "run", options=laconic.Training(epochs=1, batch=8))
+    held = json.loads((run / trained.RUN_FILE).read_text())
+    assert held.pop("content")
+    (run / trained.RUN_FILE).write_text(json.dumps(held))
+    train(base, run, options=laconic.Training(epochs=1, batch=8))
+    assert json.loads((run / trained.RUN_FILE).read_text()) == held
 
 
 def several(path, number=60):

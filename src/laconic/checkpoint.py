@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 import transformers
+from huggingface_hub import try_to_load_from_cache
 from safetensors import safe_open
 from torch import nn
 from transformers import (
@@ -32,6 +33,7 @@ from laconic.artifact.damage import Reading
 from laconic.errors import ArtifactError
 
 LABELS = ("num_labels", "id2label", "label2id")  # of a configuration: what a head follows
+READ = (".safetensors", ".json", ".jinja", ".model", ".spm", "vocab.txt", "merges.txt")  # ends or names of files
 UNNAMED = ("_name_or_path", "transformers_version", "architectures")  # of a configuration: what no answer depends on
 LENGTH = 512  # tokens read where neither tokenizer nor model sets a limit
 
@@ -153,6 +155,22 @@ def digest(model: nn.Module, tokenizer: PreTrainedTokenizerFast) -> str:
     for name, tensor in sorted(model.state_dict().items()):
         found.update(name.encode())
         found.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()
+
+
+def content(source: str | Path) -> str | None:
+    """What a model's place holds: sha256 of the files that are read of a folder, or a hub id's revision, where known.
+
+    Files are read as they are, which takes a second for some gigabytes; of a hub id it is what `config` has fetched.
+    """
+    if not Path(source).is_dir():
+        cached = try_to_load_from_cache(str(source), "config.json")
+        return Path(cached).parent.name if isinstance(cached, str) else None
+    found = hashlib.sha256()
+    for path in sorted(Path(source).iterdir()):
+        if path.is_file() and (path.suffix in READ or path.name in READ):
+            with path.open("rb") as file:
+                found.update(f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
     return found.hexdigest()
 
 

@@ -73,7 +73,7 @@ def train(
         "model": str(model), "data": _place(data_source), "digest": splits.digest, "seed": seed,
         "training": asdict(options), "options": given, "teachers": [_place(t) for t in teachers],
         "unlabelled": None if unlabelled is None else _place(unlabelled),
-        **({} if plan is None else {"plan": asdict(plan)}),
+        **({"content": checkpoint.content(model)} if plan is None else {"plan": asdict(plan)}),
     }  # fmt: skip
     if teacher:
         record["taught_by"] = checkpoint.digest(teacher.model, teacher.tokenizer)

@@ -20,6 +20,7 @@ from laconic.callbacks import writing
 from laconic.errors import DataError, RecipeError
 
 TICKET = "run.json"
+LATER = frozenset({"content"})  # what the records of older runs do not say, and which then can't differ
 
 
 def is_done(out: Path, record: dict[str, Any], file: str) -> bool:
@@ -37,12 +38,16 @@ def is_done(out: Path, record: dict[str, Any], file: str) -> bool:
             held = notation.read((out / file).read_bytes())
         except ValueError as error:
             raise DataError(f"{out / file} is damaged ({error}); choose another folder or remove it") from None
-        if isinstance(held, dict) and all(held.get(key) == value for key, value in record.items()):
+        if isinstance(held, dict) and all(_same(held, key, record[key]) for key in record):
             return True
         raise DataError(f"{out} holds another run; choose another folder or remove it")
     if out.exists() and any(out.iterdir()):
         raise DataError(f"{out} is not empty and not a run folder; choose another folder")
     return False
+
+
+def _same(held: dict[str, Any], key: str, value: Any) -> bool:
+    return bool(held.get(key) == value) or (key in LATER and key not in held)
 
 
 def begin(out: Path, record: dict[str, Any]) -> Path:

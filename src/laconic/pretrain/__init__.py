@@ -106,7 +106,9 @@ def pretrain(
     taught, out = plan.training, Path(out)
     texts = _texts(text, out)
     record: dict[str, Any] = {"objective": objective, "text": str(text), "seed": seed, "config": asdict(plan)}
-    known = {name: corpus.digest(place) for name, place in (("text", text), ("from", source)) if place is not None}
+    known = {"text": corpus.digest(text)}
+    if source is not None:
+        known["from"] = corpus.digest(source) or checkpoint.content(source)
     record |= {"from": None if source is None else str(source), "digests": known}
     with ranks.first():
         if workspace.is_done(out, record, RECORD):
