@@ -274,6 +274,19 @@ def test_a_target_that_is_not_ours_is_left_alone(trained, tmp_path):
     assert (tmp_path / "out" / "thesis.txt").read_text() == "ten years of work"
 
 
+@pytest.mark.parametrize(
+    ("out", "steps"), [("a", "a"), ("a", "a/steps"), ("a/out", "a"), ("a", "link/steps"), ("run.steps", "")]
+)
+def test_steps_in_the_artifact_or_around_it_are_refused_before_any_work(trained, tmp_path, out, steps):
+    (tmp_path / "link").symlink_to(tmp_path / "a")
+    recipe = Recipe.parse({"steps": ["half"]})
+    given = {"steps": tmp_path / steps} if steps else {}
+    out = tmp_path / out if steps else trained.parent / out
+    with pytest.raises(ArtifactError, match=r"lie one in the other; choose another place"):
+        laconic.compress(trained, recipe, out, progress=False, log=str, **given)
+    assert [path.name for path in tmp_path.iterdir()] == ["link"]
+
+
 def test_from_within_the_run_folder_but_never_into_it(trained, tmp_path, monkeypatch):
     recipe, steps = road.recipe(tmp_path / "road.yaml"), trained.parent / f"{trained.name}.steps"
     monkeypatch.chdir(trained)

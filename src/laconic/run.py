@@ -66,8 +66,7 @@ def compress(
     methods = recipe.check()
     origin = _sound(source)
     artifact.check_target(Path(out))
-    near, own = Path(os.path.abspath(out if origin.untrained else source)), _writes(origin, data_source)
-    folder = Path(steps) if steps else near.with_name(f"{near.name}.steps")
+    folder, own = _kept(Path(out), origin, source, steps), _writes(origin, data_source)
     splits = _splits(origin, data_source, unlabelled) if not own else _own(origin, recipe.seed, folder, progress, log)
     teacher = Teacher(origin.model, origin.tokenizer)
     work = Work(
@@ -106,6 +105,18 @@ def plan(
     options: list[dict[str, Any]] = [{}, *(step.options for step in recipe.steps)]
     rows = zip(names, options, sketches, strict=True)
     return [{"step": n, "options": o, "bytes": s.bytes(), "sketch": asdict(s)} for n, o, s in rows]
+
+
+def _kept(out: Path, origin: trained.Source, source: str | Path, steps: str | Path | None) -> Path:
+    """The steps folder; ArtifactError where the artifact would lie in it or hold it, as it replaces all it finds."""
+    near = Path(os.path.abspath(out if origin.untrained else source))
+    folder = Path(steps) if steps else near.with_name(f"{near.name}.steps")
+    one, other = out.resolve(), folder.resolve()
+    if one.is_relative_to(other) or other.is_relative_to(one):
+        raise ArtifactError(
+            f"the artifact {out} and the steps {folder} lie one in the other; choose another place for one of them"
+        )
+    return folder
 
 
 def _sound(source: str | Path) -> trained.Source:
