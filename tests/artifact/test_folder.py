@@ -322,6 +322,30 @@ def test_files_that_someone_put_beside_an_artifact_are_left_alone(tmp_path):
     saved(tmp_path / "a", quantized(bert()))
 
 
+def test_what_a_kill_left_of_a_report_is_replaced_too(tmp_path, monkeypatch):
+    folder = tmp_path / "a"
+    saved(folder, bert())
+    monkeypatch.setattr(Path, "unlink", lambda *_, **__: None)  # nobody is left to remove it
+    monkeypatch.setattr(place.os, "replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    for name in manifests.REPORTS:
+        with pytest.raises(KeyboardInterrupt):
+            artifact.write_file(folder / name, b"half")
+    monkeypatch.undo()
+    assert sum(path.suffix == ".partial" for path in folder.iterdir()) == 2
+    artifact.check_target(folder)
+    artifact.load(folder)
+    saved(folder, quantized(bert()))
+    assert sorted(bytes_of(folder)) == sorted([manifests.MANIFEST, *manifests.read(folder).files])
+
+
+@pytest.mark.parametrize("name", [".notes.txt.1.partial", ".report.json.mine.partial", "report.json.1.partial"])
+def test_what_is_only_named_like_it_is_left_alone(tmp_path, name):
+    saved(tmp_path / "a", bert())
+    (tmp_path / "a" / name).write_text("mine")
+    with pytest.raises(ArtifactError, match="not part of the artifact"):
+        artifact.check_target(tmp_path / "a")
+
+
 def test_an_artifact_or_an_empty_folder_is_replaced(tmp_path):
     folder = tmp_path / "a"
     folder.mkdir()

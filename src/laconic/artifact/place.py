@@ -6,12 +6,15 @@ No paper: a temporary sibling, flushed to disk, then renamed.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
 from laconic.artifact.manifest import CONFIG, MANIFEST, REPORTS, TOKENIZER, WEIGHTS, is_artifact
 from laconic.errors import MENDS, ArtifactError
+
+LEFT = re.compile(rf"\.({'|'.join(map(re.escape, REPORTS))})\.\d+\.partial$")  # what a kill leaves of `write_file`
 
 
 def write(folder: Path, contents: Mapping[str, bytes]) -> None:
@@ -47,7 +50,7 @@ def write(folder: Path, contents: Mapping[str, bytes]) -> None:
 def write_file(path: Path, held: bytes) -> None:
     """Make one file hold these bytes at once, or leave what was there."""
     path = path.absolute()
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")  # runs that share their steps write the same file
     try:
         _write(partial, held)
         os.replace(partial, path)
@@ -69,7 +72,8 @@ def check_target(folder: Path | str) -> None:
     if folder.is_dir() and any(folder.iterdir()) and not is_artifact(folder):
         raise ArtifactError(f"{folder}: holds files that are not an artifact; choose another place or empty it")
     ours = {MANIFEST, CONFIG, WEIGHTS, TOKENIZER, *REPORTS}
-    others = sorted(path.name for path in folder.iterdir() if path.name not in ours) if folder.is_dir() else []
+    there = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    others = [name for name in there if name not in ours and not (LEFT.match(name) and (folder / name).is_file())]
     if others:
         raise ArtifactError(
             f"{folder / others[0]}: not part of the artifact that stands here ({len(others)} such), and replacing that "
