@@ -174,6 +174,17 @@ def test_numbers_stay_whole_in_a_narrow_terminal(capsys, monkeypatch):
     assert max(map(len, err.splitlines())) <= 40
 
 
+@pytest.mark.parametrize("label", ["[/inst]", "[oos]", ":smile:"])
+def test_what_is_of_the_user_is_printed_as_it_stands(laconic_command, tmp_path, label):
+    rows = [{"text": f"t {i}", "label": (label, "b")[i % 2]} for i in range(60)]
+    source = tmp_path / f"{label.strip('[/]')}[b].jsonl"
+    source.write_text("".join(json.dumps(row) + "\n" for row in [*rows, {"text": "t 1", "label": label}]))
+    status, _, err = laconic_command("prepare", source, "--task", "classify")
+    assert status == 0, err
+    assert f"'{label}'" in err
+    assert source.name in err
+
+
 def test_methods_are_shown(laconic_command):
     status, out, _ = laconic_command("methods", "gptq", "--json")
     assert status == 0

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 LONGEST = 1000  # characters of a line that goes to a file or a pipe
 
-people = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else LONGEST)
+people = Console(  # what it prints is of the user, whose labels and paths may have brackets and colons
+    stderr=True, highlight=False, markup=False, emoji=False, width=None if sys.stderr.isatty() else LONGEST
+)
 
 
 def _hush(context: typer.Context, quiet: bool) -> bool:
@@ -37,7 +39,7 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.", c
 
 def say(text: str) -> None:
     """A line for people."""
-    people.print(text, markup=False)
+    people.print(text)
 
 
 def give(record: Any) -> None:

@@ -37,7 +37,7 @@ def command(
         table("methods", ["method", "what it does", "makes"], rows)
         return
     (record,) = records
-    people.print(record["about"], record["use"], sep="\n\n", markup=False)
+    people.print(record["about"], record["use"], sep="\n\n")
     table(name, ["option", "default"], [[k, repr(v)] for k, v in record["options"].items()])
     for key in ("needs", "makes", "keeps"):
         say(f"{key}: {', '.join(record[key]) or 'nothing'}")
