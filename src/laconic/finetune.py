@@ -41,6 +41,7 @@ def train(
     options: training.Training | None = None,
     teachers: str | Path | Sequence[str | Path] = (),
     unlabelled: str | Path | None = None,
+    settings: Mapping[str, Any] | None = None,
     seed: int = 0,
     progress: bool = True,
     log: Callable[[str], None] = print,
@@ -50,7 +51,8 @@ def train(
 
     A YAML file as `model` describes one that is made anew, its tokenizer trained on the task's texts.
     With `teachers`, run folders of the same data (or one), the model learns their mean answer in place of the labels,
-    also to the texts of `unlabelled`. Options of a task that are not given follow from model and data.
+    also to the texts of `unlabelled`. Options of a task that are not given follow from model and data; `settings` takes
+    them too, which some need, as the `seed` that hides words is not the one that trains.
     """
     checks.seed(seed)
     options = options or training.Training()
@@ -58,11 +60,12 @@ def train(
     tasks.kind(task)
     teachers = [teachers] if isinstance(teachers, str | Path) else list(teachers)
     ranks.alone("fine-tuning")
-    _check_teachers(teachers, unlabelled, task_options)
-    given, plan = dict(task_options), scratch.read(model) if scratch.is_plan(model) else None
+    given = {**task_options, **(settings or {})}
+    _check_given(given, teachers, unlabelled)
+    plan = scratch.read(model) if scratch.is_plan(model) else None
     splits = data.read_splits(data_source, task, seed=seed)
     tokenizer, config = _basis(model, plan, task, splits)
-    task_options = {**_fitting(task, splits, tokenizer, config), **task_options}
+    task_options = {**_fitting(task, splits, tokenizer, config), **given}
     built = tasks.build(task, labels=data.labels(splits.train, task), **task_options)
     splits = data.read_splits(data_source, built, seed=seed, progress=False)  # the task knows how many labels fit
     if unlabelled is not None:
@@ -96,15 +99,18 @@ def train(
     return out
 
 
-def _check_teachers(
-    teachers: Sequence[str | Path], unlabelled: str | Path | None, task_options: Mapping[str, Any]
-) -> None:
-    """Raise RecipeError for texts that nobody answers, and for a loss against labels that are not learnt."""
+def _check_given(given: Mapping[str, Any], teachers: Sequence[str | Path], unlabelled: str | Path | None) -> None:
+    """Raise RecipeError for what is no option, texts that nobody answers, and a loss against labels not learnt."""
+    for word, mend in (("labels", "they are those of the training data"), ("name", "the task is named beside them")):
+        if word in given:
+            raise RecipeError(
+                f"{word} can't be set among the options of a task: {mend}; leave out {word}={given[word]}"
+            )
     if unlabelled is not None and not teachers:
         raise RecipeError("texts without labels need someone to answer them; give a teacher as well")
-    if teachers and task_options.get("loss_name") is not None:
+    if teachers and given.get("loss_name") is not None:
         raise RecipeError(
-            f"loss_name is {task_options['loss_name']!r}, but with teachers their answers are learnt, not the labels; "
+            f"loss_name is {given['loss_name']!r}, but with teachers their answers are learnt, not the labels; "
             "leave out the loss or the teachers"
         )
 

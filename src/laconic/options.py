@@ -1,12 +1,16 @@
-"""Checks that options of many methods share, so that every refusal reads the same.
+"""Options as they are given: read as YAML, held to their types, and the checks that many share, refused all alike.
 
 No paper: wording.
 """
 
 import sys
+import types
+import typing
 from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
+
+import yaml
 
 from laconic.errors import RecipeError
 
@@ -60,3 +64,42 @@ def temperature(value: object, least: float = 0.01) -> None:
     """Raise RecipeError unless tokens can be drawn at that temperature: from `least` to 10."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= 10:
         raise RecipeError(f"temperature is {value!r}; give a number from {least} to 10")
+
+
+def parsed(text: str | bytes, where: str) -> Any:
+    """What YAML text holds; the RecipeError for what is none begins with `where`."""
+    try:
+        return yaml.safe_load(text)
+    except RecursionError:
+        raise RecipeError(f"{where} is nested too deep; give a value, or a recipe's list of steps") from None
+    except (yaml.YAMLError, ValueError, OverflowError) as error:  # PyYAML lets a date that is none through as it is
+        raise RecipeError(f"{where} is not YAML: {' '.join(str(error).split())}") from None
+
+
+def fits(value: Any, hint: Any) -> bool:
+    """Whether a YAML value is of an option's type; a whole number is also a fraction."""
+    origin = typing.get_origin(hint)
+    if origin in (types.UnionType, typing.Union):
+        return any(fits(value, h) for h in typing.get_args(hint))
+    if origin is typing.Literal:
+        return value in typing.get_args(hint)
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    if origin is list:
+        return isinstance(value, list) and all(fits(each, *typing.get_args(hint)) for each in value)
+    return isinstance(value, origin or hint)
+
+
+def say(hint: Any) -> str:
+    """An option's type in words."""
+    words = {float: "a number", int: "a whole number", str: "a word", bool: "true or false", type(None): "null"}
+    if hint in words:
+        return words[hint]
+    if typing.get_origin(hint) is typing.Literal:
+        return "one of " + ", ".join(map(str, typing.get_args(hint)))
+    parts = typing.get_args(hint)
+    if typing.get_origin(hint) is list:
+        return f"a list ({say(parts[0])} each)"
+    return " or ".join(say(part) for part in parts) if parts else str(hint)

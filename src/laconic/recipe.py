@@ -5,16 +5,12 @@ No paper: a recipe is data, complete, and checked before a weight is loaded.
 
 from __future__ import annotations
 
-import sys
-import types
 import typing
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from laconic import methods, options
 from laconic.contracts import PARTS, Method, Sketch
@@ -53,8 +49,8 @@ class Step:
         for name, value in self.options.items():
             if name not in known:
                 raise RecipeError(f"{where} has no option {name!r}{_nearest(name, known)}; it has: {', '.join(known)}")
-            if not _fits(value, hints[name]):
-                raise RecipeError(f"{where}: {name} is {value!r}; it takes {_say(hints[name])}")
+            if not options.fits(value, hints[name]):
+                raise RecipeError(f"{where}: {name} is {value!r}; it takes {options.say(hints[name])}")
         built = kind(**self.options)
         try:
             built.check()
@@ -80,7 +76,7 @@ class Recipe:
                 f"there is no recipe {str(source)!r}: give a YAML file or one of {', '.join(built_in())}"
                 f"{_nearest(str(source), built_in())}"
             )
-        return cls.parse(_yaml(path.read_bytes(), path.name), path.stem)
+        return cls.parse(options.parsed(path.read_bytes(), path.name), path.stem)
 
     @classmethod
     def parse(cls, record: Any, name: str = "custom") -> Recipe:
@@ -139,7 +135,7 @@ class Recipe:
                 raise _unread(setting)
             if number.isdecimal() and not 1 <= int(number) <= len(steps):
                 raise RecipeError(f"--set {setting!r}: there is no step {number}; steps are 1 to {len(steps)}")
-            parsed = _yaml(value, f"--set {setting!r}")
+            parsed = options.parsed(value, f"--set {setting!r}")
             if target in BARE:
                 record[target] = parsed
             elif option:
@@ -184,16 +180,6 @@ def _unread(setting: str) -> RecipeError:
     )
 
 
-def _yaml(text: str | bytes, where: str) -> Any:
-    """What the text holds; RecipeError begins with `where`."""
-    try:
-        return yaml.safe_load(text)
-    except RecursionError:
-        raise RecipeError(f"{where} is nested too deep; a recipe is a list of steps") from None
-    except (yaml.YAMLError, ValueError, OverflowError) as error:  # PyYAML lets a date that is none through as it is
-        raise RecipeError(f"{where} is not YAML: {' '.join(str(error).split())}") from None
-
-
 def _step(number: int, entry: Any) -> Step:
     if isinstance(entry, str):
         return Step(entry)
@@ -208,31 +194,3 @@ def _step(number: int, entry: Any) -> Step:
 def _nearest(name: str, known: Sequence[str] | dict[str, Any]) -> str:
     near = get_close_matches(name, list(known), n=1)
     return f" (did you mean {near[0]!r}?)" if near else ""
-
-
-def _fits(value: Any, hint: Any) -> bool:
-    """Whether a YAML value is of the option's type; a whole number is also a fraction."""
-    origin = typing.get_origin(hint)
-    if origin in (types.UnionType, typing.Union):
-        return any(_fits(value, h) for h in typing.get_args(hint))
-    if origin is typing.Literal:
-        return value in typing.get_args(hint)
-    if hint is float:
-        return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
-    if hint is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    if origin is list:
-        return isinstance(value, list) and all(_fits(each, *typing.get_args(hint)) for each in value)
-    return isinstance(value, origin or hint)
-
-
-def _say(hint: Any) -> str:
-    words = {float: "a number", int: "a whole number", str: "a word", bool: "true or false", type(None): "null"}
-    if hint in words:
-        return words[hint]
-    if typing.get_origin(hint) is typing.Literal:
-        return "one of " + ", ".join(map(str, typing.get_args(hint)))
-    parts = typing.get_args(hint)
-    if typing.get_origin(hint) is list:
-        return f"a list ({_say(parts[0])} each)"
-    return " or ".join(_say(part) for part in parts) if parts else str(hint)

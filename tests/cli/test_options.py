@@ -60,10 +60,11 @@ def test_every_option_of_train_reaches_training(tmp_path, monkeypatch):
         "train", "MODEL", "--task", "ner", "--data", "DATA", "-o", tmp_path / "run", "-q", "--json", *words(TRAIN),
         "--set", "beams=4", "--set", "prompt='Say: {}'",
     )  # fmt: skip
-    reached = {**asked, **asdict(asked["options"])}
+    reached = {**asked, **asked["settings"], **asdict(asked["options"])}
     wanted = {CALLED.get(name, name): value for name, value in TRAIN.items()}
     wanted |= {"teachers": [Path("runs/teacher")], "unlabelled": Path("texts.jsonl"), "progress": False, **fixed}
     wanted |= {"beams": 4, "prompt": "Say: {}"}
+    assert asked["settings"].keys() <= wanted.keys()
     assert {name: reached.get(name) for name in wanted} == wanted
     assert json.loads(ended.stdout) == {"accuracy": 0.5}
 
@@ -78,7 +79,8 @@ def test_an_option_of_a_task_that_is_not_given_is_left_to_the_task(tmp_path, mon
 
     monkeypatch.setattr(finetune, "train", train)
     call("train", "MODEL", "--task", "ner", "--data", "DATA", "-o", tmp_path / "run")
-    assert set(asked) == {"options", "seed", "progress", "log", "teachers", "unlabelled"}
+    assert set(asked) == {"options", "seed", "progress", "log", "teachers", "unlabelled", "settings"}
+    assert asked["settings"] == {}
 
 
 @pytest.mark.parametrize("texts", ["--unlabelled texts.jsonl", "--no-unlabelled", ""])

@@ -64,3 +64,21 @@ def test_teachers_texts_and_precision_reach_training(base, tmp_path):
     assert refused.exit_code == 1
     assert "give a teacher as well" in refused.output
     assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("labels=[a]", "labels can't be set among the options of a task"),
+        ("name=qa", "name can't be set among the options of a task"),
+        ("casing=2024-13-45", "--set 'casing=2024-13-45' is not YAML"),
+        ("casing=3", "casing is 3; in the task 'ner' it takes true or false"),
+    ],
+)
+def test_a_setting_that_is_none_of_the_task_is_one_line(base, tmp_path, setting, words):
+    arguments = ("train", base / "encoder", "--task", "ner", "--data", base / "data", "-o", tmp_path / "run")
+    ended = CliRunner().invoke(cli.app, [str(word) for word in (*arguments, "--set", setting)])
+    assert ended.exit_code == 1, ended.output
+    assert ended.stderr.startswith(f"laconic: {words}")
+    assert len(ended.stderr.splitlines()) == 1
+    assert not list(tmp_path.iterdir())

@@ -174,6 +174,14 @@ def stored(given, folder):
         (folder / "data" / f"{split}.jsonl").write_text("".join(lines), encoding="utf-8")
 
 
+def test_the_seed_that_hides_words_is_not_the_one_that_trains(tmp_path):
+    stored(fresh(), tmp_path)
+    given = {"options": laconic.Training(epochs=1), "seed": 4, "settings": {"seed": 3}}
+    laconic.train(tmp_path / "model", "mlm", tmp_path / "data", tmp_path / "run", progress=False, log=str, **given)
+    run = trained.read(tmp_path / "run")
+    assert (run.seed, run.task.seed, run.record["options"]) == (4, 3, {"seed": 3})
+
+
 RECIPE = """
 steps:
   - vocabulary: {}

@@ -59,14 +59,13 @@ def command(
 
     given: dict[str, Any] = {"loss_name": loss, "multiple": multiple or None, "casing": casing}
     given |= {"context": context, "overlap": overlap, "other": other, "out_of_scope": out_of_scope}
-    options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-    options |= named(settings or [])
+    chosen = {name: value for name, value in given.items() if value is not None} | named(settings or [])
     training = Training(
         epochs=epochs, learning_rate=learning_rate, batch=batch, optimizer=optimizer, weight_decay=weight_decay,
         warmup=warmup, clip=clip, patience=patience, accumulate=accumulate, precision=precision,
     )  # fmt: skip
-    options |= {"teachers": teacher or [], "unlabelled": unlabelled}
-    train(model, task, data, out, options=training, seed=seed, progress=not quiet, log=say, **options)
+    taught: dict[str, Any] = {"teachers": teacher or [], "unlabelled": unlabelled, "settings": chosen}
+    train(model, task, data, out, options=training, seed=seed, progress=not quiet, log=say, **taught)
     scores = json.loads((out / RUN_FILE).read_text(encoding="utf-8"))["validation"]
     if as_json:
         give(scores)

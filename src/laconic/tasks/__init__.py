@@ -6,10 +6,9 @@ No paper: discovery.
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, fields
-from typing import Any, cast
+from typing import Any, cast, get_type_hints
 
-import yaml
-
+from laconic import options as checks
 from laconic import units
 from laconic.contracts import Task
 from laconic.errors import RecipeError
@@ -26,12 +25,14 @@ def kind(name: str) -> type[Task]:
 
 
 def build(name: str, **options: Any) -> Task:
-    """The task called `name` with its options; raises RecipeError for an unknown name or option."""
+    """The task called `name` with its options; raises RecipeError for an unknown name or option, or a wrong type."""
     made = kind(name)
-    known = [f.name for f in fields(cast(Any, made))]
-    for option in options:
+    known, hints = [f.name for f in fields(cast(Any, made))], get_type_hints(made)
+    for option, value in options.items():
         if option not in known:
             raise RecipeError(f"the task {name!r} has no option {option!r}; it has: {', '.join(known)}")
+        if option != "labels" and not checks.fits(value, hints[option]):
+            raise RecipeError(f"{option} is {value!r}; in the task {name!r} it takes {checks.say(hints[option])}")
     return cast(Any, made)(**{**options, "labels": tuple(options["labels"])})  # type: ignore[no-any-return]
 
 
@@ -42,12 +43,7 @@ def named(settings: Sequence[str]) -> dict[str, Any]:
         name, equals, value = setting.partition("=")
         if not (name.isidentifier() and equals):
             raise RecipeError(f"{setting!r} sets no option; write NAME=VALUE, such as beams=4")
-        try:
-            found[name] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise RecipeError(
-                f"{setting!r}: the value is not YAML ({' '.join(str(error).split())}); quote it"
-            ) from error
+        found[name] = checks.parsed(value, f"--set {setting!r}")
     return found
 
 

@@ -1,0 +1,65 @@
+"""Every option of every task can be typed, and what is typed wrongly is one line."""
+
+from dataclasses import MISSING, fields
+
+import pytest
+import yaml
+
+from laconic import tasks
+from laconic.errors import RecipeError
+
+LABELS = {"ner": ("O", "B-A"), "classify": ("a", "b"), "relation": ("r(e1,e2)", "Other"), "qa": ("start", "end")}
+OTHER = {"out_of_scope": "b", "prompt": "{} so:", "start": "<s>", "loss_name": "focal", "tokenize": "zh"}
+BESIDE = {("code", "samples"): {"temperature": 0.8}}  # what it needs
+FIXED = {("control", "beams")}  # texts that are drawn have no beams
+OPTIONS = [
+    (name, f)
+    for name in tasks.names()
+    for f in fields(tasks.kind(name))
+    if f.name != "labels" and (name, f.name) not in FIXED
+]
+BY_NAME = pytest.mark.parametrize(("task", "option"), OPTIONS, ids=lambda given: getattr(given, "name", given))
+ODD = ("2024-13-45", "2024-11-12", "[[1]]", "{a: 1}", "[", "!!python/name:os.system", ".nan", "", "\u0000")
+
+
+def another(option):
+    """A value that is not the default."""
+    if option.name in OTHER:
+        return OTHER[option.name]
+    value = option.default
+    assert value is not MISSING
+    if isinstance(value, bool):
+        return not value
+    return (
+        value + "x" if isinstance(value, str) else 32 if value is None or isinstance(value, int) else value / 2 or 0.5
+    )
+
+
+@BY_NAME
+def test_every_option_can_be_typed(task, option):
+    value = another(option)
+    given = tasks.named([f"{option.name}={yaml.safe_dump(value, default_style=None).removesuffix('...' + chr(10))}"])
+    built = tasks.build(task, labels=LABELS.get(task, ()), **given, **BESIDE.get((task, option.name), {}))
+    assert getattr(built, option.name) == value != option.default
+
+
+def test_a_value_that_is_nested_too_deep_is_one_line():
+    with pytest.raises(RecipeError, match="nested too deep"):
+        tasks.named([f"beams={'[' * 500}{']' * 500}"])
+
+
+def refusal(task, option, value):
+    """What is said against a value; only the name of an option that takes it."""
+    try:
+        tasks.build(task, labels=LABELS.get(task, ()), **tasks.named([f"{option.name}={value}"]))
+    except RecipeError as error:
+        return str(error)
+    return option.name
+
+
+@BY_NAME
+@pytest.mark.parametrize("value", ODD)
+def test_a_value_that_is_none_is_one_line(task, option, value):
+    said = refusal(task, option, value)
+    assert option.name in said
+    assert "\n" not in said
