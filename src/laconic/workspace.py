@@ -88,7 +88,9 @@ def publish(
         tokenizer.save_pretrained(fresh)
         for name, content in files.items():
             (fresh / name).write_bytes(content)
+        artifact.settle(fresh)
     if out.exists():
         out.rmdir()
     os.replace(fresh, out)
+    artifact.flush(out.parent)
     shutil.rmtree(work)

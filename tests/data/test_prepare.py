@@ -7,6 +7,7 @@ from laconic import data
 from laconic.data import prepare as preparing
 from laconic.data.prepare import prepare
 from laconic.errors import DataError
+from tests.flushing import is_last, watched
 
 TEXTS = [{"text": f"text {i} “é”\u2028", "label": "ab"[i % 2]} for i in range(60)]
 
@@ -35,6 +36,12 @@ def test_a_prepared_folder_reads_as_the_source_does(tmp_path, source):
     assert about["splits"]["test"] == {"records": 6, "sha256": data.digest(test)}
     assert (about["task"], about["seed"], about["source"]) == ("classify", 5, str(source))
     assert json.loads((tmp_path / "out" / "labels.json").read_text()) == ["a", "b"]
+
+
+def test_a_prepared_folder_is_on_disk_before_it_is_in_its_place(tmp_path, source, monkeypatch):
+    seen = watched(monkeypatch)
+    prepare(source, "classify", tmp_path / "out")
+    assert is_last(seen, tmp_path / "out")
 
 
 def test_nothing_is_written_without_a_folder_or_with_errors(tmp_path, source):

@@ -8,7 +8,7 @@ from laconic.artifact.folder import Opened, load, save, weigh
 from laconic.artifact.manifest import MANIFEST, REPORTS, Manifest, is_artifact, is_damaged
 from laconic.artifact.manifest import read as read_manifest
 from laconic.artifact.original import check_model_folder
-from laconic.artifact.place import check_target, is_underfoot, write_file
+from laconic.artifact.place import check_target, flush, is_underfoot, settle, write_file
 
 __all__ = [
     "MANIFEST",
@@ -17,12 +17,14 @@ __all__ = [
     "Opened",
     "check_model_folder",
     "check_target",
+    "flush",
     "is_artifact",
     "is_damaged",
     "is_underfoot",
     "load",
     "read_manifest",
     "save",
+    "settle",
     "weigh",
     "write_file",
 ]

@@ -31,11 +31,11 @@ def write(folder: Path, contents: Mapping[str, bytes]) -> None:
         partial.mkdir(parents=True)
         for name, held in contents.items():
             _write(partial / name, held)
-        _flush(partial)
+        flush(partial)
         if folder.exists() and any(folder.iterdir()):
             os.rename(folder, old)
         os.replace(partial, folder)
-        _flush(folder.parent)
+        flush(folder.parent)
     except OSError as error:
         mend = MENDS.get(error.errno or 0, "choose another place")
         raise ArtifactError(f"{folder}: can't be written ({error.strerror or error}); {mend}") from error
@@ -54,12 +54,18 @@ def write_file(path: Path, held: bytes) -> None:
     try:
         _write(partial, held)
         os.replace(partial, path)
-        _flush(path.parent)
+        flush(path.parent)
     except OSError as error:
         mend = MENDS.get(error.errno or 0, "choose another place")
         raise ArtifactError(f"{path}: can't be written ({error.strerror or error}); {mend}") from error
     finally:
         partial.unlink(missing_ok=True)
+
+
+def settle(folder: Path) -> None:
+    """Flush every file below a folder to disk, and the folders themselves, as another program has written them."""
+    for path in (*folder.rglob("*"), folder):
+        flush(path)
 
 
 def check_target(folder: Path | str) -> None:
@@ -94,9 +100,9 @@ def _write(path: Path, held: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def _flush(folder: Path) -> None:
-    """Make renames and new names in a folder last."""
-    handle = os.open(folder, os.O_RDONLY)
+def flush(path: Path) -> None:
+    """Make what a file holds last, or renames and new names in a folder."""
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

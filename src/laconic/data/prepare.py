@@ -63,7 +63,9 @@ def write(out: Path, parts: Mapping[str, Sequence[Example]], kind: str, origin: 
         digests = {name: {"records": len(part), "sha256": records.digest(part)} for name, part in parts.items()}
         _json(fresh / MARK, {"task": kind, **origin, "splits": digests})
         fresh.chmod(0o755)  # mkdtemp makes folders that only their owner can read
+        place.settle(fresh)
         _put(fresh, out)
+        place.flush(out.parent)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
 
