@@ -6,10 +6,11 @@ import pytest
 
 import laconic
 from laconic import data, prove, trained
-from laconic.errors import ArtifactError
+from laconic.errors import ArtifactError, LaconicError
 from laconic.measures.memory import Memory
 from laconic.recipe import Recipe
 from laconic.report.record import Report
+from laconic.tasks.translate import Translate
 from tests import road
 from tests.artifact.signing import rewritten
 
@@ -57,6 +58,27 @@ def test_the_evidence_is_written_into_the_artifact(base, monkeypatch):
     assert report.after.differences["entity_f1"].value == pytest.approx(
         report.after.score["entity_f1"] - report.before.score["entity_f1"]
     )
+
+
+def test_a_memory_that_is_not_known_costs_no_report(base, monkeypatch):
+    def late(*_):
+        raise LaconicError("no answer after 600 seconds")
+
+    monkeypatch.setattr("laconic.measures.memory.take", late)
+    report = prove.compare(base / "out", base / "run", timed=False)
+    assert [row.memory for row in report.rows] == [None, None]
+    assert report.notes[0] == "The peak memory of original is unknown: no answer after 600 seconds."
+    assert report.after.score["entity_f1"] >= 0
+
+
+def test_of_a_model_that_writes_fewer_examples_are_asked(base, monkeypatch):
+    asked = []
+    monkeypatch.setattr("laconic.measures.memory.take", lambda *given: asked.append(len(given[-1])))
+    examples = data.read_split(base / "data", trained.read(base / "out").task, "test") * 9
+    one = prove.candidate("laconic", base / "out", examples[:1], "torch")
+    for task in (one.task, Translate()):
+        prove._peak(replace(one, task=task), examples)
+    assert asked == [64, 32]
 
 
 def refused(*arguments, **choices):

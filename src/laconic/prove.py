@@ -19,14 +19,15 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerF
 from laconic import artifact, data, engines, machine, predict, tasks, trained, writing
 from laconic.contracts import Engine, Example, Feature, Task, Writer
 from laconic.data.batching import firsts
-from laconic.errors import ArtifactError, DataError
+from laconic.errors import ArtifactError, DataError, LaconicError
 from laconic.measures import bits, latency, memory, quality, size
 from laconic.report import page
 from laconic.report.record import Curve, Report, Row, Trace
 
 PACKAGES = ("laconic", "torch", "transformers", "tokenizers", "onnxruntime", "constriction", "datasets", "numpy")
 THREADS = 2
-WRITTEN = 32  # answers that are timed where they are written, token by token
+HELD = 64  # examples that are answered while memory is measured
+WRITTEN = 32  # answers that are timed, and of which memory is measured, where they are written, token by token
 REPORT_FILE, PAGE_FILE = artifact.REPORTS
 ANSWERS = ("name", "labels", "multiple")  # of a task: what says which answers there are
 
@@ -90,10 +91,11 @@ def compare(
     after = candidate("laconic", folder, examples, engine)
     times = speeds([before, after]) if timed else {}
     judged = quality.take(origin.task, examples, before.predictions, after.predictions)
+    peaks = {one.name: _peak(one, examples) for one in (before, after)}
     rows = [
-        _row(before, judged.before, examples, times, note="PyTorch, float32"),
+        _row(before, judged.before, examples, times, peaks, note="PyTorch, float32"),
         *_same_engine(after, times),
-        _row(after, judged.after, examples, times, judged=judged, note=after.note),
+        _row(after, judged.after, examples, times, peaks, judged=judged, note=after.note),
     ]
     recipe = manifest.recipe or {}
     return Report(
@@ -105,6 +107,7 @@ def compare(
         layers=size.layers(after.model, stored(folder)),
         curves=_curves(origin.record.get("history", []), origin.task.main),
         environment=environment(), commands=[command] if command else [],
+        notes=[f"The peak memory of {name} is unknown: {why}." for name, why in peaks.items() if isinstance(why, str)],
     )  # fmt: skip
 
 
@@ -191,11 +194,20 @@ def _same_engine(after: Candidate, times: dict[str, latency.Latency]) -> list[Ro
     return [Row(name=name, engine=after.engine, note="speed only", latency=times[name])]
 
 
+def _peak(one: Candidate, examples: Sequence[Example]) -> memory.Memory | str:
+    """The memory it takes to load a model and answer a few examples, or why that is not known."""
+    few = list(examples[: HELD if writing.of(one.task) is None else WRITTEN])
+    try:
+        return memory.take("laconic.prove:answer", str(one.folder), one.engine, few)
+    except LaconicError as error:  # all else is measured by then
+        return str(error)
+
+
 def _row(
     one: Candidate, score: dict[str, Any], examples: Sequence[Example], times: dict[str, latency.Latency],
-    judged: quality.Quality | None = None, note: str = "",
+    peaks: dict[str, memory.Memory | str], judged: quality.Quality | None = None, note: str = "",
 ) -> Row:  # fmt: skip
-    task = one.task
+    task, peak = one.task, peaks[one.name]
     weighed = size.take(one.folder, one.model, stored(one.folder))
     return Row(
         name=one.name, engine=one.engine, note=note, size=weighed, score=score,
@@ -203,7 +215,7 @@ def _row(
         flips=judged.flips if judged else None, token_flips=judged.token_flips if judged else None,
         agreement=None if one.engine == "torch" else agreement(one, examples),
         latency=times.get(one.name),
-        memory=memory.take("laconic.prove:answer", str(one.folder), one.engine, list(examples[:64])),
+        memory=None if isinstance(peak, str) else peak,
         bits=bits.take(task, one.outputs, one.features, examples, model_bytes=weighed.bytes),
     )  # fmt: skip
 

@@ -43,9 +43,7 @@ def take(function: str, *arguments: Any, seconds: float = 600.0) -> Memory:
             check=False,
         )
     except subprocess.TimeoutExpired as error:
-        raise LaconicError(
-            f"memory of {function}: no answer after {seconds:g} seconds; measure fewer examples"
-        ) from error
+        raise LaconicError(f"memory of {function}: no answer after {seconds:g} seconds") from error
     marked = [line for line in done.stdout.splitlines() if line.startswith(MARK)]
     if done.returncode or not marked:
         last = (done.stderr.strip().splitlines() or ["it printed nothing"])[-1]
