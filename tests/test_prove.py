@@ -1,5 +1,6 @@
 """The evidence: who may be compared, how far engines agree, and what is written."""
 
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -79,6 +80,17 @@ def test_of_a_model_that_writes_fewer_examples_are_asked(base, monkeypatch):
     for task in (one.task, Translate()):
         prove._peak(replace(one, task=task), examples)
     assert asked == [64, 32]
+
+
+def test_what_lies_beside_the_original_is_not_counted_and_a_note_says_so(base, tmp_path, monkeypatch):
+    monkeypatch.setattr("laconic.measures.memory.take", lambda *_: Memory(1, 2))
+    shutil.copytree(base / "run", tmp_path / "run")
+    (tmp_path / "run" / "tf_model.h5").write_bytes(b"0" * 1_000_000)
+    plain, beside = [prove.compare(base / "out", at / "run", timed=False) for at in (base, tmp_path)]
+    assert plain.before.size == beside.before.size
+    assert plain.notes == []
+    (note,) = beside.notes
+    assert note.endswith("do not count in its bytes: 1 of 1,000,000 bytes, such as tf_model.h5.")
 
 
 def refused(*arguments, **choices):

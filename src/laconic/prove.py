@@ -21,7 +21,7 @@ from laconic.contracts import Engine, Example, Feature, Task, Writer
 from laconic.data.batching import firsts
 from laconic.errors import ArtifactError, DataError, LaconicError
 from laconic.measures import bits, latency, memory, quality, size
-from laconic.report import page
+from laconic.report import notes, page
 from laconic.report.record import Curve, Report, Row, Trace
 
 PACKAGES = ("laconic", "torch", "transformers", "tokenizers", "onnxruntime", "constriction", "datasets", "numpy")
@@ -90,24 +90,19 @@ def compare(
     before = candidate("original", against, examples, "torch")
     after = candidate("laconic", folder, examples, engine)
     times = speeds([before, after]) if timed else {}
-    judged = quality.take(origin.task, examples, before.predictions, after.predictions)
     peaks = {one.name: _peak(one, examples) for one in (before, after)}
-    rows = [
-        _row(before, judged.before, examples, times, peaks, note="PyTorch, float32"),
-        *_same_engine(after, times),
-        _row(after, judged.after, examples, times, peaks, judged=judged, note=after.note),
-    ]
     recipe = manifest.recipe or {}
     return Report(
         task=origin.task.name, model=Path(str(origin.record.get("model", against.name))).name,
         dataset=Path(str(source)).name,
-        recipe=str(recipe.get("name", "")), seed=int(recipe.get("seed", 0)), main=origin.task.main, rows=rows,
+        recipe=str(recipe.get("name", "")), seed=int(recipe.get("seed", 0)), main=origin.task.main,
+        rows=_rows(before, after, examples, times, peaks),
         split=split, examples=len(examples),
         steps=[_trace(s) for s in steps],
         layers=size.layers(after.model, stored(folder)),
         curves=_curves(origin.record.get("history", []), origin.task.main),
         environment=environment(), commands=[command] if command else [],
-        notes=[f"The peak memory of {name} is unknown: {why}." for name, why in peaks.items() if isinstance(why, str)],
+        notes=[*notes.uncounted(against), *notes.unknown(peaks)],
     )  # fmt: skip
 
 
@@ -201,6 +196,19 @@ def _peak(one: Candidate, examples: Sequence[Example]) -> memory.Memory | str:
         return memory.take("laconic.prove:answer", str(one.folder), one.engine, few)
     except LaconicError as error:  # all else is measured by then
         return str(error)
+
+
+def _rows(
+    before: Candidate, after: Candidate, examples: Sequence[Example], times: dict[str, latency.Latency],
+    peaks: dict[str, memory.Memory | str],
+) -> list[Row]:  # fmt: skip
+    """The original, in the artifact's engine too where that is another, and the artifact."""
+    judged = quality.take(before.task, examples, before.predictions, after.predictions)
+    return [
+        _row(before, judged.before, examples, times, peaks, note="PyTorch, float32"),
+        *_same_engine(after, times),
+        _row(after, judged.after, examples, times, peaks, judged=judged, note=after.note),
+    ]
 
 
 def _row(

@@ -81,20 +81,36 @@ def test_stored_bytes_find_their_layer_and_strangers_get_a_row(model):
     assert sum(row.stored_bytes for row in rows.values()) == 88
 
 
-def test_a_folder_is_weighed_with_all_its_files(model, tmp_path):
-    (tmp_path / "sub").mkdir()
+def test_a_folder_is_weighed_with_the_files_that_are_read(model, tmp_path):
+    (tmp_path / "onnx").mkdir()
     (tmp_path / "tokenizer.json").write_bytes(b"x" * 100)
-    (tmp_path / "sub" / "more").write_bytes(b"x" * 23)
+    (tmp_path / "config.json").write_bytes(b"x" * 23)
+    strangers = ("onnx/model.onnx", "tf_model.h5", "vocab.txt")
+    for name in strangers:
+        (tmp_path / name).write_bytes(b"x" * 5000)
     save_file({name: p.detach().clone() for name, p in model.named_parameters()}, tmp_path / "model.safetensors")
     got = size.take(tmp_path, model)
     total = sum(p.numel() for p in model.parameters())
     weights = (tmp_path / "model.safetensors").stat().st_size
     assert got.bytes == weights + 123
+    assert size.strangers(tmp_path) == [tmp_path / name for name in strangers]
     assert (got.parameters, got.nonzero) == (total, total)
     assert got.bits_per_parameter == pytest.approx(8 * got.bytes / total)
     assert sum(got.parts.values()) == 4 * total
     assert got.parts["attention"] == 4 * BLOCKS * ATTENTION
     assert got.macs > got.tokens * BLOCKS * (4 * HIDDEN**2 + 2 * HIDDEN * FFN)
+
+
+def test_of_weights_in_shards_those_of_the_index_are_counted(model, tmp_path):
+    names = [name for name, _ in model.named_parameters()]
+    parts = {f"model-{i}.safetensors": names[i::2] for i in range(2)}
+    for file, held in {**parts, "model-9.safetensors": names, "model.safetensors": names}.items():
+        save_file({name: model.get_parameter(name).detach().clone() for name in held}, tmp_path / file)
+    index = tmp_path / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": {name: file for file, held in parts.items() for name in held}}))
+    got = size.take(tmp_path, model)
+    assert got.bytes == sum((tmp_path / file).stat().st_size for file in (*parts, index.name))
+    assert sum(got.parts.values()) == 4 * sum(p.numel() for p in model.parameters())
 
 
 def test_a_report_beside_an_artifact_does_not_count(tmp_path):

@@ -7,12 +7,13 @@ coders are in `integers`, `masks`, `floats` and `planes`, each with its source.
 from laconic.artifact.folder import Opened, load, save, weigh
 from laconic.artifact.manifest import MANIFEST, REPORTS, Manifest, is_artifact, is_damaged
 from laconic.artifact.manifest import read as read_manifest
-from laconic.artifact.original import check_model_folder
+from laconic.artifact.original import SHARDS, check_model_folder, weight_files
 from laconic.artifact.place import check_target, flush, is_underfoot, settle, write_file
 
 __all__ = [
     "MANIFEST",
     "REPORTS",
+    "SHARDS",
     "Manifest",
     "Opened",
     "check_model_folder",
@@ -26,5 +27,6 @@ __all__ = [
     "save",
     "settle",
     "weigh",
+    "weight_files",
     "write_file",
 ]

@@ -24,7 +24,7 @@ def check_model_folder(folder: Path | str) -> None:
     refuse_pickles(folder)
     if not (folder / "config.json").is_file():
         raise ArtifactError(f"{folder}: there is no config.json; name a folder with a model")
-    for weights in _weights(folder):
+    for weights in weight_files(folder):
         if not weights.is_file():
             raise ArtifactError(
                 f"{weights}: missing; weights are read from safetensors, as save_pretrained writes them"
@@ -41,7 +41,7 @@ def refuse_pickles(folder: Path) -> None:
             raise ArtifactError(f"{path}: a pickle can run code, so it is never read; delete it and keep safetensors")
 
 
-def _weights(folder: Path) -> list[Path]:
+def weight_files(folder: Path) -> list[Path]:
     """The weight files, by the index where the model is in shards."""
     index = folder / SHARDS
     if not index.is_file():

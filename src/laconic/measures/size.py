@@ -21,6 +21,14 @@ from laconic.errors import ArtifactError
 PARTS = ("embeddings", "attention", "ffn", "head", "other")
 MULTIPLY = ("attention", "ffn", "head")  # an embedding is looked up
 TOKENS = 128  # length of the text whose multiplications are counted
+READ = (  # files of an ordinary checkpoint that are read beside its weights
+    "config.json", "generation_config.json", "laconic.json", "tokenizer.json", "tokenizer_config.json",
+    "special_tokens_map.json", "added_tokens.json", "chat_template.jinja",
+)  # fmt: skip
+WITHOUT = (  # and where there is no tokenizer.json
+    "vocab.txt", "vocab.json", "merges.txt", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model",
+    "source.spm", "target.spm",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -41,7 +49,7 @@ class Layer:
 class Size:
     """A model and its folder as a whole."""
 
-    bytes: int  # every file of the model: weights, tokenizer, manifest
+    bytes: int  # every file of the model that is read: weights, tokenizer, manifest
     parameters: int
     nonzero: int
     macs: int  # multiplications for one text of `tokens` tokens
@@ -74,22 +82,37 @@ def take(
 
 
 def folder_bytes(folder: Path) -> int:
-    """Bytes of an artifact's own files, without a report beside them, or of all files under any other folder.
+    """Bytes of an artifact's own files, or of those of an ordinary checkpoint that are read.
 
-    Raises ArtifactError when it is none.
+    Raises ArtifactError when it is no folder.
     """
     if not folder.is_dir():
         raise ArtifactError(f"{folder} is not a folder; give the folder of a model")
     if artifact.is_artifact(folder):
         listed = artifact.read_manifest(folder).files.values()
         return (folder / artifact.MANIFEST).stat().st_size + sum(int(said["bytes"]) for said in listed)
-    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    return sum(file.stat().st_size for file in _read(folder))
+
+
+def strangers(folder: Path) -> list[Path]:
+    """Files in or below an ordinary checkpoint's folder that are not read: weights of other tools, pictures."""
+    return sorted({file for file in folder.rglob("*") if file.is_file()} - set(_read(folder)))
+
+
+def _read(folder: Path) -> list[Path]:
+    """Files of an ordinary checkpoint that are read when it is opened."""
+    named = READ if (folder / "tokenizer.json").is_file() else (*READ, *WITHOUT)
+    index = [folder / artifact.SHARDS] if (folder / artifact.SHARDS).is_file() else []
+    files = [*(folder / name for name in named), *index, *artifact.weight_files(folder)]
+    return [file for file in files if file.is_file()]
 
 
 def checkpoint(folder: Path) -> dict[str, int]:
     """Bytes of each tensor of an ordinary checkpoint's safetensors; empty where there are none."""
     amounts: dict[str, int] = {}
-    for file in sorted(folder.glob("model*.safetensors")):
+    for file in artifact.weight_files(folder):
+        if not file.is_file():
+            continue
         with file.open("rb") as handle:
             length = int.from_bytes(handle.read(8), "little")
             if length > file.stat().st_size:

@@ -3,6 +3,10 @@
 No paper: rules on the record.
 """
 
+from collections.abc import Mapping
+from pathlib import Path
+
+from laconic.measures import size
 from laconic.report import figures
 from laconic.report.record import Report
 
@@ -44,3 +48,20 @@ def notes(report: Report) -> list[str]:
     if report.split == "validation":
         said.append("Scores are on the validation split, on which choices were made; those on test can be lower.")
     return said
+
+
+def uncounted(folder: Path) -> list[str]:
+    """Of files beside the original that are no part of its bytes."""
+    files = size.strangers(folder)
+    if not files:
+        return []
+    largest = max(files, key=lambda file: file.stat().st_size).relative_to(folder)
+    return [
+        f"Files beside the original that are not read do not count in its bytes: {len(files)} of "
+        f"{sum(file.stat().st_size for file in files):,} bytes, such as {largest}."
+    ]
+
+
+def unknown(peaks: Mapping[str, object]) -> list[str]:
+    """Of models by name whose peak memory is not known, but only why."""
+    return [f"The peak memory of {name} is unknown: {why}." for name, why in peaks.items() if isinstance(why, str)]
