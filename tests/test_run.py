@@ -232,6 +232,25 @@ def test_a_step_that_says_why_it_had_nothing_to_do_need_make_nothing(trained, tm
         laconic.compress(trained, recipe, tmp_path / "y", steps=tmp_path / "other", progress=False, log=str)
 
 
+def test_the_original_is_held_beside_the_model_only_where_a_method_asks_for_it(trained, tmp_path, monkeypatch):
+    held = []
+
+    def looks(apply):
+        def applied(self, work):
+            held.append(work.teacher is not None and work.teacher.model is not work.model)
+            apply(self, work)
+
+        return applied
+
+    for name in ("rtn", "distill"):
+        kind = methods.kind(name)
+        monkeypatch.setattr(kind, "apply", looks(kind.apply))
+    for i, steps in enumerate((["rtn"], ["rtn", {"distill": {"epochs": 1}}])):
+        recipe = Recipe.parse({"steps": steps})
+        laconic.compress(trained, recipe, tmp_path / f"x{i}", steps=tmp_path / f"s{i}", progress=False, log=str)
+    assert held == [False, True, True]
+
+
 @dataclass(frozen=True)
 class Forgetful(Distill):
     """Says it keeps every property, and puts the original in the model's place."""

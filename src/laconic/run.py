@@ -14,14 +14,25 @@ import shutil
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import nn
 
-from laconic import answers, artifact, checkpoint, data, effects, generations, layers, notation, ranks, tasks, trained
+from laconic import (
+    answers,
+    artifact,
+    checkpoint,
+    claims,
+    data,
+    effects,
+    generations,
+    layers,
+    notation,
+    ranks,
+    tasks,
+    trained,
+)
 from laconic.anatomy import Anatomy
 from laconic.contracts import Method, Sketch, Splits, Teacher, Work
 from laconic.data.batching import SIDES
@@ -68,13 +79,12 @@ def compress(
     artifact.check_target(Path(out))
     folder, own = _kept(Path(out), origin, source, steps), _writes(origin, data_source)
     splits = _splits(origin, data_source, unlabelled) if not own else _own(origin, recipe.seed, folder, progress, log)
-    teacher = Teacher(origin.model, origin.tokenizer)
-    work = Work(
-        copy.deepcopy(origin.model), origin.tokenizer, origin.task, splits, teacher, recipe.seed, folder, progress, log
-    )
-    known = checkpoint.identity(origin.model, origin.tokenizer)
+    asked = any("teacher" in method.needs for method in methods)  # a second model is held only where one is
+    teacher = Teacher(copy.deepcopy(origin.model), origin.tokenizer) if asked else None
+    work = Work(origin.model, origin.tokenizer, origin.task, splits, teacher, recipe.seed, folder, progress, log)
+    known, config = checkpoint.identity(origin.model, origin.tokenizer), origin.model.config.to_dict()
     base = {"model": known, "length": origin.tokenizer.model_max_length, "data": splits.digest}
-    trace = _steps(work, recipe, methods, base | {"task": tasks.describe(origin.task), "seed": recipe.seed})
+    trace = _steps(work, recipe, methods, base | {"task": tasks.describe(origin.task), "seed": recipe.seed}, config)
     layers.freeze(work.model)
     validation = answers.evaluate(work.model, work.tokenizer, work.task, splits.validation)
     artifact.save(
@@ -86,7 +96,7 @@ def compress(
             "model": known, "source": Path(origin.record.get("model", "")).name,
         },
         measures={"validation": {k: v for k, v in validation.items() if isinstance(v, float)}},
-        base_config=origin.model.config.to_dict(),
+        base_config=config,
     )  # fmt: skip
     return Result(Path(out), trace, validation, own)
 
@@ -122,7 +132,7 @@ def _kept(out: Path, origin: trained.Source, source: str | Path, steps: str | Pa
 def _sound(source: str | Path) -> trained.Source:
     """What a run folder or a decoder holds; ArtifactError where its numbers are not finite."""
     origin = trained.read(source)
-    if broken := _broken(origin.model):
+    if broken := claims.broken(origin.model):
         raise ArtifactError(
             f"{source}: numbers of {broken[0]} are not finite; train it again with a lower learning rate"
         )
@@ -171,8 +181,13 @@ def sketch(origin: trained.Source, splits: Splits | None) -> Sketch:
     )  # fmt: skip
 
 
-def _steps(work: Work, recipe: Recipe, methods: list[Method], base: dict[str, Any]) -> list[dict[str, Any]]:
-    """Run every step, or take it up from the steps folder; the trace says what each one left."""
+def _steps(
+    work: Work, recipe: Recipe, methods: list[Method], base: dict[str, Any], config: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """Run every step, or take it up from the steps folder; the trace says what each one left.
+
+    `config` is that of the model before any step.
+    """
     folder, trace, key = work.folder, [], _key({"format": FORMAT, **base})
     start, keys = effects.measure(work.model), []
     for step, method in zip(recipe.steps, methods, strict=True):
@@ -185,7 +200,7 @@ def _steps(work: Work, recipe: Recipe, methods: list[Method], base: dict[str, An
         work.log(f"step {i + 1} ({recipe.steps[i].method}) was done before: taken up")
     for i in range(first, len(methods)):
         amounts = [start, *(row["effects"] for row in trace)]
-        row = _step(work, folder / keys[i], recipe.steps[i].method, methods[: i + 1], amounts)
+        row = _step(work, folder / keys[i], recipe.steps[i].method, methods[: i + 1], amounts, config)
         trace.append(row)
     return trace
 
@@ -221,7 +236,12 @@ def _take_up(work: Work, done: list[Path]) -> int:
 
 
 def _step(
-    work: Work, folder: Path, name: str, methods: list[Method], amounts: list[dict[str, float]]
+    work: Work,
+    folder: Path,
+    name: str,
+    methods: list[Method],
+    amounts: list[dict[str, float]],
+    config: dict[str, Any],
 ) -> dict[str, Any]:
     """Apply the last of the methods, verify what it says of itself, and write what it left, at once.
 
@@ -235,11 +255,11 @@ def _step(
     torch.manual_seed(work.seed)
     work.idle = None
     method.apply(work)
-    _finite(work.model, method, step)
+    claims.finite(work.model, method, step)
     after = effects.measure(work.model)
     if work.idle is None:
-        _made(method, before, after, step)
-        _kept(methods[:-1], [*amounts, after], step)
+        claims.made(method, before, after, step)
+        claims.kept(methods[:-1], [*amounts, after], step)
     elif before != after:
         raise EffectError(f"{step} says it had nothing to do ({work.idle}), but the model is another")
     else:
@@ -249,7 +269,7 @@ def _step(
     shutil.rmtree(fresh, ignore_errors=True)
     artifact.save(
         fresh, work.model, work.tokenizer, task=tasks.describe(work.task), recipe=None, provenance={}, measures={},
-        base_config=work.teacher.model.config.to_dict() if work.teacher else work.model.config.to_dict(),
+        base_config=config,
     )  # fmt: skip
     row = {
         "step": name, "options": _all_options(method), "score": score, "effects": after,
@@ -259,46 +279,6 @@ def _step(
     shutil.rmtree(work.folder)
     work.log(f"{step}: validation {work.task.main} {score:.4f}, {row['seconds']:.0f} s")
     return row
-
-
-def _broken(model: nn.Module) -> list[str]:
-    """Names of tensors that hold numbers which are not finite; of buffers those of our own layers."""
-    own = (
-        (f"{path}.{name}", b) for path, layer in layers.held(model) for name, b in layer.named_buffers(recurse=False)
-    )
-    return [name for name, tensor in (*model.named_parameters(), *own) if not bool(tensor.isfinite().all())]
-
-
-def _finite(model: nn.Module, method: Method, step: str) -> None:
-    """Raise EffectError where a step left numbers that no later one can mend, before they are kept."""
-    if broken := _broken(model):
-        rate = getattr(method, "learning_rate", None)
-        advice = "leave the step out, or ask it for less" if rate is None else f"give a learning_rate below {rate:g}"
-        raise EffectError(
-            f"{step} left numbers that are not finite in {len(broken)} tensors, such as {broken[0]}; {advice}"
-        )
-
-
-def _made(method: Method, before: dict[str, float], after: dict[str, float], step: str) -> None:
-    """Raise EffectError where the model has no more than before of what the method says that it makes."""
-    for made in sorted(method.makes):
-        if not effects.grew(before, after, made):
-            raise EffectError(
-                f"{step} says it makes the model {made}, but that did not grow ({after[made]:.6g}); "
-                "ask it for more or leave the step out"
-            )
-
-
-def _kept(earlier: list[Method], amounts: list[dict[str, float]], step: str) -> None:
-    """Raise EffectError where too little is left of what an earlier method made; the last of the amounts are now's."""
-    now = amounts[-1]
-    for number, (method, (start, made)) in enumerate(zip(earlier, pairwise(amounts[:-1]), strict=True), 1):
-        for property in sorted(method.makes):
-            if effects.lost(start, made, now, property):
-                raise EffectError(
-                    f"{step} says it keeps what step {number} made {property}, but of {made[property]:.6g} "
-                    f"{now[property]:.6g} is left; move it before step {number} or leave it out"
-                )
 
 
 def _all_options(method: Method) -> dict[str, Any]:

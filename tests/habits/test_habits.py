@@ -23,7 +23,7 @@ ROWS = [  # a file may import what stands in a lower row, and of its own row onl
     {"pretrain"},
     {"trained"},
     {"methods", "tasks", "measures", "engines"},
-    {"scoring", "teacher", "pruning", "workspace"},
+    {"scoring", "teacher", "pruning", "workspace", "claims"},
     {"calibration"},
     {"training"},
     {"answers"},

@@ -114,18 +114,18 @@ def question(raw: Raw, where: str, kind: str) -> Example:
     Of a task that asks with several fields, all of these.
     """
     if kind in ASKED:
-        names = {field: next((n for n in FIELDS[kind][field] if n in raw), None) for field in ASKED[kind]}
-        lacking = next((field for field, name in names.items() if name is None), None)
+        there = {field: next((n for n in FIELDS[kind][field] if n in raw), None) for field in ASKED[kind]}
+        lacking = next((field for field, name in there.items() if name is None), None)
         if lacking is not None:
             wanted = " or ".join(repr(n) for n in FIELDS[kind][lacking])
             raise DataError(f"{where}: no field {wanted}; a text for {kind} has: {', '.join(ASKED[kind])}")
-        return {f: _converted(kind, f, raw[str(name)], f"{where}: field {name!r}") for f, name in names.items()}
+        return {f: _converted(kind, f, raw[str(name)], f"{where}: field {name!r}") for f, name in there.items()}
     for field, names in (("tokens", FIELDS["ner"]["tokens"]), ("text", FIELDS["classify"]["text"])):
         name = next((n for n in names if n in raw), None)
         if name is not None:
             return {field: _converted(kind, field, raw[name], f"{where}: field {name!r}")}
-    there = ", ".join(repr(str(n)) for n in raw) or "none"
-    raise DataError(f"{where}: no field 'text' or 'tokens'; it has: {there}; rename the field that holds the text")
+    has = ", ".join(repr(str(n)) for n in raw) or "none"
+    raise DataError(f"{where}: no field 'text' or 'tokens'; it has: {has}; rename the field that holds the text")
 
 
 CONVERT: dict[str, Callable[[Any, str], Any]] = {
