@@ -105,11 +105,7 @@ def pretrain(
     plan = plan if isinstance(plan, Plan) else config.read(plan, scratch=source is None)
     taught, out = plan.training, Path(out)
     texts = _texts(text, out)
-    record: dict[str, Any] = {"objective": objective, "text": str(text), "seed": seed, "config": asdict(plan)}
-    known = {"text": corpus.digest(text)}
-    if source is not None:
-        known["from"] = corpus.digest(source) or checkpoint.content(source)
-    record |= {"from": None if source is None else str(source), "digests": known}
+    record = {"objective": objective, "seed": seed, "config": asdict(plan), **_known(text, source)}
     with ranks.first():
         if workspace.is_done(out, record, RECORD):
             log(f"{out} is already pretrained with these options")
@@ -130,6 +126,14 @@ def pretrain(
         workspace.publish(out, kept, model, reader, {RECORD: json.dumps(found, indent=1).encode(), PLOT: drawn})
     ranks.wait()
     return out
+
+
+def _known(text: str | Path, source: str | Path | None) -> dict[str, Any]:
+    """Where text and checkpoint are, and the content they are known by."""
+    digests = {"text": corpus.digest(text)}
+    if source is not None:
+        digests["from"] = corpus.digest(source) or checkpoint.content(source)
+    return {"text": str(text), "from": None if source is None else str(source), "digests": digests}
 
 
 def _texts(text: str | Path, out: Path) -> dict[str, corpus.Texts]:
