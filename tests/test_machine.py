@@ -82,3 +82,14 @@ def test_a_seed_holds_as_long_as_it_is_asked_for():
     assert torch.equal(torch.rand(3), wanted)
     with machine.seeded(5):
         assert torch.equal(torch.rand(3), first)
+
+
+def test_memory_is_the_machines_or_its_containers(tmp_path, monkeypatch):
+    monkeypatch.setattr(machine, "CONTAINER", tmp_path / "memory.max")
+    whole = machine.memory()
+    assert whole is None or whole > 1 << 28
+    for said, allowed in (("max\n", whole), ("1048576\n", whole and 1 << 20), (f"{1 << 62}\n", whole)):
+        (tmp_path / "memory.max").write_text(said)
+        assert machine.memory() == allowed
+    monkeypatch.setattr(machine.os, "sysconf_names", {})
+    assert machine.memory() is None

@@ -1,10 +1,11 @@
-"""Which versions of packages and which processor are at work, what it can, and how its memory is handed out.
+"""Which versions of packages and which processor are at work, what it can, how much memory it has and hands out how.
 
 No paper: a record of what results depend on, and mallopt(3).
 """
 
 import ctypes
 import importlib.metadata
+import os
 import platform
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ import torch
 
 MAPPED = -3  # M_MMAP_THRESHOLD of glibc's mallopt(3)
 LARGE, LARGEST = 2**20, 2**25  # bytes; the second is where glibc's own threshold ends up
+CONTAINER = Path("/sys/fs/cgroup/memory.max")
 _returning: list[None] = []  # as many as there are uses of `returning_memory` that last
 
 
@@ -34,6 +36,16 @@ def processor() -> str:
     cpu = Path("/proc/cpuinfo")
     names = [line for line in cpu.read_text().splitlines() if "model name" in line] if cpu.exists() else []
     return names[0].split(":", 1)[1].strip() if names else platform.processor()
+
+
+def memory() -> int | None:
+    """Bytes of memory that there are: the machine's, or what its container may take; None where it cannot be known."""
+    known = getattr(os, "sysconf_names", {})
+    if "SC_PHYS_PAGES" not in known or "SC_PAGE_SIZE" not in known:
+        return None
+    there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    allowed = CONTAINER.read_text().strip() if CONTAINER.is_file() else "max"
+    return min(there, int(allowed)) if allowed.isdecimal() else there
 
 
 @cache

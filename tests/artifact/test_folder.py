@@ -268,6 +268,55 @@ def test_a_manifest_of_brackets_is_refused(tmp_path, opening):
             artifact.load(tmp_path / "a")
 
 
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"num_hidden_layers": 200},
+        {"num_hidden_layers": 2000},
+        {"num_hidden_layers": 10**12},
+        {"num_hidden_layers": 10**400},
+        {"text_config": {"num_hidden_layers": 10**12}},
+        {"model_type": "llama", "architectures": ["LlamaForTokenClassification"], "num_hidden_layers": 10**12},
+    ],
+)
+def test_a_config_of_a_far_larger_model_is_refused_before_that_is_made(tmp_path, monkeypatch, config):
+    folder, made = tmp_path / "a", []
+    manifest = saved(folder, bert())
+    raw = json.dumps(json.loads((folder / "config.json").read_text()) | config).encode()
+    (folder / "config.json").write_bytes(raw)
+    rewritten(folder, files=manifest.files | manifests.describe({"config.json": raw}))
+    monkeypatch.setattr(torch.nn.Linear, "__init__", counting(torch.nn.Linear.__init__, made))
+    with pytest.raises(ArtifactError, match=r"config\.json: its model is far larger than the weights that are stored"):
+        artifact.load(folder)
+    assert len(made) < 800  # of 200 blocks that have 1200
+
+
+def counting(function, calls):
+    def counted(*args, **kwargs):
+        calls.append(function)
+        return function(*args, **kwargs)
+
+    return counted
+
+
+def test_labels_that_nobody_names_are_not_counted_out(tmp_path):
+    folder = tmp_path / "a"
+    manifest = saved(folder, bert())
+    raw = json.dumps(json.loads((folder / "config.json").read_text()) | {"num_labels": 10**12}).encode()
+    (folder / "config.json").write_bytes(raw)
+    rewritten(folder, files=manifest.files | manifests.describe({"config.json": raw}))
+    assert artifact.load(folder).model.config.num_labels == 2
+
+
+def test_one_block_of_many_comes_back(tmp_path):
+    model = bert(num_hidden_layers=48, hidden_size=8, intermediate_size=8)
+    base, anatomy = model.config.to_dict(), Anatomy(model)
+    anatomy.remove_blocks(anatomy.stacks[0], range(1, 48))
+    said = logits(model)
+    saved(tmp_path / "a", model, base)
+    assert torch.equal(logits(artifact.load(tmp_path / "a").model), said)
+
+
 def test_the_attention_is_that_of_the_manifest(tmp_path):
     folder = tmp_path / "a"
     manifest = saved(folder, bert())

@@ -236,3 +236,18 @@ def test_what_cannot_be_stored_is_named():
         store.encode({"a": torch.empty(3, device="meta")})
     with pytest.raises(ArtifactError, match="begin with #"):
         store.encode({"#index": torch.ones(3)})
+
+
+def test_what_memory_cannot_hold_is_refused_before_any_of_it_is_taken(monkeypatch):
+    """Zeros: 16 million floats in a few hundred bytes."""
+    zeros = torch.zeros(1 << 12, 1 << 12)
+    container = store.encode({"a": zeros, "b": zeros.clone(), "c": zeros})
+    needed = 2 * 4 * zeros.numel() + 2 * zeros.numel()  # two tensors of float32, and the planes of one as float16
+    assert len(container) < 1000
+    monkeypatch.setattr(store.machine, "memory", lambda: needed)
+    assert len(store.decode(container, "w")) == 3
+    monkeypatch.setattr(store.machine, "memory", lambda: needed - 1)
+    monkeypatch.setattr(store, "_stream", None)
+    with pytest.raises(ArtifactError, match=f"w: unpacks in {needed:,} bytes of memory, and here are {needed - 1:,}"):
+        store.decode(container, "w")
+    assert store.index_of(container).copies == {"b": "a"}

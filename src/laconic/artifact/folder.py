@@ -15,6 +15,7 @@ from typing import Any, cast
 import torch
 import transformers
 from torch import nn
+from torch.overrides import TorchFunctionMode
 from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerFast
 
 from laconic import layers, notation
@@ -30,6 +31,8 @@ from laconic.errors import ArtifactError
 VERSION = transformers.__version__
 LEFT_OUT = {"_name_or_path", "auto_map", "attn_implementation", "_attn_implementation", "quantization_config"}
 """Keys of a config that name paths of this machine, code, or kernels to fetch."""
+LARGER, SPARE = 16, 1024  # stock tensors to a stored one, where blocks were removed; and for models of one block
+MAKING = frozenset({torch.empty, torch.zeros, torch.ones, torch.full, torch.tensor, torch.randn})
 
 
 @dataclass(frozen=True)
@@ -87,9 +90,11 @@ def load(folder: Path | str) -> Opened:
     """The artifact, after every hash; ArtifactError names the file that is missing, damaged or unsafe."""
     folder = Path(folder)
     manifest, files = _verified(folder)
-    model = _empty(folder, manifest, files[CONFIG])
     weights = files[WEIGHTS]
-    _compare(model, store.index_of(weights, folder / WEIGHTS), folder / WEIGHTS)
+    index = store.index_of(weights, folder / WEIGHTS)
+    most = LARGER * len({**dict.fromkeys(e.name for e in index.entries), **index.copies, **index.same}) + SPARE
+    model = _empty(folder, manifest, files[CONFIG], most)
+    _compare(model, index, folder / WEIGHTS)
     _fill(model, store.decode(weights, folder / WEIGHTS))
     return Opened(model.train(False), tokenizers.decode(files[TOKENIZER], folder / TOKENIZER), manifest)
 
@@ -111,8 +116,32 @@ def _verified(folder: Path) -> tuple[Manifest, dict[str, bytes]]:
     return manifest, manifests.contents(folder, manifest)
 
 
-def _empty(folder: Path, manifest: Manifest, raw: bytes) -> PreTrainedModel:
-    """The model on the meta device: stock, cut to shape, our layers in it."""
+class _Bounded(TorchFunctionMode):
+    """Ends the making of a model that asks for more tensors than the stored ones can be what is left of."""
+
+    def __init__(self, most: int, where: Path) -> None:
+        super().__init__()
+        self.left, self.where = most, where
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.left -= function in MAKING
+        if self.left < 0:
+            raise _too_large(self.where)
+        return function(*args, **(kwargs or {}))
+
+
+def _too_large(where: Path) -> ArtifactError:
+    return ArtifactError(f"{where}: its model is far larger than the weights that are stored; {AGAIN}")
+
+
+def _deepest(config: dict[str, Any]) -> int:
+    """The most layers that a config speaks of, in its parts too: it lists some of their properties layer by layer."""
+    said = (value for key, value in config.items() if "layer" in key and isinstance(value, int))
+    return max([0, *said, *(_deepest(part) for part in config.values() if isinstance(part, dict))])
+
+
+def _empty(folder: Path, manifest: Manifest, raw: bytes, most: int) -> PreTrainedModel:
+    """The model on the meta device: stock, of at most so many tensors, cut to shape, our layers in it."""
     where = folder / CONFIG
     try:
         config: dict[str, Any] = notation.read(raw)
@@ -122,11 +151,14 @@ def _empty(folder: Path, manifest: Manifest, raw: bytes) -> PreTrainedModel:
     made = getattr(transformers, name, None)
     if not (name.isidentifier() and isinstance(made, type) and issubclass(made, PreTrainedModel)):
         raise ArtifactError(f"{where}: transformers {VERSION} has no model {name!r}; use the version that made it")
-    known = {key: value for key, value in config.items() if key not in LEFT_OUT | {"model_type"}}
+    if _deepest(config) > most:
+        raise _too_large(where)
+    left_out = LEFT_OUT | {"model_type", "num_labels"}  # id2label counts them, at the length that is written
+    known = {key: value for key, value in config.items() if key not in left_out}
     with Reading(lambda cause: f"{where}: not a config that transformers {VERSION} reads ({cause}); {AGAIN}"):
         stock = AutoConfig.for_model(config["model_type"], **known)
         stock._attn_implementation = manifest.attention  # of its parts too, whatever they say
-        with torch.device("meta"):
+        with _Bounded(most, where), torch.device("meta"):
             model: PreTrainedModel = made(stock)
     with torch.device("meta"):
         Anatomy(model).reshape(manifest.shape)

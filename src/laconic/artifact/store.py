@@ -26,7 +26,7 @@ import torch
 from safetensors import SafetensorError, deserialize
 from safetensors.numpy import save as serialize
 
-from laconic import notation
+from laconic import machine, notation
 from laconic.artifact import floats, planes
 from laconic.artifact.damage import AGAIN, DamageError
 from laconic.artifact.floats import Bytes
@@ -99,6 +99,7 @@ def encode(tensors: Mapping[str, torch.Tensor]) -> bytes:
 def decode(container: bytes, where: str | Path = "weights") -> dict[str, torch.Tensor]:
     """Every tensor by name; names of one tensor give the same object. ArtifactError names `where` and the tensor."""
     payloads, index = _opened(container, where)
+    _check_memory(index, where)
     with ThreadPoolExecutor() as pool:
         streams = list(pool.map(lambda number: _stream(index, number, payloads, where), range(len(index.streams))))
     offsets = [0] * len(streams)
@@ -187,6 +188,22 @@ def _opened(container: bytes, where: str | Path) -> tuple[dict[str, bytes], Inde
     if found is None or {s.name for s in found.streams} != set(payloads):
         raise ArtifactError(f"{where}: the index and what is stored differ; {AGAIN}")
     return payloads, found
+
+
+def _check_memory(index: Index, where: str | Path) -> None:
+    """Raise ArtifactError for more than this machine can hold: a few bytes can stand for any number of zeros."""
+    sizes = {entry.name: entry.count * floats.size(entry.dtype) for entry in index.entries}
+    coded = [
+        sum(header != ["raw"] for header, _ in stream.planes) for stream in index.streams
+    ]  # raw ones are not copied
+    needed = sum(sizes.values()) + sum(sizes[stored] for stored in index.copies.values())
+    needed += sum(entry.count * coded[entry.stream] for entry in index.entries)
+    there = machine.memory()
+    if there is not None and needed > there:
+        raise ArtifactError(
+            f"{where}: unpacks in {needed:,} bytes of memory, and here are {there:,}; open it on a larger machine, and "
+            "only where you know who made it"
+        )
 
 
 def _stream(index: Index, number: int, payloads: dict[str, bytes], where: str | Path) -> list[Bytes]:
