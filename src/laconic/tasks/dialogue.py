@@ -15,8 +15,7 @@ from transformers import PreTrainedTokenizerFast
 from laconic import options
 from laconic.contracts import Example, Feature, Written
 from laconic.errors import DataError, RecipeError
-from laconic.writing import encode, said
-from laconic.writing.bleu import share, statistics
+from laconic.writing import bleu, encode, said
 from laconic.writing.said import Said
 from laconic.writing.task import Writes
 
@@ -47,6 +46,7 @@ class Dialogue(Writes):
     def __post_init__(self) -> None:
         super().__post_init__()
         options.whole("turns", self.turns)
+        bleu.check(self.tokenize)
         if not isinstance(self.template, str) or "messages" not in self.template:
             raise RecipeError(f"template is {str(self.template)[:40]!r}; give a chat template, which reads 'messages'")
 
@@ -105,7 +105,7 @@ class Dialogue(Writes):
         texts = [text for text, _ in pairs]
         return {
             **said.cost(predictions, [self.answers(e) for e in examples]),
-            "bleu": float(share(statistics(texts, [true for _, true in pairs], self.tokenize).sum(0))),
+            "bleu": float(bleu.share(bleu.statistics(texts, [true for _, true in pairs], self.tokenize).sum(0))),
             "distinct_1": said.distinct(texts, 1),
             "distinct_2": said.distinct(texts, 2),
         }

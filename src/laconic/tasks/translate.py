@@ -9,12 +9,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
 from laconic.contracts import Example
-from laconic.errors import RecipeError
-from laconic.writing.bleu import share, statistics
+from laconic.writing import bleu
 from laconic.writing.task import Asks
 
 
@@ -31,8 +29,7 @@ class Translate(Asks):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.tokenize not in BLEU.TOKENIZERS:
-            raise RecipeError(f"tokenize is {self.tokenize!r}; choose one of {', '.join(BLEU.TOKENIZERS)}")
+        bleu.check(self.tokenize)
 
     def score(self, predictions: Sequence[str], examples: Sequence[Example]) -> dict[str, Any]:
         """BLEU and chrF of all texts together, as shares of 1."""
@@ -44,11 +41,11 @@ class Translate(Asks):
 
     def counts(self, predictions: Sequence[str], examples: Sequence[Example]) -> np.ndarray:
         """What BLEU adds up over texts: (examples, 10)."""
-        return statistics(predictions, [e["target"] for e in examples], self.tokenize)
+        return bleu.statistics(predictions, [e["target"] for e in examples], self.tokenize)
 
     def metric(self, summed: np.ndarray) -> np.ndarray:
         """BLEU from summed counts (..., 10)."""
-        return share(summed)
+        return bleu.share(summed)
 
     def show(self, prediction: str, example: Example) -> dict[str, Any]:
         """The text and its translation."""

@@ -4,11 +4,38 @@ Papineni et al. 2002 (P02-1040); words, n-grams and smoothing of sacrebleu's def
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from sacrebleu.metrics.bleu import BLEU
+from sacrebleu.tokenizers.tokenizer_spm import SPM_MODELS
+from sacrebleu.utils import SACREBLEU_DIR
+
+from laconic.errors import RecipeError
 
 ORDER = 4  # words of the longest n-gram
+
+
+def check(tokenize: str) -> None:
+    """Raise RecipeError unless words can be cut so here; nothing is fetched, which sacrebleu would do."""
+    known = list(BLEU.TOKENIZERS)
+    if tokenize not in known:
+        raise RecipeError(f"tokenize is {tokenize!r}; choose one of {', '.join(known)}")
+    if tokenize in SPM_MODELS:
+        url = SPM_MODELS[tokenize]["url"]
+        place = Path(SACREBLEU_DIR, "models", url.rpartition("/")[2])
+        if not place.is_file():
+            raise RecipeError(
+                f"tokenize is {tokenize!r}, whose pieces are not at {place}; put there what comes from {url}, or "
+                "choose another, such as 13a"
+            )
+    try:
+        BLEU(tokenize=tokenize)
+    except (ImportError, RuntimeError) as error:
+        raise RecipeError(
+            f"tokenize is {tokenize!r}, which cannot run here ({' '.join(str(error).split())}); do so, or choose "
+            "another, such as 13a"
+        ) from error
 
 
 def statistics(predictions: Sequence[str], references: Sequence[str], tokenize: str) -> np.ndarray:
