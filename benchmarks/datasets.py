@@ -18,6 +18,7 @@ import laconic
 from benchmarks import record
 from benchmarks.pretrain import planned
 from laconic import data
+from laconic.data import utf8
 from laconic.pretrain import config, pretrain
 
 ENCODER, DECODER = "all-minilm-l6-v2", "tinystories-656k"
@@ -40,7 +41,7 @@ class Files:
         made.mkdir(parents=True, exist_ok=True)
         for split, name in (("train", self.train), ("validation", self.validation), ("test", self.test)):
             if name is not None:
-                lines = (folder / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
+                lines = list(utf8.stream(folder / f"{name}.jsonl"))
                 if self.passages:
                     lines = [
                         json.dumps({"text": part}) for line in lines for part in passages(json.loads(line)["text"])
@@ -118,7 +119,7 @@ def questions(base: Path) -> Path:
     """The questions of SQuAD as texts."""
     made, texts = base / "questions.jsonl", []
     for name in ("train", "validation"):
-        rows = (record.folder("LACONIC_DATA", "squad_v1") / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
+        rows = utf8.stream(record.folder("LACONIC_DATA", "squad_v1") / f"{name}.jsonl")
         texts += [json.dumps({"text": json.loads(row)["question"]}) + "\n" for row in rows]
     base.mkdir(parents=True, exist_ok=True)
     made.write_text("".join(texts), encoding="utf-8")

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from benchmarks import record, tasks
-from benchmarks.datasets import PASSAGE, SETTINGS, Files, passages
+from benchmarks.datasets import PASSAGE, SETTINGS, Files, passages, questions
 from benchmarks.task_pages import verdict
 from benchmarks.tasks import recipes, scored
 from laconic.data import splits as data
@@ -54,6 +54,19 @@ def test_files_are_put_in_place_of_the_splits(tmp_path):
     made = Files("validation").source(tmp_path, tmp_path / "run")
     assert [path.name for path in made.iterdir()] == ["train.jsonl"]
     assert json.loads((made / "train.jsonl").read_text(encoding="utf-8")) == {"text": "a"}
+
+
+def test_a_line_ends_where_json_lines_says(tmp_path, monkeypatch):
+    """Other characters that end lines stand within texts."""
+    folder, row = tmp_path / "squad_v1", '{"text": "a\u2028b\x85c", "question": "d\u2028e"}\n'
+    folder.mkdir()
+    for name in ("train", "validation"):
+        (folder / f"{name}.jsonl").write_bytes((row * 2).encode())
+    made = Files("train").source(folder, tmp_path / "run")
+    assert (made / "train.jsonl").read_bytes() == (row * 2).encode()
+    monkeypatch.setenv("LACONIC_DATA", str(tmp_path))
+    asked = questions(tmp_path / "run").read_bytes().decode().split("\n")
+    assert [json.loads(line)["text"] for line in asked[:-1]] == ["d\u2028e"] * 4
 
 
 @pytest.mark.skipif("LACONIC_DATA" not in os.environ, reason="LACONIC_DATA does not say where the data sets are")
