@@ -9,7 +9,7 @@ import torch
 import yaml
 from lm_eval.api.instance import Instance
 
-from laconic import artifact, harness, layers, tasks
+from laconic import artifact, harness, layers, tasks, trained
 from laconic.errors import EngineError
 from laconic.methods.rtn import RTN
 from tests.workshop import USED, work
@@ -96,6 +96,16 @@ def test_its_command_scores_a_task_of_ones_own(tmp_path, monkeypatch, capsys):
     (result,) = (tmp_path / "out").rglob("results_*.json")
     assert json.loads(result.read_text())["results"]["own"]["acc,none"] == 1.0
     assert "|own" in capsys.readouterr().out
+
+
+def test_a_model_that_the_harness_refuses_is_tied_as_before(tmp_path, monkeypatch):
+    saved(tmp_path / "a")
+    opened = trained.read(tmp_path / "a")
+    opened.model.config.tie_word_embeddings = True
+    monkeypatch.setattr(trained, "read", lambda _: opened)
+    with pytest.raises(ValueError, match="invalid literal"):
+        harness.Harness(str(tmp_path / "a"), batch_size="many")
+    assert opened.model.config.tie_word_embeddings
 
 
 def test_a_model_that_writes_nothing_is_refused_in_one_line(tmp_path, monkeypatch, capsys):

@@ -41,8 +41,10 @@ class Harness(HFLM):  # type: ignore[misc]  # lm-eval has no types
             cast(Any, opened.model).to(device)
         config = opened.model.config
         tied, config.tie_word_embeddings = config.tie_word_embeddings, False  # it would tie what our layers hold
-        super().__init__(pretrained=opened.model, tokenizer=opened.tokenizer, backend=backend, **options)
-        config.tie_word_embeddings = tied
+        try:
+            super().__init__(pretrained=opened.model, tokenizer=opened.tokenizer, backend=backend, **options)
+        finally:
+            config.tie_word_embeddings = tied
 
 
 def main() -> None:
