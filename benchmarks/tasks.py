@@ -21,7 +21,7 @@ from benchmarks.task_pages import RECIPE, SMALLER, WITHIN, WITHIN_BITS, verdicts
 from laconic import data, prove, trained
 from laconic.measures import quality, size
 from laconic.recipe import Recipe
-from laconic.tasks.lm import BYTE
+from laconic.writing.said import BYTE
 
 
 def main() -> None:

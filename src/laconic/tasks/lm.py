@@ -21,8 +21,8 @@ from laconic import losses, options
 from laconic.contracts import Example, Feature
 from laconic.data.subwords import uncoded
 from laconic.errors import RecipeError
+from laconic.writing.said import BYTE, Said, cost, saved
 
-BYTE = 8  # bits of a byte as it is
 TEXTS = 256  # split into tokens at once
 
 
@@ -111,13 +111,8 @@ class LM:
 
     def score(self, predictions: Sequence[dict[str, float]], examples: Sequence[Example]) -> dict[str, Any]:
         """The share of the texts' bits that is saved, higher is better; bits per byte; perplexity of a token."""
-        summed = self.counts(predictions, examples).sum(0)
-        bits, tokens = summed[0], sum(p["tokens"] for p in predictions)
-        return {
-            "saved": float(self.metric(summed)),
-            "bits_per_byte": float(bits / max(summed[1], 1)),
-            "perplexity": float(2 ** ((bits - BYTE * sum(p["lost"] for p in predictions)) / max(tokens, 1))),
-        }
+        said = [Said((), p["bits"], int(p["tokens"]), int(p["lost"])) for p in predictions]
+        return cost(said, [self.answers(e) for e in examples])
 
     def counts(self, predictions: Sequence[dict[str, float]], examples: Sequence[Example]) -> np.ndarray:
         """Bits under the model, and UTF-8 bytes, of each text: (examples, 2)."""
@@ -125,7 +120,7 @@ class LM:
 
     def metric(self, summed: np.ndarray) -> np.ndarray:
         """1 - bits per byte / 8, from summed counts (..., 2): 0 saves nothing, 1 everything."""
-        return np.asarray(1 - summed[..., 0] / np.maximum(summed[..., 1], 1) / BYTE)
+        return saved(summed)
 
     def bits(self, outputs: Sequence[np.ndarray], features: Sequence[Feature], examples: Sequence[Example]) -> float:
         """Bits of all texts."""
