@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import tracemalloc
 import zlib
 
 import numpy as np
@@ -150,6 +151,39 @@ def test_a_header_that_cannot_be_is_refused_before_memory_is_taken(changes, monk
     given = causal()
     with pytest.raises(ArtifactError):
         unpacked(resealed(archive.pack(given, TEXTS), **changes), given, monkeypatch)
+
+
+def test_no_memory_is_taken_for_tokens_that_are_only_promised(monkeypatch):
+    """Of a size and a count that agree, and that the words could hold: decoding ends before either is reached."""
+    given = causal()
+    packed = archive.pack(given, TEXTS)
+    held = archive.opened(packed, "x")[0]
+    most = archive._most(held["words"] // 4, given.model.config.vocab_size)
+    with pytest.raises(ArtifactError, match="its header is damaged"):
+        unpacked(resealed(packed, size=10**12, tokens=[most + 1]), given, monkeypatch)
+    taken = []
+
+    def exchange(shares, live, at):
+        taken.append(at)
+        if len(taken) > 50:
+            raise AssertionError
+        return np.zeros(len(live), np.int64)
+
+    tracemalloc.start()
+    with pytest.raises(AssertionError):
+        archive.walk(given, [most] * archive.LANES, exchange, "decoding", False)
+    assert tracemalloc.get_traced_memory()[1] < 20_000_000
+    tracemalloc.stop()
+
+
+def test_as_many_tokens_fit_as_the_coder_can_hold(monkeypatch):
+    """A token that is certain costs least."""
+    coder, family = archive.constriction.stream.queue.RangeEncoder(), archive.constriction.stream.model.Categorical
+    shares = np.array([[1.0] + [0.0] * 9999] * 5000)
+    coder.encode(np.zeros(5000, np.int32), family(perfect=False), shares)
+    assert archive._most(len(coder.get_compressed()), 10_000) >= 5000
+    least = 5000 * -math.log2(1 - 9999 / 2**24)
+    assert 32 * len(coder.get_compressed()) >= least
 
 
 def test_a_format_of_later_is_named():

@@ -1,5 +1,7 @@
 """Tokens and edits give back every byte, whatever the tokenizer; damaged edits are refused."""
 
+import tracemalloc
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -80,3 +82,24 @@ def test_edits_for_other_tokens_are_refused():
         exact.unspell(tokenizer, [*ids, []], rest)
     with pytest.raises(ArtifactError, match="reaches beyond what the tokens say"):
         exact.unspell(tokenizer, [ids[0][:2]], rest)
+
+
+def test_few_bytes_do_not_open_to_many():
+    bomb = exact.lzma.compress(bytes(50_000_000), exact.lzma.FORMAT_RAW, filters=exact.FILTERS)
+    tracemalloc.start()
+    with pytest.raises(ArtifactError, match="the edits are damaged"):
+        exact.unspell(build("gpt"), [[1]], exact.SHORTENED + bomb)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < (64 << 20) + 10_000_000  # the dictionary, and little more
+    with pytest.raises(ArtifactError, match="the edits are damaged"):
+        exact.unspell(build("gpt"), [[1]], exact.STORED + b"\xff" * 1_000_000)
+    with pytest.raises(ArtifactError, match="the edits are damaged"):
+        exact.unspell(build("gpt"), [[1]], exact.SHORTENED + bomb[:-1])
+
+
+def test_what_would_open_to_so_much_more_is_written_as_it_is():
+    edits = [[(0, 0, bytes(1_000_000))]]
+    rest = exact._written(edits)
+    assert rest[:1] == exact.STORED
+    assert exact._read(rest) == edits

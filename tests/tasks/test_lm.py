@@ -54,7 +54,7 @@ def test_all_texts_of_a_token_together_are_certain():
 @given(st.integers(0, 200), st.integers(2, 40), st.data())
 def test_windows_predict_every_token_once(tokens, size, data):
     overlap = data.draw(st.integers(0, size - 1))
-    found = windows(tokens, size, overlap)
+    found = list(windows(tokens, size, overlap))
     said = [begin + place + 1 for begin, slots in found for place in slots]
     assert said == list(range(1, tokens))
     for i, (begin, slots) in enumerate(found):

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import platform
 import zlib
 from collections.abc import Callable
@@ -22,7 +23,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from laconic import machine, notation
+from laconic import answers, machine, notation
 from laconic.artifact import place
 from laconic.errors import ArtifactError, DataError
 from laconic.lossless import causal as models
@@ -36,6 +37,7 @@ LANES, PART = 64, 16384  # most parts of a file; bytes of one at least, since ea
 SLACK = 512  # bytes after an even cut in which a line's end is looked for
 PACKAGES = ("torch", "transformers", "tokenizers", "constriction", "numpy")
 AGAIN = "copy the file again"
+PRECISION = 24  # bits of the whole numbers that the coder makes of probabilities
 HEADER = 1 << 24  # bytes a header may have
 
 Header = dict[str, Any]
@@ -161,7 +163,8 @@ def _decoded(header: Header, body: bytes, source: str | Path, name: str, progres
         raise ArtifactError(f"{name} was written with another model than {source}; give that one")
     words, rest = np.frombuffer(body[: header["words"]], "<u4"), body[header["words"] :]
     counts = [int(count) for count in header["tokens"]]
-    if any(not 0 <= count <= 16 * header["size"] + 64 for count in counts) or len(counts) > LANES:
+    room = min(16 * header["size"] + 64, _most(len(words), answers.width(causal.model)))
+    if any(not 0 <= count <= room for count in counts) or len(counts) > LANES:
         raise ArtifactError(f"{name}: its header is damaged (tokens {counts}); {AGAIN}")
     coder = constriction.stream.queue.RangeDecoder(words.astype(np.uint32))
     family = constriction.stream.model.Categorical(perfect=False)
@@ -175,6 +178,12 @@ def _decoded(header: Header, body: bytes, source: str | Path, name: str, progres
         return exact.unspell(causal.tokenizer, ids, rest)
     except AssertionError as error:  # of constriction: no symbol is left
         raise _strange(name, header) from error
+
+
+def _most(words: int, vocabulary: int) -> int:
+    """Tokens that coded words can hold: another token than the likeliest always keeps one part in 2 ** PRECISION."""
+    least = -math.log2(1 - max(vocabulary - 1, 1) / 2**PRECISION)  # bits of the likeliest token
+    return int(32 * (words + 2) / least)
 
 
 def _strange(name: str, header: Header) -> ArtifactError:

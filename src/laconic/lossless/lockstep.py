@@ -32,31 +32,38 @@ def walk(causal: Causal, counts: Sequence[int], exchange: Exchange, title: str, 
     lead = int(first is not None)
     lengths = np.array(counts, np.int64) + lead
     longest = int(lengths.max(initial=0))
-    ids = np.zeros((len(counts), longest), np.int64)  # (lanes, tokens)
+    ids: list[Tokens] = []  # of each place, (lanes,): it grows, for `counts` may promise more than there is
     if first is not None and longest:
-        ids[:, 0] = first
+        ids.append(np.full(len(counts), first, np.int64))
     elif longest:
         live = np.flatnonzero(lengths)
-        ids[live, 0] = exchange(np.ones((len(live), len(causal.tokenizer))), live, 0)
+        ids.append(_put(exchange(np.ones((len(live), len(causal.tokenizer))), live, 0), live, len(counts)))
     with _steady():
-        steps = _steps(causal, ids)
+        steps = _steps(causal, ids, longest)
         for place, logits in follow(steps, title, progress, total=max(longest - 1, 0)):
             live = np.flatnonzero(lengths > place)
             shares = logits.double().softmax(-1).numpy()[live]  # (live, vocabulary)
             if not np.isfinite(shares).all():
                 raise ArtifactError(f"{causal.name}: its probabilities are not numbers; train the model anew")
-            ids[live, place] = exchange(shares, live, place - lead)
-    return [row[lead:length].tolist() for row, length in zip(ids, lengths, strict=True)]
+            ids.append(_put(exchange(shares, live, place - lead), live, len(counts)))
+    return [[int(said[lane]) for said in ids[lead:length]] for lane, length in enumerate(lengths)]
 
 
-def _steps(causal: Causal, ids: Tokens) -> Iterator[tuple[int, torch.Tensor]]:
+def _put(said: Tokens, live: Lanes, lanes: int) -> Tokens:
+    """The tokens of all lanes, 0 of those that have ended: (lanes,)."""
+    every = np.zeros(lanes, np.int64)
+    every[live] = said
+    return every
+
+
+def _steps(causal: Causal, ids: Sequence[Tokens], longest: int) -> Iterator[tuple[int, torch.Tensor]]:
     """(place of a token, its logits (lanes, vocabulary)); `ids` must hold all places before by then."""
     size = causal.context
-    for begin, slots in windows(ids.shape[1], size, int(causal.task.overlap * size)):
+    for begin, slots in windows(longest, size, int(causal.task.overlap * size)):
         cache, fed = DynamicCache(config=causal.model.config), begin
         for slot in slots:
             end = begin + slot + 1
-            told = torch.from_numpy(ids[:, fed:end])  # (lanes, 1), or those the window begins with
+            told = torch.from_numpy(np.stack(ids[fed:end], 1))  # (lanes, 1), or those the window begins with
             said = causal.model(input_ids=told, past_key_values=cache, use_cache=True, logits_to_keep=1)
             yield end, said.logits[:, -1]
             fed = end

@@ -19,6 +19,7 @@ STEP = 4096  # bytes compared at once
 NEAR, AGREE = 24, 6  # an edit ends where so many bytes agree, looked for so far ahead in every way
 FAR = 8  # else at the next run of so many bytes that both sides have
 STORED, SHORTENED = b"\0", b"\1"
+RATIO = 256  # edits are at most so many times as long as they are written, so that a small file opens to no large one
 FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME}]
 
 Edit = tuple[int, int, bytes]  # bytes that stay, bytes that go, bytes that come in their place
@@ -106,12 +107,12 @@ def _written(edits: Sequence[Sequence[Edit]]) -> bytes:
         numbers += [len(made), *(n for same, drop, put in made for n in (same, drop, len(put)))]
     plain = b"".join(map(_number, [len(numbers), *numbers])) + b"".join(put for made in edits for _, _, put in made)
     shorter = lzma.compress(plain, lzma.FORMAT_RAW, filters=FILTERS)
-    return SHORTENED + shorter if len(shorter) < len(plain) else STORED + plain
+    return SHORTENED + shorter if len(shorter) < len(plain) <= RATIO * len(shorter) else STORED + plain
 
 
 def _read(rest: bytes) -> list[list[Edit]]:
     try:
-        plain = lzma.decompress(rest[1:], lzma.FORMAT_RAW, filters=FILTERS) if rest[:1] == SHORTENED else rest[1:]
+        plain = _opened(rest[1:]) if rest[:1] == SHORTENED else rest[1:]
         count, at = _take(plain, 0)
         numbers = []
         for _ in range(count):
@@ -130,6 +131,14 @@ def _read(rest: bytes) -> list[list[Edit]]:
     return found
 
 
+def _opened(shorter: bytes) -> bytes:
+    opener = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=FILTERS)
+    plain = opener.decompress(shorter, RATIO * len(shorter) + 1)
+    if not opener.eof or len(plain) > RATIO * len(shorter):
+        raise lzma.LZMAError("edits that are longer than they may be, or have no end")
+    return plain
+
+
 def _number(value: int) -> bytes:
     """Seven bits a byte, lowest first."""
     made = bytearray()
@@ -142,6 +151,8 @@ def _number(value: int) -> bytes:
 def _take(plain: bytes, at: int) -> tuple[int, int]:
     value = shift = 0
     while plain[at] & 0x80:
+        if shift > 63:
+            raise IndexError(f"the number at {at} has no end")
         value |= (plain[at] & 0x7F) << shift
         shift, at = shift + 7, at + 1
     return value | plain[at] << shift, at + 1

@@ -148,19 +148,18 @@ def beginning(tokenizer: PreTrainedTokenizerFast) -> int | None:
     return tokenizer.eos_token_id if first is None else first
 
 
-def windows(tokens: int, size: int, overlap: int) -> list[tuple[int, list[int]]]:
+def windows(tokens: int, size: int, overlap: int) -> Iterator[tuple[int, list[int]]]:
     """(where it begins, places in it whose next token is predicted) of each window of at most `size` tokens.
 
     Every token but the first is predicted once. A window begins `overlap` tokens before the first it predicts, and at
     least one.
     """
-    found = []
     begin, done = 0, 1  # `done` tokens are predicted, or the first
     while True:
         end = min(begin + size, tokens)
-        found.append((begin, list(range(done - 1 - begin, end - 1 - begin))))
+        yield begin, list(range(done - 1 - begin, end - 1 - begin))
         if end >= tokens:
-            return found
+            return
         begin, done = end - max(overlap, 1), end
 
 
