@@ -1,6 +1,7 @@
 import csv
 import io
 import json
+import tracemalloc
 
 import datasets
 import pyarrow as pa
@@ -80,6 +81,11 @@ def test_csv(folder, examples, end, bom, quoting):
 def test_a_csv_record_of_several_lines_is_at_its_first(folder):
     path = written(folder, "a.csv", 'text,label\n"a\nb",x\n\nc,y\n')
     assert [line for line, _ in readers.read(path)] == [2, 5]
+
+
+def test_a_csv_whose_lines_end_in_carriage_returns(folder):
+    path = written(folder, "a.csv", "text,label\ra,x\rb,y\r")
+    assert list(readers.read(path, "classify")) == [(2, {"text": "a", "label": "x"}), (3, {"text": "b", "label": "y"})]
 
 
 @given(st.lists(st.fixed_dictionaries({"text": LINE, "label": LINE.filter(one)}), min_size=1, max_size=5), END, BOM)
@@ -299,3 +305,13 @@ def test_answers_are_read_from_parquet_with_their_id(folder):
     row = {"id": "7", "title": "t", "context": "a", "question": "b", "answers": given}
     pq.write_table(pa.Table.from_pylist([row]), folder / "asked.parquet")
     assert read(folder / "asked.parquet", "qa") == [{k: row[k] for k in ("id", "context", "question", "answers")}]
+
+
+@pytest.mark.parametrize(("name", "row"), [("a.csv", '"so, it\ngoes",x\n'), ("a.tsv", "so it goes\tx\n")])
+def test_a_table_is_never_in_memory_as_a_whole(folder, name, row):
+    path = written(folder, name, f"text{',' if name == 'a.csv' else chr(9)}label\n" + row * 200_000)
+    tracemalloc.start()
+    assert sum(1 for _ in readers.read(path, "classify")) == 200_000
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 500_000 < path.stat().st_size

@@ -23,6 +23,27 @@ def test_every_hundredth_document_is_held_back(tmp_path):
     assert sorted([*held, *found["train"]()]) == sorted(f"text {i}" for i in range(250))
 
 
+def test_lines_without_blank_ones_between_are_documents_of_some_length(tmp_path, monkeypatch):
+    monkeypatch.setattr("laconic.data.readers.pieces.LONG", 20)
+    lines = [f"sentence {i}" for i in range(30)]
+    (tmp_path / "a.txt").write_text("\n".join(lines) + "\n\nshort\n")
+    for source in (tmp_path / "a.txt", tmp_path):
+        found = corpus.splits(source)
+        assert list(found["validation"]()) == ["sentence 2\nsentence 3"]
+        train = list(found["train"]())
+        assert train[-1] == "short"
+        assert "\n".join(train[:-1]).split("\n") == lines[:2] + lines[4:]
+    (whole, _) = readers.read(tmp_path / "a.txt", "lm")
+    assert whole == (1, {"text": "\n".join(lines)})
+
+
+def test_few_long_texts_are_split_at_once(monkeypatch):
+    monkeypatch.setattr(corpus, "AT_ONCE", 10)
+    monkeypatch.setattr(corpus, "TOGETHER", 3)
+    texts = ["a" * 12, "b", "c" * 9, "d", "e", "f", "g"]
+    assert list(corpus._together(iter(texts))) == [texts[:1], texts[1:3], texts[3:6], texts[6:]]
+
+
 def test_a_validation_file_is_used_and_nothing_is_held_back(tmp_path):
     write(tmp_path / "train.txt", ["a", "b"])
     (tmp_path / "valid.jsonl").write_text(json.dumps({"text": "c"}) + "\n" + json.dumps({"text": ""}) + "\n")

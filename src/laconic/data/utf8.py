@@ -12,14 +12,18 @@ from laconic.errors import DataError
 
 def stream(path: Path) -> Iterator[str]:
     """The lines of a file as `lines` gives them, one at a time, so that a file may be larger than memory."""
+    return (line.removesuffix("\n").removesuffix("\r") for line in ended(path))
+
+
+def ended(path: Path) -> Iterator[str]:
+    """The lines of a file, one at a time, each with its end as it stands there."""
     with path.open("rb") as file:
         for number, raw in enumerate(file, 1):
             raw = raw.removeprefix(codecs.BOM_UTF8) if number == 1 else raw
             try:
-                line = raw.decode()
+                yield raw.decode()
             except UnicodeDecodeError as error:
                 raise _broken(path, number, raw[error.start]) from error
-            yield line.removesuffix("\n").removesuffix("\r")
 
 
 def _broken(path: Path, line: int, byte: int) -> DataError:

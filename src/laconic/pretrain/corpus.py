@@ -1,7 +1,7 @@
-"""Text as one long file of token ids on disk, written once as it streams by, read by mapping it.
+"""Text as one long file of token ids on disk, written as it streams by, read by mapping it.
 
 No paper: packing. Documents follow one another, parted by the tokenizer's own marks, so that no token is padding. Text,
-ids and their file are never in memory as a whole.
+ids and their file are never in memory as a whole: of plain text a long document is cut at ends of lines.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +22,10 @@ from laconic.data.sources import Rows
 from laconic.errors import DataError
 
 KIND = "lm"
+READ = "pretrain"  # for which a long document of plain text is read in pieces
 KEPT = (".json", ".safetensors")  # files of a checkpoint
 TOGETHER = 512  # documents split into tokens at once
+AT_ONCE = 1 << 23  # characters, or few more, that are split at once at most
 HELD = 100  # of so many documents one is held for validation, where the source has no such split
 
 Texts = Callable[[], Iterator[str]]  # read from the beginning each time it is called
@@ -47,7 +48,7 @@ def splits(source: str | Path) -> dict[str, Texts]:
     Raises DataError where there is no text.
     """
     path = Path(source)
-    found: dict[str, Rows] = {"train": lambda: _below(path)} if is_whole(path) else sources.find(path, KIND)
+    found: dict[str, Rows] = {"train": lambda: _below(path)} if is_whole(path) else sources.find(path, READ)
     if "train" not in found:
         raise DataError(f"{source}: no train split; give a file called train, such as train.txt")
     train = found["train"]
@@ -84,13 +85,13 @@ def _files(path: Path) -> list[Path]:
 
 
 def _texts_below(folder: Path) -> list[Path]:
-    known = readers.known(KIND)
+    known = readers.known(READ)
     return sorted(p for p in folder.rglob("*") if p.suffix.lower() in known and p.is_file())
 
 
 def _below(folder: Path) -> Iterator[tuple[str, records.Raw]]:
     for path in _texts_below(folder):
-        for number, (_, raw) in enumerate(readers.read(path, KIND), 1):
+        for number, (_, raw) in enumerate(readers.read(path, READ), 1):
             yield f"{path}, record {number}", raw
 
 
@@ -113,8 +114,7 @@ def write(texts: Texts, tokenizer: PreTrainedTokenizerFast, path: Path, before: 
     kind, digest = _kind(tokenizer), hashlib.sha256()
     documents = tokens = size = 0
     with path.open("wb") as file:
-        stream = texts()
-        while some := list(islice(stream, TOGETHER)):
+        for some in _together(texts()):
             split = tokenizer(some, add_special_tokens=False, truncation=False, verbose=False)["input_ids"]
             ids = np.array([i for one in split for i in (*before, *one, *after)], dtype=np.uint32)
             digest.update(ids.tobytes())
@@ -124,6 +124,20 @@ def write(texts: Texts, tokenizer: PreTrainedTokenizerFast, path: Path, before: 
     counts = Counts(documents, tokens, size, digest.hexdigest())
     artifact.write_file(about, json.dumps(asdict(counts)).encode())
     return counts
+
+
+def _together(texts: Iterator[str]) -> Iterator[list[str]]:
+    """At most TOGETHER of them, and no more than make AT_ONCE characters."""
+    some: list[str] = []
+    size = 0
+    for text in texts:
+        some.append(text)
+        size += len(text)
+        if len(some) >= TOGETHER or size >= AT_ONCE:
+            yield some
+            some, size = [], 0
+    if some:
+        yield some
 
 
 def ids(path: Path, tokenizer: PreTrainedTokenizerFast) -> Ids:

@@ -17,7 +17,7 @@ SUFFIXES = (".csv",)
 
 def read(path: Path) -> Iterator[tuple[int, Raw]]:
     """Yield (line, record); raises DataError naming the line whose cells do not fit the columns."""
-    rows = csv.reader(io.StringIO(utf8.text(path), newline=""), strict=True)
+    rows = csv.reader(_lines(path), strict=True)
     names: list[str] | None = None
     before = 0
     try:
@@ -32,3 +32,9 @@ def read(path: Path) -> Iterator[tuple[int, Raw]]:
     except csv.Error as error:
         cause = f"{path}, line {before + 1}: not CSV ({error})"
         raise DataError(f'{cause}; a quote inside a quoted cell is written twice ("")') from error
+
+
+def _lines(path: Path) -> Iterator[str]:
+    """Lines with their ends, which may be carriage returns alone."""
+    for line in utf8.ended(path):
+        yield from io.StringIO(line, newline="")

@@ -18,7 +18,7 @@ QUOTED = re.compile(r'"((?:[^"]|"")*)"')
 def read(path: Path) -> Iterator[tuple[int, Raw]]:
     """Yield (line, record); raises DataError naming the line whose cells do not fit the columns."""
     names: list[str] | None = None
-    for number, line in enumerate(utf8.lines(path), 1):
+    for number, line in enumerate(utf8.stream(path), 1):
         if not line:
             continue
         cells = [_plain(cell) for cell in line.split("\t")]
