@@ -28,6 +28,8 @@ def train(base, out, task="ner", model="encoder", data="data", **more):
         ({"task": "nerr"}, RecipeError, "did you mean 'ner'"),
         ({"data": "nothing"}, DataError, "no file or folder"),
         ({"seed": -1}, RecipeError, "seed is -1; give a whole number from 0"),
+        ({"context": 0}, RecipeError, "context is 0; give a whole number of at least 1"),
+        ({"context": 4000}, RecipeError, "context is 4000; the model reads at most 32 tokens"),
         ({"loss_name": "hinge"}, RecipeError, "no loss 'hinge'"),
         ({"multiple": True}, RecipeError, "no option 'multiple'"),
         ({"options": laconic.Training(epochs=float("inf"))}, RecipeError, "epochs is inf"),
@@ -239,3 +241,8 @@ def test_bleu_counts_characters_where_what_is_written_is_chinese(words, other, c
     for task, row in rows.items():
         given = finetune._fitting(task, Splits([row], [row], "0" * 64), tokenizer(), tiny("llama").config)
         assert tasks.build(task, labels=(), **given).tokenize == cut
+
+
+def test_a_task_without_windows_reads_as_much_of_a_text_as_is_asked_for(base, tmp_path):
+    read = [trained.read(train(base, tmp_path / f"{n}", context=n)).tokenizer.model_max_length for n in (None, 7)]
+    assert read == [32, 7]

@@ -66,6 +66,8 @@ def train(
     splits = data.read_splits(data_source, task, seed=seed)
     tokenizer, config = _basis(model, plan, task, splits)
     task_options = {**_fitting(task, splits, tokenizer, config), **given}
+    whole = not tasks.has(task, "context")  # texts are not read in windows
+    context = task_options.pop("context", None) if whole else task_options.get("context")
     built = tasks.build(task, labels=data.labels(splits.train, task), **task_options)
     splits = data.read_splits(data_source, built, seed=seed, progress=False)  # the task knows how many labels fit
     if unlabelled is not None:
@@ -89,7 +91,8 @@ def train(
     if built.labels:
         _pad(tokenizer, network)
     tokenizer.chat_template = getattr(built, "template", tokenizer.chat_template)
-    tokenizer.model_max_length = checkpoint.limit(network, tokenizer, task_options.get("context"))
+    most = _longest(network, tokenizer, context)
+    tokenizer.model_max_length = context if whole and context else most
     kept = workspace.begin(out, record)  # now that nothing is left to refuse
     work = Work(network, tokenizer, built, splits, teacher, seed, kept / "checkpoints", progress, log)
     history = Distill(**asdict(options), hidden=0).learn(work) if teacher else training.fit(work, options)
@@ -97,6 +100,16 @@ def train(
     held["validation"] = answers.evaluate(network, tokenizer, built, splits.validation)
     workspace.publish(out, kept, network, tokenizer, {RUN_FILE: json.dumps(held, indent=1).encode()})
     return out
+
+
+def _longest(network: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, context: int | None) -> int:
+    """Tokens of the longest text that the model can read; RecipeError where they are fewer than a `context` given."""
+    if context is not None:
+        checks.whole("context", context)
+    most = checkpoint.limit(network, tokenizer, context)
+    if context is not None and context > most:
+        raise RecipeError(f"context is {context}; the model reads at most {most} tokens")
+    return most
 
 
 def _check_given(given: Mapping[str, Any], teachers: Sequence[str | Path], unlabelled: str | Path | None) -> None:

@@ -36,6 +36,11 @@ def build(name: str, **options: Any) -> Task:
     return cast(Any, made)(**{**options, "labels": tuple(options["labels"])})  # type: ignore[no-any-return]
 
 
+def has(name: str, option: str) -> bool:
+    """Whether the task called `name` has an option of that name."""
+    return option in {field.name for field in fields(cast(Any, kind(name)))}
+
+
 def named(settings: Sequence[str]) -> dict[str, Any]:
     """Options of a task from NAME=VALUE, values as YAML; raises RecipeError for what is none."""
     found = {}
