@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 import laconic
-from laconic import data, prove, trained
+from laconic import artifact, data, prove, trained
 from laconic.errors import ArtifactError, LaconicError
 from laconic.measures.memory import Memory
 from laconic.recipe import Recipe
@@ -59,6 +59,36 @@ def test_the_evidence_is_written_into_the_artifact(base, monkeypatch):
     assert report.after.differences["entity_f1"].value == pytest.approx(
         report.after.score["entity_f1"] - report.before.score["entity_f1"]
     )
+
+
+def test_measuring_again_keeps_the_steps_and_each_split_has_its_report(base, tmp_path, monkeypatch):
+    monkeypatch.setattr("laconic.measures.memory.take", lambda *_: Memory(1, 2))
+    out = tmp_path / "out"
+    shutil.copytree(base / "out", out)
+    steps = [{"step": "rtn", "options": {"bits": 4}, "bytes": 9, "score": 0.5, "seconds": 1.0, "effects": {}}]
+    first = prove.evidence(out, base / "run", timed=False, steps=steps)
+    again = prove.evidence(out, base / "run", timed=False)
+    chosen = prove.evidence(out, base / "run", timed=False, split="validation")
+    assert [step.step for step in first.steps] == ["rtn"]
+    assert first.steps == again.steps == chosen.steps
+    assert Report.read(out / "report.json").split == "test"
+    assert Report.read(out / "report-validation.json").split == "validation"
+    assert (out / "report-validation.html").is_file()
+    artifact.check_target(out)
+    (out / "report.json").write_text("{")
+    assert prove.evidence(out, base / "run", timed=False).steps == []
+
+
+def test_a_model_that_it_was_not_made_from_is_noted(base, tmp_path, monkeypatch):
+    """A run of the same labels; an artifact that does not say what it was made from is no other."""
+    monkeypatch.setattr("laconic.measures.memory.take", lambda *_: Memory(1, 2))
+    options = laconic.Training(epochs=1, learning_rate=3e-3, batch=4)
+    laconic.train(base / "encoder", "ner", base / "data", tmp_path / "run", options=options, seed=5, log=str)
+    (note,) = prove.compare(base / "out", tmp_path / "run", timed=False).notes
+    assert note.startswith("The artifact was made from another model than run")
+    shutil.copytree(base / "out", tmp_path / "out")
+    rewritten(tmp_path / "out", provenance={"seed": 4})
+    assert prove.compare(tmp_path / "out", tmp_path / "run", timed=False).notes == []
 
 
 def test_a_memory_that_is_not_known_costs_no_report(base, monkeypatch):

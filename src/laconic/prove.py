@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerFast
 
-from laconic import artifact, data, engines, machine, predict, tasks, trained, writing
+from laconic import artifact, checkpoint, data, engines, machine, predict, tasks, trained, writing
 from laconic.contracts import Engine, Example, Feature, Task, Writer
 from laconic.data.batching import firsts
 from laconic.errors import ArtifactError, DataError, LaconicError
@@ -28,7 +28,7 @@ PACKAGES = ("laconic", "torch", "transformers", "tokenizers", "onnxruntime", "co
 THREADS = 2
 HELD = 64  # examples that are answered while memory is measured
 WRITTEN = 32  # answers that are timed, and of which memory is measured, where they are written, token by token
-REPORT_FILE, PAGE_FILE = artifact.REPORTS
+FILES = {"test": artifact.REPORTS[:2], "validation": artifact.REPORTS[2:]}  # split -> its report, as JSON and a page
 ANSWERS = ("name", "labels", "multiple")  # of a task: what says which answers there are
 
 
@@ -102,16 +102,30 @@ def compare(
         layers=size.layers(after.model, stored(folder)),
         curves=_curves(origin.record.get("history", []), origin.task.main),
         environment=environment(), commands=[command] if command else [],
-        notes=[*notes.uncounted(against), *notes.unknown(peaks)],
+        notes=[*_another(manifest, origin, against), *notes.uncounted(against), *notes.unknown(peaks)],
     )  # fmt: skip
 
 
 def evidence(folder: str | Path, against: str | Path, source: str | Path | None = None, **choices: Any) -> Report:
-    """`compare` with these choices; the report is written into the artifact, as JSON and as a page."""
+    """`compare` with these choices; the report is written into the artifact, as JSON and as a page.
+
+    What the artifact's report on test says of the steps stays where they are not given.
+    """
+    folder = Path(folder)
+    record, drawn = (folder / name for name in FILES[choices.get("split", "test")])
     report = compare(folder, against, source, **choices)
-    report.write(Path(folder) / REPORT_FILE)
-    page.write(report, Path(folder) / PAGE_FILE)
+    report = report if report.steps else replace(report, steps=_kept(folder / FILES["test"][0]))
+    report.write(record)
+    page.write(report, drawn)
     return report
+
+
+def _kept(file: Path) -> list[Trace]:
+    """The steps of the report that is there, if it can be read; one that can't is written anew."""
+    try:
+        return Report.read(file).steps if file.is_file() else []
+    except LaconicError:
+        return []
 
 
 def check_test(against: str | Path, source: str | Path | None = None) -> None:
@@ -180,6 +194,14 @@ def _comparable(manifest: artifact.Manifest, origin: trained.Source, folder: Pat
                 f"{folder} and {against} have different tasks ({key} {str(mine)[:60]} and {str(theirs)[:60]}); compare "
                 "an artifact with the run folder it was made from"
             )
+
+
+def _another(manifest: artifact.Manifest, origin: trained.Source, against: Path) -> list[str]:
+    """A note where the artifact says that it was made from another model; none where it does not say from which."""
+    made = manifest.provenance.get("model")
+    if made is None or made in {of(origin.model, origin.tokenizer) for of in (checkpoint.identity, checkpoint.digest)}:
+        return []  # artifacts that say less know the weights and the tokenizer only
+    return [f"The artifact was made from another model than {against.name}: part of the differences is that model's."]
 
 
 def _same_engine(after: Candidate, times: dict[str, latency.Latency]) -> list[Row]:

@@ -19,7 +19,9 @@ from laconic.errors import ArtifactError
 
 SCHEMA = 2
 MANIFEST, CONFIG, WEIGHTS, TOKENIZER = "manifest.json", "config.json", "weights.safetensors", "tokenizer.json.xz"
-REPORTS = ("report.json", "report.html")  # what measuring writes beside them; replaced with the artifact
+REPORTS = (  # what measuring writes beside them, on test and on validation; replaced with the artifact
+    "report.json", "report.html", "report-validation.json", "report-validation.html",
+)  # fmt: skip
 OPENING = b'{"laconic":'  # how a manifest begins: what makes a folder ours
 LARGEST_MANIFEST = 1 << 26  # bytes
 ATTENTIONS = ("eager", "sdpa")  # implementations in transformers itself; others would be fetched from a hub

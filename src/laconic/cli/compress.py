@@ -81,7 +81,7 @@ def _prove(result: "Result", source: Path, data: str | None, as_json: bool) -> N
         return
     called = shlex.join(["laconic", *sys.argv[1:]])
     measured = prove.evidence(result.folder, source, data, command=called, steps=result.steps)
-    present(measured, result.folder / prove.PAGE_FILE, as_json)
+    present(measured, result.folder / prove.FILES["test"][1], as_json)
 
 
 def _show(plan: list[dict[str, Any]], name: str, as_json: bool) -> None:

@@ -38,7 +38,7 @@ def command(
     if against is not None:
         called = shlex.join(["laconic", *sys.argv[1:]])
         report = prove.evidence(folder, against, data, split=split, engine=engine, command=called)
-        present(report, folder / prove.PAGE_FILE, as_json)
+        present(report, folder / prove.FILES[split][1], as_json)
         return
     source = trained.read(folder)
     examples = readers.read_split(source.data(data), source.task, split, seed=source.seed)

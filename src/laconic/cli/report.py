@@ -13,17 +13,20 @@ from laconic.cli.console import present
 
 def command(
     folder: Annotated[Path, typer.Argument(help="An artifact that was compressed or evaluated with --against.")],
+    split: Annotated[str, typer.Option(help="What it was measured on: test or validation.")] = "test",
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Where the page goes; by default FOLDER/report.html.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the record as JSON.")] = False,
 ) -> None:
     """Show the report of FOLDER and write it as one self-contained HTML page."""
-    from laconic.prove import PAGE_FILE, REPORT_FILE
+    from laconic import options
+    from laconic.prove import FILES
     from laconic.report import page
     from laconic.report.record import Report
 
-    report = Report.read(folder / REPORT_FILE)
-    target = out or folder / PAGE_FILE
+    options.choice("split", split, tuple(FILES))
+    record, drawn = FILES[split]
+    report, target = Report.read(folder / record), out or folder / drawn
     page.write(report, target)
     present(report, target, as_json)
