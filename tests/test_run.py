@@ -18,6 +18,7 @@ from laconic.methods.distill import Distill
 from laconic.recipe import Recipe
 from laconic.report.notes import ALIKE
 from tests import road
+from tests.holding import holding
 from tests.workshop import examples
 
 FILES = ("manifest.json", "config.json", "weights.safetensors", "tokenizer.json.xz")
@@ -157,6 +158,35 @@ def test_texts_without_labels_make_other_steps_and_keep_their_words(trained, tmp
     assert ["aj" in vocabulary for vocabulary in vocabularies] == [False, True]
     rows = [run.plan(trained, recipe, None, given)[1]["bytes"] for given in (None, texts)]
     assert rows[0] < rows[1]
+
+
+def test_a_step_that_another_process_does_is_waited_for_and_taken_up(trained, tmp_path):
+    whole = bytes_of(compress(trained, tmp_path, "whole").folder)
+    last = max((tmp_path / "steps").iterdir(), key=lambda folder: (folder / "step.json").stat().st_mtime_ns)
+    shutil.move(last, tmp_path / "done")
+    said = []
+    with holding(last / "lock") as other:
+
+        def log(line):
+            said.append(line)
+            if "by another process: it is waited for" in line:
+                shutil.copytree(tmp_path / "done", last, dirs_exist_ok=True)
+                other.stdin.close()
+
+        assert bytes_of(compress(trained, tmp_path, "beside", log=log).folder) == whole
+    assert said[-2:] == [
+        "step 6 (half) is being done by another process: it is waited for",
+        "step 6 (half) was done by another process: taken up",
+    ]
+    assert sum("taken up" in line for line in said) == 6
+    assert {path.name for path in last.iterdir()} == {"model", "step.json"}
+
+
+def test_an_artifact_that_another_process_makes_is_refused(trained, tmp_path):
+    with holding(tmp_path / ".out.lock"), pytest.raises(ArtifactError, match="out: another process is making it"):
+        compress(trained, tmp_path)
+    assert compress(trained, tmp_path).folder.is_dir()
+    assert not (tmp_path / ".out.lock").exists()
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,11 @@
 """A run folder is whole or not there, and unfinished work is of one run."""
 
+import pytest
+
 from laconic import workspace
+from laconic.errors import DataError
 from tests.flushing import is_last, watched
+from tests.holding import holding
 from tests.tiny import tiny
 from tests.workshop import tokenizer
 
@@ -11,4 +15,40 @@ def test_a_run_folder_is_on_disk_before_it_is_in_its_place(tmp_path, monkeypatch
     seen = watched(monkeypatch)
     workspace.publish(tmp_path / "run", work, tiny("bert"), tokenizer(), {"laconic.json": b"{}"})
     assert is_last(seen, tmp_path / "run")
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_a_run_that_another_process_trains_is_refused_until_that_ends(tmp_path):
+    with holding(tmp_path / ".run.training" / "lock"):
+        with pytest.raises(DataError, match="run: another process is training it"):
+            workspace.begin(tmp_path / "run", {"seed": 0})
+        assert [path.name for path in (tmp_path / ".run.training").iterdir()] == ["lock"]
+    work = workspace.begin(tmp_path / "run", {"seed": 0})
+    assert (work / "run.json").is_file()
+
+
+def test_the_work_of_another_run_is_never_removed(tmp_path):
+    record = {"seed": 0, "training": {"epochs": 3, "batch": 4}}
+    work = workspace.begin(tmp_path / "run", record)
+    workspace.begin(tmp_path / "run", {**record, "seed": 1})  # nothing was done yet
+    workspace.begin(tmp_path / "run", record)
+    (work / "checkpoints" / "weights").write_text("ten hours of work")
+    assert workspace.begin(tmp_path / "run", record) == work
+    for changed, words in (
+        ({"seed": 2}, r"another seed \(0, where this one has 2\)"),
+        ({"training": {"epochs": 3, "batch": 8}}, r"another training batch \(4, where this one has 8\)"),
+    ):
+        with pytest.raises(DataError, match=rf"run.training holds the work of a run that did not end, with {words}"):
+            workspace.begin(tmp_path / "run", {**record, **changed})
+    assert (work / "checkpoints" / "weights").is_file()
+    (work / "run.json").write_text("{")
+    with pytest.raises(DataError, match="another record, which is damaged; give"):
+        workspace.begin(tmp_path / "run", record)
+
+
+def test_a_run_that_was_put_there_meanwhile_stays(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "laconic.json").write_text("{}")
+    with pytest.raises(DataError, match="give the same command again"):
+        workspace.begin(tmp_path / "run", {"seed": 0})
     assert [path.name for path in tmp_path.iterdir()] == ["run"]

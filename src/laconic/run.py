@@ -14,6 +14,7 @@ import shutil
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,9 +27,10 @@ from laconic import (
     claims,
     data,
     effects,
+    finished,
     generations,
     layers,
-    notation,
+    lock,
     ranks,
     tasks,
     trained,
@@ -40,7 +42,7 @@ from laconic.errors import ArtifactError, EffectError
 from laconic.measures import size
 from laconic.recipe import Recipe
 
-STEP_FILE = "step.json"  # beside the model a step left: what it says of it; written last
+LOCK = "lock"  # in a step's folder, while a process does the step
 FORMAT = 3  # raise when what a step writes changes meaning: old steps are then not taken up again
 
 
@@ -78,27 +80,38 @@ def compress(
     origin = _sound(source)
     artifact.check_target(Path(out))
     folder, own = _kept(Path(out), origin, source, steps), _writes(origin, data_source)
-    splits = _splits(origin, data_source, unlabelled) if not own else _own(origin, recipe.seed, folder, progress, log)
-    asked = any("teacher" in method.needs for method in methods)  # a second model is held only where one is
-    teacher = Teacher(copy.deepcopy(origin.model), origin.tokenizer) if asked else None
-    work = Work(origin.model, origin.tokenizer, origin.task, splits, teacher, recipe.seed, folder, progress, log)
+    target = Path(os.path.abspath(out))
+    with lock.held(target.with_name(f".{target.name}.lock"), partial(_taken, target)):
+        splits = _own(origin, recipe.seed, folder, progress, log) if own else _splits(origin, data_source, unlabelled)
+        asked = any("teacher" in method.needs for method in methods)  # a second model is held only where one is
+        teacher = Teacher(copy.deepcopy(origin.model), origin.tokenizer) if asked else None
+        work = Work(origin.model, origin.tokenizer, origin.task, splits, teacher, recipe.seed, folder, progress, log)
+        return _result(work, origin, recipe, methods, target, own)
+
+
+def _taken(target: Path) -> None:
+    raise ArtifactError(f"{target}: another process is making it; wait until that is done, or choose another place")
+
+
+def _result(work: Work, origin: trained.Source, recipe: Recipe, methods: list[Method], out: Path, own: bool) -> Result:
+    """Every step, and the artifact of what they left."""
     known, config = checkpoint.identity(origin.model, origin.tokenizer), origin.model.config.to_dict()
-    base = {"model": known, "length": origin.tokenizer.model_max_length, "data": splits.digest}
+    base = {"model": known, "length": origin.tokenizer.model_max_length, "data": work.data.digest}
     trace = _steps(work, recipe, methods, base | {"task": tasks.describe(origin.task), "seed": recipe.seed}, config)
     layers.freeze(work.model)
-    validation = answers.evaluate(work.model, work.tokenizer, work.task, splits.validation)
+    validation = answers.evaluate(work.model, work.tokenizer, work.task, work.data.validation)
     artifact.save(
-        Path(out), work.model, work.tokenizer,
+        out, work.model, work.tokenizer,
         task=tasks.describe(work.task),
         recipe=recipe.record(),
         provenance={
-            "data": splits.digest, "seed": origin.seed,
+            "data": work.data.digest, "seed": origin.seed,
             "model": known, "source": Path(origin.record.get("model", "")).name,
         },
         measures={"validation": {k: v for k, v in validation.items() if isinstance(v, float)}},
         base_config=config,
     )  # fmt: skip
-    return Result(Path(out), trace, validation, own)
+    return Result(out, trace, validation, own)
 
 
 def plan(
@@ -193,46 +206,23 @@ def _steps(
     for step, method in zip(recipe.steps, methods, strict=True):
         key = _key({"before": key, "method": step.method, "options": _all_options(method)})
         keys.append(key)
-    done = _finished([folder / k for k in keys], work.log)
-    first = _take_up(work, [folder / k for k in keys[: len(done)]])
+    done = finished.rows([folder / k for k in keys], work.log)
+    first = next(
+        (count for count in range(len(done), 0, -1) if finished.take(work, folder / keys[count - 1], count)), 0
+    )
     for i in range(first):
         trace.append(done[i])
         work.log(f"step {i + 1} ({recipe.steps[i].method}) was done before: taken up")
     for i in range(first, len(methods)):
         amounts = [start, *(row["effects"] for row in trace)]
-        row = _step(work, folder / keys[i], recipe.steps[i].method, methods[: i + 1], amounts, config)
-        trace.append(row)
+        name, place = recipe.steps[i].method, folder / keys[i]
+        busy = f"step {i + 1} ({name}) is being done by another process: it is waited for"
+        with lock.held(place / LOCK, partial(work.log, busy)):
+            row = (
+                finished.meanwhile(work, place, i + 1) if i >= len(done) else None
+            )  # one that is done, but damaged, is no news
+            trace.append(row or _step(work, place, name, methods[: i + 1], amounts, config))
     return trace
-
-
-def _finished(folders: list[Path], log: Callable[[str], None]) -> list[dict[str, Any]]:
-    """What the first steps say they left, up to one that is not finished or cannot be read any more."""
-    rows: list[dict[str, Any]] = []
-    for folder in folders:
-        if not (folder / STEP_FILE).is_file():
-            break
-        try:
-            row = notation.read((folder / STEP_FILE).read_bytes())
-            if not isinstance(row, dict):
-                raise ValueError("it holds no record")
-        except (OSError, ValueError) as error:
-            log(f"{folder / STEP_FILE} cannot be read ({error}): step {len(rows) + 1} is done again")
-            break
-        rows.append(row)
-    return rows
-
-
-def _take_up(work: Work, done: list[Path]) -> int:
-    """Give `work` what the last of the finished steps left that is still whole; how many steps that are."""
-    for count in range(len(done), 0, -1):
-        try:
-            opened = artifact.load(done[count - 1] / "model")
-        except ArtifactError as error:
-            work.log(f"step {count} was done before, but what it left is damaged ({error}): it is done again")
-            continue
-        work.model, work.tokenizer = opened.model, opened.tokenizer
-        return count
-    return 0
 
 
 def _step(
@@ -275,7 +265,7 @@ def _step(
         "step": name, "options": _all_options(method), "score": score, "effects": after,
         "seconds": round(time.monotonic() - started, 1), "bytes": size.folder_bytes(fresh),
     }  # fmt: skip
-    artifact.write_file(folder / STEP_FILE, json.dumps(row).encode())
+    artifact.write_file(folder / finished.FILE, json.dumps(row).encode())
     shutil.rmtree(work.folder)
     work.log(f"{step}: validation {work.task.main} {score:.4f}, {row['seconds']:.0f} s")
     return row

@@ -10,16 +10,18 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from laconic import artifact, notation, ranks
+from laconic import artifact, lock, notation, ranks
 from laconic.callbacks import writing
 from laconic.errors import DataError, RecipeError
 
-TICKET = "run.json"
+TICKET, LOCK = "run.json", "lock"
+SHORT = 60  # characters of a value in an error message
 LATER = frozenset({"content"})  # what the records of older runs do not say, and which then can't differ
 
 
@@ -51,19 +53,56 @@ def _same(held: dict[str, Any], key: str, value: Any) -> bool:
 
 
 def begin(out: Path, record: dict[str, Any]) -> Path:
-    """Make the folder beside `out` where a run's work goes; that of this very run is kept."""
+    """Make the folder beside `out` where a run's work goes, and keep other processes out of it; this very run goes on.
+
+    Raises DataError where another process has it, or where the work in it is that of another run.
+    """
     out = out.absolute()
     work = out.with_name(f".{out.name}.training")
     ticket = work / TICKET
+    if ranks.rank() > 0:
+        if not ticket.exists():
+            raise DataError(f"{work}: what the first process began is not here; give a folder that all processes see")
+        return work
+    lock.keep(work / LOCK, partial(_taken, out))
+    if out.exists() and any(out.iterdir()):
+        shutil.rmtree(work)
+        raise DataError(f"{out}: another process has put a run there meanwhile; give the same command again")
     text = json.dumps(record, sort_keys=True)
-    if ranks.rank() > 0 and not ticket.exists():
-        raise DataError(f"{work}: what the first process has begun is not here; give a folder that all processes see")
-    if ticket.exists() and ticket.read_text(encoding="utf-8") != text:
-        shutil.rmtree(work)  # the work of other options is of no use to this run
+    other = _difference(ticket, json.loads(text)) if ticket.exists() and _is_worked(work) else ""
+    if other:
+        raise DataError(
+            f"{work} holds the work of a run that did not end, with another {other}; give what it had, and it goes on, "
+            "or remove that folder to begin anew"
+        )
     (work / "checkpoints").mkdir(parents=True, exist_ok=True)
-    if not ticket.exists():
-        artifact.write_file(ticket, text.encode())
+    artifact.write_file(ticket, text.encode())
     return work
+
+
+def _taken(out: Path) -> None:
+    raise DataError(f"{out}: another process is training it; wait until that is done, or choose another folder")
+
+
+def _is_worked(work: Path) -> bool:
+    """Whether anything would be lost with the folder of a run."""
+    return any(path.is_file() and path.name not in (TICKET, LOCK) for path in work.rglob("*"))
+
+
+def _difference(ticket: Path, record: dict[str, Any]) -> str:
+    """The first word of a run's record that is another, with both of its values; nothing where none is."""
+    try:
+        held = notation.read(ticket.read_bytes())
+    except ValueError:
+        return "record, which is damaged"
+    key = next((key for key in sorted({*held, *record}) if not _same(held, key, record.get(key))), None)
+    if key is None:
+        return ""
+    old, new = held.get(key), record.get(key)
+    if isinstance(old, dict) and isinstance(new, dict):
+        inner = next(k for k in sorted({*old, *new}) if old.get(k) != new.get(k))
+        key, old, new = f"{key} {inner}", old.get(inner), new.get(inner)
+    return f"{key} ({str(old)[:SHORT]}, where this one has {str(new)[:SHORT]})"
 
 
 @contextmanager

@@ -23,7 +23,7 @@ ROWS = [  # a file may import what stands in a lower row, and of its own row onl
     {"pretrain"},
     {"trained"},
     {"methods", "tasks", "measures", "engines"},
-    {"scoring", "teacher", "pruning", "workspace", "claims"},
+    {"scoring", "teacher", "pruning", "workspace", "claims", "finished"},
     {"calibration"},
     {"training"},
     {"answers"},
@@ -35,7 +35,7 @@ ROWS = [  # a file may import what stands in a lower row, and of its own row onl
     {"anatomy"},
     {"layers"},
     {"maths"},
-    {"contracts", "options", "units", "machine", "ranks", "notation"},
+    {"contracts", "options", "units", "machine", "ranks", "notation", "lock"},
     {"errors"},
 ]
 UNITS = ("methods", "tasks", "measures", "engines", "layers")  # folders whose files never import one another
