@@ -2,6 +2,7 @@
 
 import shutil
 from dataclasses import replace
+from datetime import date
 
 import pytest
 
@@ -53,6 +54,10 @@ def test_the_evidence_is_written_into_the_artifact(base, monkeypatch):
     assert [row.name for row in report.rows] == ["original", "laconic"]
     assert (report.dataset, report.recipe, report.commands) == ("data", "low", ["make it"])
     assert report.curves, "the run's own history is drawn"
+    (half,) = report.sizes
+    weights = report.before.size.bytes - half.bytes
+    assert weights == sum(report.before.size.parts.values()) - 2 * report.before.size.parameters
+    assert report.created == date.today().isoformat()
     assert report.after.latency is None
     assert report.before.agreement is None
     assert report.after.engine == "torch" or 0.9 < report.after.agreement <= 1

@@ -8,6 +8,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -22,7 +23,7 @@ from laconic.data.batching import firsts
 from laconic.errors import ArtifactError, DataError, LaconicError
 from laconic.measures import bits, latency, memory, quality, size
 from laconic.report import notes, page
-from laconic.report.record import Curve, Report, Row, Trace
+from laconic.report.record import Curve, Report, Row, Trace, Weighed
 
 PACKAGES = ("laconic", "torch", "transformers", "tokenizers", "onnxruntime", "constriction", "datasets", "numpy")
 THREADS = 2
@@ -91,12 +92,12 @@ def compare(
     after = candidate("laconic", folder, examples, engine)
     times = speeds([before, after]) if timed else {}
     peaks = {one.name: _peak(one, examples) for one in (before, after)}
-    recipe = manifest.recipe or {}
+    recipe, rows = manifest.recipe or {}, _rows(before, after, examples, times, peaks)
     return Report(
         task=origin.task.name, model=Path(str(origin.record.get("model", against.name))).name,
         dataset=Path(str(source)).name,
         recipe=str(recipe.get("name", "")), seed=int(recipe.get("seed", 0)), main=origin.task.main,
-        rows=_rows(before, after, examples, times, peaks),
+        rows=rows, sizes=_beside(rows[0].size), created=date.today().isoformat(),
         split=split, examples=len(examples),
         steps=[_trace(s) for s in steps],
         layers=size.layers(after.model, stored(folder)),
@@ -253,6 +254,14 @@ def _row(
 def answer(folder: str, engine: str, examples: list[Example]) -> None:
     """Load a model and answer a few examples: what the memory measure runs in a process of its own."""
     predict.load(folder, engine, threads=THREADS).answer(examples)
+
+
+def _beside(original: size.Size | None) -> list[Weighed]:
+    """What the original would weigh without any method, with its numbers rounded to 16 bits."""
+    if original is None or not original.parts:
+        return []
+    rest = original.bytes - sum(original.parts.values())
+    return [Weighed("original in float16", rest + 2 * original.parameters, "counted: 2 bytes a parameter")]
 
 
 def _trace(row: dict[str, Any]) -> Trace:
