@@ -49,13 +49,25 @@ def laconic_command(capsys, monkeypatch):
     return lambda *arguments: call(capsys, monkeypatch, *arguments)
 
 
-def test_predict_gives_json_lines(laconic_command, base, tmp_path):
+@pytest.mark.parametrize("end", ["", "\n"])
+def test_predict_gives_a_json_line_for_each_line(laconic_command, base, tmp_path, end):
     texts = tmp_path / "texts.txt"
-    texts.write_text("ab ba\n\ncd dc\n")
+    texts.write_text(f"ab ba\n \ncd dc{end}")
     status, out, err = laconic_command("predict", base / "out", texts)
     assert status == 0
-    assert [json.loads(line)["tokens"] for line in out.splitlines()] == [["ab", "ba"], ["cd", "dc"]]
+    first, blank, last = map(json.loads, out.splitlines())
+    assert (first["tokens"], blank, last["tokens"]) == (["ab", "ba"], None, ["cd", "dc"])
     assert "engine: " in err
+
+
+def test_bytes_that_are_no_text_are_one_line(laconic_command, base):
+    status, out, err = laconic_command("predict", base / "out", b"caf\xe9 ab".decode(errors="surrogateescape"))
+    assert (status, out) == (1, "")
+    assert err == "laconic: the text is not UTF-8; pipe it in as UTF-8, or from a file\n"
+
+
+def test_the_version_is_said(laconic_command):
+    assert laconic_command("--version") == (0, f"{laconic.__version__}\n", "")
 
 
 def test_predict_reads_records(laconic_command, base, tmp_path):

@@ -8,7 +8,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -78,6 +78,20 @@ for module in (
     augment,
 ):
     app.command(name=module.__name__.rsplit(".", 1)[1])(explained(module.command))
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from laconic import machine
+
+        print(machine.versions(["laconic"])["laconic"])
+        raise typer.Exit
+
+
+@app.callback()
+def _begin(
+    version: Annotated[bool, typer.Option("--version", is_eager=True, callback=_version, help="Print it.")] = False,
+) -> None: ...
 
 
 def main() -> None:

@@ -37,14 +37,15 @@ def command(
     given = None if text == "-" else text
     suffix = Path(given or "").suffix.lower()
     records = given is not None and os.path.isfile(given) and suffix in readers.known() and suffix not in plain.SUFFIXES
-    lines = [] if records else [line for line in _lines(given) if line.strip()]
-    if not lines and not records:
+    lines = [] if records else _lines(given)
+    if not records and not any(line.strip() for line in lines):
         raise DataError("there is no text to answer; give one, a file with one a line, or pipe some in")
     loaded = predict.load(folder, engine, threads, cache_bits)
-    asked: Sequence[Any] = list(data.asked(str(given), loaded.task)) if records else lines
+    asked: Sequence[Any] = list(data.asked(str(given), loaded.task)) if records else [x for x in lines if x.strip()]
     say(f"engine: {loaded.engine.name}" + (f" ({loaded.note})" if loaded.note else ""))
-    for record in loaded.predict(asked):
-        give(record)
+    answers = iter(loaded.predict(asked))
+    for line in lines or asked:
+        give(None if isinstance(line, str) and not line.strip() else next(answers))
 
 
 def _lines(text: str | None) -> list[str]:
@@ -53,9 +54,18 @@ def _lines(text: str | None) -> list[str]:
     from laconic.errors import DataError
 
     if text is None:
-        return utf8.lines(Path("stdin"), sys.stdin.buffer.read())
+        return _ended(utf8.lines(Path("stdin"), sys.stdin.buffer.read()))
     if os.path.isfile(text):  # a text can be too long to be a path, which Path.is_file does not take
-        return utf8.lines(Path(text))
+        return _ended(utf8.lines(Path(text)))
     if os.path.isdir(text) or (not text.split()[1:] and text.lower().endswith(tuple(readers.known()))):
         raise DataError(f"there is no file {text}; to have these very words answered, pipe them in")
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # bytes of the command line that Python could not decode
+        raise DataError("the text is not UTF-8; pipe it in as UTF-8, or from a file") from None
     return [text]
+
+
+def _ended(lines: list[str]) -> list[str]:
+    """The lines without the empty one behind the last line's end."""
+    return lines if lines[-1] else lines[:-1]
