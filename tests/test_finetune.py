@@ -12,6 +12,8 @@ import laconic
 from laconic import answers, finetune, tasks, trained, workspace
 from laconic.contracts import Splits
 from laconic.errors import ArtifactError, DataError, RecipeError
+from laconic.measures.memory import Memory
+from laconic.recipe import Recipe
 from tests import road
 from tests.tiny import tiny
 from tests.workshop import USED, examples, tokenizer
@@ -123,6 +125,24 @@ def test_a_run_of_a_record_that_does_not_know_the_content_is_done(base, tmp_path
     (run / trained.RUN_FILE).write_text(json.dumps(held))
     train(base, run, options=laconic.Training(epochs=1, batch=8))
     assert json.loads((run / trained.RUN_FILE).read_text()) == held
+
+
+def test_texts_that_do_not_fit_are_recorded_and_noted(base, tmp_path, monkeypatch):
+    monkeypatch.setattr("laconic.measures.memory.take", lambda *_: Memory(1, 2))  # a process of its own takes seconds
+    shutil.copytree(base / "data", tmp_path / "data")
+    for split in ("validation", "test"):
+        with (tmp_path / "data" / f"{split}.jsonl").open("a") as file:
+            file.write(json.dumps({"tokens": ["ab"] * 40, "tags": ["O"] * 40}) + "\n")
+    said, options = [], laconic.Training(epochs=1, learning_rate=1e-3, batch=8)
+    given = {"options": options, "progress": False, "log": said.append}
+    run = laconic.train(base / "encoder", "ner", tmp_path / "data", tmp_path / "run", **given)
+    words = "1 of 13 texts are longer than the 32 tokens that the model reads; the rest was cut off"
+    assert json.loads((run / trained.RUN_FILE).read_text())["validation"]["cut"] == words
+    assert f"validation: {words}" in said
+    low = Recipe.parse({"steps": [{"rtn": {"bits": 4}}]})
+    laconic.compress(run, low, tmp_path / "out", progress=False, log=str)
+    report = laconic.compare(tmp_path / "out", run, timed=False)
+    assert report.notes == [f"Of the {name}, {words}." for name in ("original", "laconic")]
 
 
 def several(path, number=60):

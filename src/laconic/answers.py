@@ -16,6 +16,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from laconic import writing
 from laconic.anatomy.cut import size
 from laconic.contracts import Example, Feature, Task, Written
+from laconic.data import cuts
 from laconic.data.batching import PADDING, batches, lengths, model_inputs
 
 Batch = dict[str, torch.Tensor]
@@ -143,9 +144,11 @@ def complete(
 def evaluate(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, task: Task, examples: Sequence[Example]
 ) -> dict[str, Any]:
-    """The task's figures on examples, and `bits`, the mean bits of an example's answer."""
+    """The task's figures on examples, `bits`, the mean bits of an answer, and, where texts are `cut`, how many."""
     features = task.encode(examples, tokenizer, answers=False)
     rows = outputs(model, task, features, tokenizer.pad_token_id or 0)
     raw = complete(rows, writing.Pen(model), task, features, tokenizer) if writing.of(task) else rows
     figures = task.score(task.predict(raw, features, examples), examples)
-    return {**figures, "bits": task.bits(raw, features, examples) / max(len(examples), 1)}
+    shortened = cuts.said(features, tokenizer)
+    figures |= {"bits": task.bits(raw, features, examples) / max(len(examples), 1)}
+    return {**figures, "cut": shortened} if shortened else figures

@@ -97,7 +97,9 @@ def train(
     work = Work(network, tokenizer, built, splits, teacher, seed, kept / "checkpoints", progress, log)
     history = Distill(**asdict(options), hidden=0).learn(work) if teacher else training.fit(work, options)
     held = {**record, "task": tasks.describe(built), "history": history}
-    held["validation"] = answers.evaluate(network, tokenizer, built, splits.validation)
+    found = held["validation"] = answers.evaluate(network, tokenizer, built, splits.validation)
+    if "cut" in found:
+        log(f"validation: {found['cut']}")
     workspace.publish(out, kept, network, tokenizer, {RUN_FILE: json.dumps(held, indent=1).encode()})
     return out
 

@@ -5,7 +5,7 @@ No paper: joins tasks and engines, which do not know one another.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -17,6 +17,7 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerF
 from laconic import engines, trained, writing
 from laconic.answers import answered, complete, kept, room
 from laconic.contracts import Engine, Example, Feature, Task, Writer
+from laconic.data import cuts
 from laconic.data.batching import MODEL_INPUTS, batches
 from laconic.engines.torch import Torch
 from laconic.errors import EngineError
@@ -51,18 +52,23 @@ class Loaded:
         for chosen, padded in batches(features, batch, self.tokenizer.pad_token_id or 0):
             yield chosen, self.engine.run({k: padded[k].numpy() for k in MODEL_INPUTS if k in padded})
 
-    def answer(self, examples: Sequence[Example]) -> list[Any]:
-        """The task's prediction for each example."""
+    def answer(self, examples: Sequence[Example], log: Callable[[str], None] | None = None) -> list[Any]:
+        """The task's prediction for each example; `log` is told of texts that were cut."""
         features = self.task.encode(examples, self.tokenizer, answers=False)
+        shortened = cuts.said(features, self.tokenizer)
+        if log is not None and shortened:
+            log(shortened)
         return list(self.task.predict(self.outputs(features), features, examples))
 
-    def predict(self, texts: str | Sequence[str | Example]) -> list[dict[str, Any]]:
+    def predict(
+        self, texts: str | Sequence[str | Example], log: Callable[[str], None] | None = None
+    ) -> list[dict[str, Any]]:
         """One record for each text, also for a text alone, or record of data: what `laconic predict` prints."""
         given = [texts] if isinstance(texts, str) else texts
         examples = [self.task.parse(text) if isinstance(text, str) else text for text in given]
         if not examples:
             return []
-        return [self.task.show(p, e) for p, e in zip(self.answer(examples), examples, strict=True)]
+        return [self.task.show(p, e) for p, e in zip(self.answer(examples, log), examples, strict=True)]
 
 
 def load(path: str | Path, engine: str = "auto", threads: int | None = None, cache_bits: int | None = None) -> Loaded:

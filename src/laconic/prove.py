@@ -19,6 +19,7 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerF
 
 from laconic import artifact, checkpoint, data, engines, machine, predict, tasks, trained, writing
 from laconic.contracts import Engine, Example, Feature, Task, Writer
+from laconic.data import cuts
 from laconic.data.batching import firsts
 from laconic.errors import ArtifactError, DataError, LaconicError
 from laconic.measures import bits, latency, memory, quality, size
@@ -103,7 +104,10 @@ def compare(
         layers=size.layers(after.model, stored(folder)),
         curves=_curves(origin.record.get("history", []), origin.task.main),
         environment=environment(), commands=[command] if command else [],
-        notes=[*_another(manifest, origin, against), *notes.uncounted(against), *notes.unknown(peaks)],
+        notes=[
+            *_another(manifest, origin, against), *_cut(before, after),
+            *notes.uncounted(against), *notes.unknown(peaks),
+        ],
     )  # fmt: skip
 
 
@@ -203,6 +207,11 @@ def _another(manifest: artifact.Manifest, origin: trained.Source, against: Path)
     if made is None or made in {of(origin.model, origin.tokenizer) for of in (checkpoint.identity, checkpoint.digest)}:
         return []  # artifacts that say less know the weights and the tokenizer only
     return [f"The artifact was made from another model than {against.name}: part of the differences is that model's."]
+
+
+def _cut(*candidates: Candidate) -> list[str]:
+    found = [(one.name, cuts.said(one.features, one.tokenizer)) for one in candidates]
+    return [f"Of the {name}, {words}." for name, words in found if words]
 
 
 def _same_engine(after: Candidate, times: dict[str, latency.Latency]) -> list[Row]:

@@ -60,6 +60,21 @@ def test_predict_gives_a_json_line_for_each_line(laconic_command, base, tmp_path
     assert "engine: " in err
 
 
+def test_texts_of_which_the_end_is_not_read_are_counted(laconic_command, base, tmp_path):
+    words = "1 of 2 texts are longer than the 32 tokens that the model reads"
+    status, out, err = laconic_command("predict", base / "out", "ab " * 40)
+    assert status == 0
+    assert words.replace("2", "1", 1) in err
+    assert len(json.loads(out)["tags"]) == 40
+    (tmp_path / "test.jsonl").write_text(
+        "".join(json.dumps({"tokens": ["ab"] * n, "tags": ["O"] * n}) + "\n" for n in (9, 40))
+    )
+    (tmp_path / "train.jsonl").write_text('{"tokens": ["ab"], "tags": ["O"]}\n' * 20)
+    status, _, err = laconic_command("evaluate", base / "out", "--data", tmp_path)
+    assert status == 0
+    assert words in err
+
+
 def test_bytes_that_are_no_text_are_one_line(laconic_command, base):
     status, out, err = laconic_command("predict", base / "out", b"caf\xe9 ab".decode(errors="surrogateescape"))
     assert (status, out) == (1, "")

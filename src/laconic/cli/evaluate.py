@@ -43,7 +43,7 @@ def command(
     source = trained.read(folder)
     examples = readers.read_split(source.data(data), source.task, split, seed=source.seed)
     loaded = predict.start(source, engine, cache_bits=cache_bits)
-    figures = loaded.task.score(loaded.answer(examples), examples)
+    figures = loaded.task.score(loaded.answer(examples, say), examples)
     if as_json:
         give(figures)
     plain = [f"{key} {value:.4f}" for key, value in figures.items() if isinstance(value, float)]

@@ -43,7 +43,7 @@ def command(
     loaded = predict.load(folder, engine, threads, cache_bits)
     asked: Sequence[Any] = list(data.asked(str(given), loaded.task)) if records else [x for x in lines if x.strip()]
     say(f"engine: {loaded.engine.name}" + (f" ({loaded.note})" if loaded.note else ""))
-    answers = iter(loaded.predict(asked))
+    answers = iter(loaded.predict(asked, say))
     for line in lines or asked:
         give(None if isinstance(line, str) and not line.strip() else next(answers))
 

@@ -14,6 +14,7 @@ from transformers import AutoModelForSequenceClassification, PreTrainedTokenizer
 
 from laconic import losses
 from laconic.contracts import Example, Feature
+from laconic.data.cuts import cut
 from laconic.errors import RecipeError
 
 
@@ -63,6 +64,7 @@ class Classify:
         features = []
         for i, example in enumerate(examples):
             feature = {"input_ids": encoded["input_ids"][i], "attention_mask": encoded["attention_mask"][i]}
+            feature["cut"] = cut(encoded, i)
             if answers:
                 chosen = {self.labels.index(label) for label in _of(example)}
                 feature["labels"] = [int(k in chosen) for k in range(len(self.labels))] if self.multiple else [*chosen]

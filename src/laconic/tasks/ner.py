@@ -18,6 +18,7 @@ from transformers import AutoModelForTokenClassification, PreTrainedTokenizerFas
 
 from laconic import losses
 from laconic.contracts import Example, Feature
+from laconic.data.cuts import cut
 from laconic.data.words import HAN
 
 WORD = re.compile(rf"[{HAN}]|[^\W{HAN}]+(?:[-'’.][^\W{HAN}]+)*|[^\w\s]")
@@ -79,6 +80,7 @@ class NER:
             words = encoded.word_ids(i)
             slots = [p for p, w in enumerate(words) if w is not None and (p == 0 or words[p - 1] != w)]
             feature = {"input_ids": encoded["input_ids"][i], "attention_mask": encoded["attention_mask"][i]}
+            feature["cut"] = cut(encoded, i)
             if self.casing:
                 feature["token_type_ids"] = [0 if w is None else shape(example["tokens"][w]) for w in words]
             feature |= {"slots": slots, "words": [words[p] for p in slots]}

@@ -19,6 +19,7 @@ from transformers import AutoModelForSequenceClassification, PreTrainedTokenizer
 
 from laconic import losses
 from laconic.contracts import Example, Feature
+from laconic.data.cuts import cut
 from laconic.errors import DataError, RecipeError
 
 DIRECTION = re.compile(r"\(e[12],e[12]\)$")
@@ -70,6 +71,7 @@ class Relation:
         features = []
         for i, example in enumerate(examples):
             feature = {"input_ids": encoded["input_ids"][i], "attention_mask": encoded["attention_mask"][i]}
+            feature["cut"] = cut(encoded, i)
             if answers:
                 feature["labels"] = [self.labels.index(example["label"])]
             features.append(feature)

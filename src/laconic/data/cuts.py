@@ -1,0 +1,24 @@
+"""Texts of which a model reads the beginning only: marked where they are encoded, said where they are answered.
+
+No paper: bookkeeping.
+"""
+
+from collections.abc import Sequence
+
+from transformers import BatchEncoding, PreTrainedTokenizerFast
+
+from laconic.contracts import Feature
+
+
+def cut(encoded: BatchEncoding, i: int) -> list[int]:
+    """What a feature holds as `cut`: 1 where the tokenizer cut a text, else 0."""
+    return [int(bool((encoded.encodings or [])[i].overflowing))]
+
+
+def said(features: Sequence[Feature], tokenizer: PreTrainedTokenizerFast) -> str:
+    """How many texts were cut, in words; nothing where none was."""
+    number = sum(feature.get("cut", [0])[0] for feature in features)
+    if not number:
+        return ""
+    those, room = f"{number} of {len(features)} texts", tokenizer.model_max_length
+    return f"{those} are longer than the {room} tokens that the model reads; the rest was cut off"

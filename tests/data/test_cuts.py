@@ -1,0 +1,30 @@
+"""Texts of which a model reads the beginning only are counted, for every task that cuts them."""
+
+import pytest
+
+from laconic.data import cuts
+from laconic.tasks.classify import Classify
+from laconic.tasks.ner import NER
+from laconic.tasks.relation import Relation
+from tests.workshop import tokenizer
+
+ENDS = {name: {"text": "ab", "start": 0, "end": 2} for name in ("e1", "e2")}
+LENGTHS = (3, 31, 32, 40)  # words, and one token that ends them, where 32 tokens are read
+TASKS = {
+    "ner": (NER(("O",)), lambda n: {"tokens": ["ab"] * n}, 2),
+    "classify": (Classify(("a",)), lambda n: {"text": "ab " * n}, 2),
+    "relation": (Relation(("a",)), lambda n: {"text": ("ab " * n).strip(), **ENDS}, 3),
+}
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_texts_that_do_not_fit_are_counted_and_others_are_not(task):
+    built, example, wanted = TASKS[task]
+    reader = tokenizer()
+    features = built.encode([example(n) for n in LENGTHS], reader, answers=False)
+    assert sum(feature["cut"][0] for feature in features) == wanted
+    assert cuts.said(features, reader) == (
+        f"{wanted} of 4 texts are longer than the 32 tokens that the model reads; the rest was cut off"
+    )
+    assert cuts.said(features[:1], reader) == ""
+    assert cuts.said([{"input_ids": [1]}], reader) == ""  # of a task that reads in windows
