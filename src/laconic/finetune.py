@@ -65,9 +65,7 @@ def train(
     plan = scratch.read(model) if scratch.is_plan(model) else None
     splits = data.read_splits(data_source, task, seed=seed)
     tokenizer, config = _basis(model, plan, task, splits)
-    task_options = {**_fitting(task, splits, tokenizer, config), **given}
-    whole = not tasks.has(task, "context")  # texts are not read in windows
-    context = task_options.pop("context", None) if whole else task_options.get("context")
+    task_options = _own(task, {**_fitting(task, splits, tokenizer, config), **given})
     built = tasks.build(task, labels=data.labels(splits.train, task), **task_options)
     splits = data.read_splits(data_source, built, seed=seed, progress=False)  # the task knows how many labels fit
     if unlabelled is not None:
@@ -91,8 +89,7 @@ def train(
     if built.labels:
         _pad(tokenizer, network)
     tokenizer.chat_template = getattr(built, "template", tokenizer.chat_template)
-    most = _longest(network, tokenizer, context)
-    tokenizer.model_max_length = context if whole and context else most
+    tokenizer.model_max_length = _longest(network, tokenizer, task, given.get("context"))
     kept = workspace.begin(out, record)  # now that nothing is left to refuse
     work = Work(network, tokenizer, built, splits, teacher, seed, kept / "checkpoints", progress, log)
     history = Distill(**asdict(options), hidden=0).learn(work) if teacher else training.fit(work, options)
@@ -104,14 +101,19 @@ def train(
     return out
 
 
-def _longest(network: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, context: int | None) -> int:
-    """Tokens of the longest text that the model can read; RecipeError where they are fewer than a `context` given."""
+def _own(task: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that the task has itself: of `context`, which any takes, those that read in windows."""
+    return {name: value for name, value in options.items() if name != "context" or tasks.has(task, name)}
+
+
+def _longest(network: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, task: str, context: int | None) -> int:
+    """Tokens of the longest text that is read; RecipeError where the model reads fewer than a `context` given."""
     if context is not None:
         checks.whole("context", context)
     most = checkpoint.limit(network, tokenizer, context)
     if context is not None and context > most:
         raise RecipeError(f"context is {context}; the model reads at most {most} tokens")
-    return most
+    return most if context is None or tasks.has(task, "context") else context
 
 
 def _check_given(given: Mapping[str, Any], teachers: Sequence[str | Path], unlabelled: str | Path | None) -> None:

@@ -33,9 +33,7 @@ def command(
     patience: Annotated[int | None, typer.Option(help="Stop after so many checks without a better score.")] = None,
     multiple: Annotated[bool, typer.Option(help="classify: an example can have several labels.")] = False,
     casing: Annotated[bool | None, typer.Option(help="ner: how words are written as an input; else by model.")] = None,
-    context: Annotated[
-        int | None, typer.Option(help="Tokens read of a text, or in a window; by default what fits.")
-    ] = None,
+    context: Annotated[int | None, typer.Option(help="Tokens read of a text or window; else what fits.")] = None,
     overlap: Annotated[float | None, typer.Option(help="lm, qa: share that windows share.")] = None,
     other: Annotated[str | None, typer.Option(help="relation: the label of entities without one; Other.")] = None,
     out_of_scope: Annotated[
