@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from scipy.special import softmax
 
 import laconic
 from laconic import answers, finetune, tasks, trained, workspace
+from laconic.callbacks import DONE, Watch
 from laconic.contracts import Splits
 from laconic.errors import ArtifactError, DataError, RecipeError
 from laconic.measures.memory import Memory
@@ -100,15 +102,16 @@ def test_a_model_that_changed_at_its_place_is_another_run(base, tmp_path, monkey
     given = {"model": model, "options": options}
     run = train(base, tmp_path / "run", **given)
     train(base, run, **given)
-    write = workspace.publish
+    goes_on = Watch.on_step_begin
 
-    def breaks(*_):
-        raise KeyboardInterrupt
+    def breaks(watch, args, *_, **__):
+        if list(Path(args.output_dir).glob(f"*/{DONE}")):
+            raise KeyboardInterrupt
 
-    monkeypatch.setattr(workspace, "publish", breaks)
+    monkeypatch.setattr(Watch, "on_step_begin", breaks)
     with pytest.raises(KeyboardInterrupt):
         train(base, tmp_path / "broken", **given)
-    monkeypatch.setattr(workspace, "publish", write)
+    monkeypatch.setattr(Watch, "on_step_begin", goes_on)
     changed(model)
     with pytest.raises(DataError, match="holds another run"):
         train(base, run, **given)

@@ -38,15 +38,15 @@ def keep(file: Path, busy: Callable[[], None]) -> int:
     Where another process has it, `busy` is called, which says so or raises; then it is waited for.
     """
     while True:
-        handle = _opened(file)
+        handle, mine = _opened(file), False
         try:
             _lock(handle, busy)
-        except BaseException:
-            os.close(handle)
-            raise
-        if file.exists() and os.path.samestat(os.fstat(handle), file.stat()):
+            mine = file.exists() and os.path.samestat(os.fstat(handle), file.stat())  # not removed during the wait
+        finally:
+            if not mine:
+                os.close(handle)
+        if mine:
             return handle
-        os.close(handle)  # it was removed while this process waited
 
 
 def _opened(file: Path) -> int:
