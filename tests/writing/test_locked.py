@@ -111,9 +111,9 @@ except ValueError as error:
     frames = [error.__traceback__.tb_frame]
 while frames[-1].f_back:
     frames.append(frames[-1].f_back)
-words = {w for f in frames for v in (*f.f_locals.values(), *f.f_globals.values()) for w in values(v) if len(w) < 99}
+words = {w for f in frames for v in (*f.f_locals.values(), *f.f_globals.values()) for w in values(v)}
 words |= set(values(vars(sys.modules["__main__"])))
-for word in words:
+for word in (w for w in words if len(w) == 32):  # as the word is, and nothing beside it
     for said in range(64):
         try:
             os.write(said, word)
