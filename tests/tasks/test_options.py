@@ -9,7 +9,14 @@ from laconic import tasks
 from laconic.errors import RecipeError
 
 LABELS = {"ner": ("O", "B-A"), "classify": ("a", "b"), "relation": ("r(e1,e2)", "Other"), "qa": ("start", "end")}
-OTHER = {"out_of_scope": "b", "prompt": "{} so:", "start": "<s>", "loss_name": "focal", "tokenize": "zh"}
+OTHER = {
+    "out_of_scope": "b",
+    "other": "r(e1,e2)",
+    "prompt": "{} so:",
+    "start": "<s>",
+    "loss_name": "focal",
+    "tokenize": "zh",
+}
 BESIDE = {("code", "samples"): {"temperature": 0.8}}  # what it needs
 FIXED = {("control", "beams")}  # texts that are drawn have no beams
 OPTIONS = [
