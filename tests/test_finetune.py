@@ -139,7 +139,7 @@ def test_texts_that_do_not_fit_are_recorded_and_noted(base, tmp_path, monkeypatc
     said, options = [], laconic.Training(epochs=1, learning_rate=1e-3, batch=8)
     given = {"options": options, "progress": False, "log": said.append}
     run = laconic.train(base / "encoder", "ner", tmp_path / "data", tmp_path / "run", **given)
-    words = "1 of 13 texts are longer than the 32 tokens that the model reads; the rest was cut off"
+    words = "1 of 13 texts are too long for the 32 tokens that the model reads; what did not fit was cut off"
     assert json.loads((run / trained.RUN_FILE).read_text())["validation"]["cut"] == words
     assert f"validation: {words}" in said
     low = Recipe.parse({"steps": [{"rtn": {"bits": 4}}]})

@@ -61,7 +61,7 @@ def test_predict_gives_a_json_line_for_each_line(laconic_command, base, tmp_path
 
 
 def test_texts_of_which_the_end_is_not_read_are_counted(laconic_command, base, tmp_path):
-    words = "1 of 2 texts are longer than the 32 tokens that the model reads"
+    words = "1 of 2 texts are too long for the 32 tokens that the model reads"
     status, out, err = laconic_command("predict", base / "out", "ab " * 40)
     assert status == 0
     assert words.replace("2", "1", 1) in err

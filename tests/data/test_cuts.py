@@ -1,11 +1,13 @@
-"""Texts of which a model reads the beginning only are counted, for every task that cuts them."""
+"""Texts of which a model reads a part only are counted, for every task that cuts them."""
 
 import pytest
 
 from laconic.data import cuts
 from laconic.tasks.classify import Classify
+from laconic.tasks.code import Code
 from laconic.tasks.ner import NER
 from laconic.tasks.relation import Relation
+from laconic.tasks.translate import Translate
 from tests.workshop import tokenizer
 
 ENDS = {name: {"text": "ab", "start": 0, "end": 2} for name in ("e1", "e2")}
@@ -14,6 +16,8 @@ TASKS = {
     "ner": (NER(("O",)), lambda n: {"tokens": ["ab"] * n}, 2),
     "classify": (Classify(("a",)), lambda n: {"text": "ab " * n}, 2),
     "relation": (Relation(("a",)), lambda n: {"text": ("ab " * n).strip(), **ENDS}, 3),
+    "translate": (Translate(start="[pad]"), lambda n: {"source": "ab " * n}, 3),  # of 28 tokens
+    "code": (Code(length=8), lambda n: {"prompt": "ab " * n}, 3),  # of 20
 }
 
 
@@ -24,7 +28,7 @@ def test_texts_that_do_not_fit_are_counted_and_others_are_not(task):
     features = built.encode([example(n) for n in LENGTHS], reader, answers=False)
     assert sum(feature["cut"][0] for feature in features) == wanted
     assert cuts.said(features, reader) == (
-        f"{wanted} of 4 texts are longer than the 32 tokens that the model reads; the rest was cut off"
+        f"{wanted} of 4 texts are too long for the 32 tokens that the model reads; what did not fit was cut off"
     )
     assert cuts.said(features[:1], reader) == ""
     assert cuts.said([{"input_ids": [1]}], reader) == ""  # of a task that reads in windows

@@ -1,4 +1,4 @@
-"""Texts of which a model reads the beginning only: marked where they are encoded, said where they are answered.
+"""Texts of which a model reads a part only: marked where they are encoded, said where they are answered.
 
 No paper: bookkeeping.
 """
@@ -21,4 +21,4 @@ def said(features: Sequence[Feature], tokenizer: PreTrainedTokenizerFast) -> str
     if not number:
         return ""
     those, room = f"{number} of {len(features)} texts", tokenizer.model_max_length
-    return f"{those} are longer than the {room} tokens that the model reads; the rest was cut off"
+    return f"{those} are too long for the {room} tokens that the model reads; what did not fit was cut off"

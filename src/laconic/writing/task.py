@@ -103,10 +103,14 @@ class Asks(Writes):
         most = self.room(tokenizer) - len(encode.ids(self.prompt.replace(encode.PLACE, ""), tokenizer))
         asked = encode.fitted([e[self.question] for e in examples], tokenizer, most, end=self.end)
         prompts = [self.prompt.replace(encode.PLACE, text) for text in asked]
-        return encode.features(
+        made = encode.features(
             prompts, [e.get(self.answer) for e in examples], tokenizer,
             start=self.start, tokens=self.length, labels=answers,
         )  # fmt: skip
+        return [
+            feature | {"cut": [int(text != e[self.question])]}
+            for feature, text, e in zip(made, asked, examples, strict=True)
+        ]
 
     def predict(
         self, outputs: Sequence[Written], features: Sequence[Feature], examples: Sequence[Example]
