@@ -145,7 +145,7 @@ def test_texts_that_do_not_fit_are_recorded_and_noted(base, tmp_path, monkeypatc
     low = Recipe.parse({"steps": [{"rtn": {"bits": 4}}]})
     laconic.compress(run, low, tmp_path / "out", progress=False, log=str)
     report = laconic.compare(tmp_path / "out", run, timed=False)
-    assert report.notes == [f"Of the {name}, {words}." for name in ("original", "laconic")]
+    assert report.notes == [f"{name}: {words}." for name in ("original", "laconic")]
 
 
 def several(path, number=60):

@@ -211,7 +211,7 @@ def _another(manifest: artifact.Manifest, origin: trained.Source, against: Path)
 
 def _cut(*candidates: Candidate) -> list[str]:
     found = [(one.name, cuts.said(one.features, one.tokenizer)) for one in candidates]
-    return [f"Of the {name}, {words}." for name, words in found if words]
+    return [f"{name}: {words}." for name, words in found if words]
 
 
 def _same_engine(after: Candidate, times: dict[str, latency.Latency]) -> list[Row]:
