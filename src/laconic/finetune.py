@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
@@ -210,10 +210,9 @@ def _fitting(task: str, splits: Splits, tokenizer: PreTrainedTokenizerFast, conf
     texts = (text for e in splits.train for text in targets[task](e)) if task in targets else ()
     written = {"tokenize": "zh"} if words.chinese(" ".join(texts)) else {}
     chat = {"template": tokenizer.chat_template} if task == "dialogue" and tokenizer.chat_template else {}
-    known = [f.name for f in fields(cast(Any, tasks.kind(task)))]
-    if "masked" in known and checkpoint.reads_ahead(config):
+    if tasks.has(task, "masked") and checkpoint.reads_ahead(config):
         return {"masked": True}
-    if "start" in known and config.is_encoder_decoder:
+    if tasks.has(task, "start") and config.is_encoder_decoder:
         return chat | written | {"start": tokenizer.convert_ids_to_tokens(config.decoder_start_token_id)}
     return chat | written
 

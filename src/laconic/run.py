@@ -79,14 +79,14 @@ def compress(
     methods = recipe.check()
     origin = _sound(source)
     artifact.check_target(Path(out))
-    folder, own = _kept(Path(out), origin, source, steps), _writes(origin, data_source)
+    folder, own = _steps_folder(Path(out), origin, source, steps), _writes(origin, data_source)
     target = Path(os.path.abspath(out))
     with lock.held(target.with_name(f".{target.name}.lock"), partial(_taken, target)):
         splits = _own(origin, recipe.seed, folder, progress, log) if own else _splits(origin, data_source, unlabelled)
         asked = any("teacher" in method.needs for method in methods)  # a second model is held only where one is
         teacher = Teacher(copy.deepcopy(origin.model), origin.tokenizer) if asked else None
         work = Work(origin.model, origin.tokenizer, origin.task, splits, teacher, recipe.seed, folder, progress, log)
-        return _result(work, origin, recipe, methods, target, own)
+        return _result(work, origin, recipe, methods, Path(out), own)
 
 
 def _taken(target: Path) -> None:
@@ -130,7 +130,7 @@ def plan(
     return [{"step": n, "options": o, "bytes": s.bytes(), "sketch": asdict(s)} for n, o, s in rows]
 
 
-def _kept(out: Path, origin: trained.Source, source: str | Path, steps: str | Path | None) -> Path:
+def _steps_folder(out: Path, origin: trained.Source, source: str | Path, steps: str | Path | None) -> Path:
     """The steps folder; ArtifactError where the artifact would lie in it or hold it, as it replaces all it finds."""
     near = Path(os.path.abspath(out if origin.untrained else source))
     folder = Path(steps) if steps else near.with_name(f"{near.name}.steps")
@@ -218,9 +218,7 @@ def _steps(
         name, place = recipe.steps[i].method, folder / keys[i]
         busy = f"step {i + 1} ({name}) is being done by another process: it is waited for"
         with lock.held(place / LOCK, partial(work.log, busy)):
-            row = (
-                finished.meanwhile(work, place, i + 1) if i >= len(done) else None
-            )  # one that is done, but damaged, is no news
+            row = None if i < len(done) else finished.meanwhile(work, place, i + 1)  # a damaged one is done again
             trace.append(row or _step(work, place, name, methods[: i + 1], amounts, config))
     return trace
 

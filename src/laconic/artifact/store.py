@@ -193,9 +193,7 @@ def _opened(container: bytes, where: str | Path) -> tuple[dict[str, bytes], Inde
 def _check_memory(index: Index, where: str | Path) -> None:
     """Raise ArtifactError for more than this machine can hold: a few bytes can stand for any number of zeros."""
     sizes = {entry.name: entry.count * floats.size(entry.dtype) for entry in index.entries}
-    coded = [
-        sum(header != ["raw"] for header, _ in stream.planes) for stream in index.streams
-    ]  # raw ones are not copied
+    coded = [sum(header != ["raw"] for header, _ in one.planes) for one in index.streams]  # raw planes are not copied
     needed = sum(sizes.values()) + sum(sizes[stored] for stored in index.copies.values())
     needed += sum(entry.count * coded[entry.stream] for entry in index.entries)
     there = machine.memory()
