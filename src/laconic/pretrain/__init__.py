@@ -132,7 +132,7 @@ def _known(text: str | Path, source: str | Path | None) -> dict[str, Any]:
     """Where text and checkpoint are, and the content they are known by."""
     digests = {"text": corpus.digest(text)}
     if source is not None:
-        digests["from"] = corpus.digest(source) or checkpoint.content(source)
+        digests["from"] = checkpoint.content(source)
     return {"text": str(text), "from": None if source is None else str(source), "digests": digests}
 
 

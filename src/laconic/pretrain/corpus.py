@@ -23,7 +23,6 @@ from laconic.errors import DataError
 
 KIND = "lm"
 READ = "pretrain"  # for which a long document of plain text is read in pieces
-KEPT = (".json", ".safetensors")  # files of a checkpoint
 TOGETHER = 512  # documents split into tokens at once
 AT_ONCE = 1 << 23  # characters, or few more, that are split at once at most
 HELD = 100  # of so many documents one is held for validation, where the source has no such split
@@ -80,7 +79,7 @@ def _files(path: Path) -> list[Path]:
         return [path]
     if is_whole(path) and not (path / "config.json").is_file():
         return _texts_below(path)
-    named = (p for p in path.iterdir() if p.is_file() and (sources.split_of(p) or p.suffix in KEPT))
+    named = (p for p in path.iterdir() if p.is_file() and sources.split_of(p))
     return sorted(named if not sources.is_saved(path) else (p for p in path.rglob("*") if p.is_file()))
 
 
