@@ -135,11 +135,11 @@ def test_texts_that_do_not_fit_are_recorded_and_noted(base, tmp_path, monkeypatc
     shutil.copytree(base / "data", tmp_path / "data")
     for split in ("validation", "test"):
         with (tmp_path / "data" / f"{split}.jsonl").open("a") as file:
-            file.write(json.dumps({"tokens": ["ab"] * 40, "tags": ["O"] * 40}) + "\n")
+            file.write(json.dumps({"tokens": ["ab", "j" * 40], "tags": ["O", "O"]}) + "\n")  # letter by letter
     said, options = [], laconic.Training(epochs=1, learning_rate=1e-3, batch=8)
     given = {"options": options, "progress": False, "log": said.append}
     run = laconic.train(base / "encoder", "ner", tmp_path / "data", tmp_path / "run", **given)
-    words = "1 of 13 texts are too long for the 32 tokens that the model reads; what did not fit was cut off"
+    words = "1 of 13 texts do not fit in the 32 tokens that the model reads; what did not fit was cut off"
     assert json.loads((run / trained.RUN_FILE).read_text())["validation"]["cut"] == words
     assert f"validation: {words}" in said
     low = Recipe.parse({"steps": [{"rtn": {"bits": 4}}]})

@@ -60,14 +60,15 @@ def test_predict_gives_a_json_line_for_each_line(laconic_command, base, tmp_path
     assert "engine: " in err
 
 
-def test_texts_of_which_the_end_is_not_read_are_counted(laconic_command, base, tmp_path):
-    words = "1 of 2 texts are too long for the 32 tokens that the model reads"
-    status, out, err = laconic_command("predict", base / "out", "ab " * 40)
+def test_texts_of_which_a_part_is_not_read_are_counted(laconic_command, base, tmp_path):
+    words, endless = "1 of 2 texts do not fit in the 32 tokens that the model reads", "j" * 40  # letter by letter
+    status, out, err = laconic_command("predict", base / "out", f"{'ab ' * 40}{endless}")
     assert status == 0
     assert words.replace("2", "1", 1) in err
-    assert len(json.loads(out)["tags"]) == 40
+    assert len(json.loads(out)["tags"]) == 41
+    assert json.loads(out)["tags"][40] == "O"
     (tmp_path / "test.jsonl").write_text(
-        "".join(json.dumps({"tokens": ["ab"] * n, "tags": ["O"] * n}) + "\n" for n in (9, 40))
+        "".join(json.dumps({"tokens": ["ab"] * 40 + [word], "tags": ["O"] * 41}) + "\n" for word in ("ab", endless))
     )
     (tmp_path / "train.jsonl").write_text('{"tokens": ["ab"], "tags": ["O"]}\n' * 20)
     status, _, err = laconic_command("evaluate", base / "out", "--data", tmp_path)

@@ -138,6 +138,8 @@ def test_findings_on_subwords():
     asked = [{"prompt": e["text"], "solution": "x", "test": "y", "entry": "z"} for e in bad]
     (long,) = (f for f in subwords.check("train", asked, "code", tokenizer(), 16) if f.check == "too long")
     assert "(the longest 39); the beginning is cut off" in long.message
+    tagged = [{"tokens": e["text"].split()} for e in bad]
+    assert "too long" not in {f.check for f in subwords.check("train", tagged, "ner", tokenizer(), 16)}  # in windows
     assert findings["over-split words"].value == 9 / 29
     assert findings["fertility"].value == (18 + 1 + 36) / 29
     assert findings["unknown tokens"].value == 1 / 55

@@ -13,7 +13,7 @@ from laconic.contracts import Teacher
 from laconic.errors import RecipeError
 from laconic.methods.distill import Distill, Places, attention_loss, soft_loss, state_loss, without_dropout
 from tests.tiny import FAMILIES, tiny, tiny_logits
-from tests.workshop import examples, tokenizer, work
+from tests.workshop import USED, examples, tokenizer, work
 
 
 def test_the_soft_loss_is_hintons():
@@ -146,6 +146,20 @@ def test_texts_that_one_of_them_must_cut_off_are_left_out(tmp_path):
     long = sum(len(e["tokens"]) >= 8 for e in examples("tokens", 24))  # beside words there is the end
     assert long > 0
     assert any(line.startswith(f"distill: {long} of 24 texts are left out") for line in said), said
+
+
+def test_a_long_text_is_learnt_window_by_window(tmp_path):
+    given, said = work("bert", tmp_path, number=4), []
+    words = [USED[i * 7 % len(USED)] for i in range(50)]  # 32 tokens are read
+    rows = [{"tokens": words, "tags": ["O", "B-A"] * 25}, *given.data.train]
+    given = replace(given, data=replace(given.data, train=rows), log=said.append)
+    with torch.no_grad():
+        for parameter in given.model.parameters():
+            parameter.add_(0.05 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0)))
+    before = far(given)
+    Distill(epochs=8, learning_rate=3e-3, batch=4).apply(given)
+    assert far(given) < 0.7 * before
+    assert not any("left out" in line for line in said)
 
 
 def test_with_no_text_left_it_says_so(tmp_path):

@@ -38,12 +38,69 @@ def test_answers_stay_out_unless_asked_for():
     assert "labels" not in feature
 
 
-def test_words_past_the_limit_have_no_slot_and_are_o():
-    example = {"tokens": ["in", "new", "york", "eu"], "tags": ["O", "B-LOC", "I-LOC", "O"]}
-    (feature,) = NER(TAGS).encode([example], tokenizer(limit=2), answers=True)
-    assert feature["slots"] == [0, 1]
-    output = np.eye(5, dtype=np.float32)[[0, 1]]
-    assert NER(TAGS).predict([output], [feature], [example]) == [["O", "B-LOC", "O", "O"]]
+LONG = {
+    "tokens": ["in", "new", "yorker", "EU", "york", "new", "yorker", "in", "new", "york", "in"],
+    "tags": ["O", "B-LOC", "I-LOC", "O", "B-LOC", "B-LOC", "I-LOC", "O", "B-LOC", "I-LOC", "O"],
+}
+
+
+def test_a_text_that_fits_is_read_as_the_tokenizer_reads_it():
+    rows = [{key: row[:n] for key, row in LONG.items()} for n in (1, 4, 5)]  # 5, 6 pieces; 6 are read
+    for row, feature in zip(rows, NER(TAGS).encode(rows, tokenizer(limit=6), answers=True), strict=True):
+        whole = tokenizer()(row["tokens"], is_split_into_words=True)
+        assert feature["input_ids"] == whole["input_ids"]
+        assert feature["words"] == list(range(len(row["tokens"])))
+        assert feature["labels"] == [TAGS.index(tag) for tag in row["tags"]]
+        assert feature["cut"] == [0]
+
+
+@pytest.mark.parametrize("limit", [2, 3, 4, 5, 6, 9, 12])
+def test_of_a_longer_text_every_word_has_one_slot_on_its_first_piece(limit):
+    """The pieces, kinds and labels of all windows are those of the words that they hold."""
+    reader, alone = tokenizer(limit), tokenizer()
+    rows = [{"tokens": ["eu"], "tags": ["O"]}, LONG]
+    few, *features = NER(TAGS, casing=True).encode(rows, reader, answers=True)
+    assert few["words"] == [0]
+    assert len(features) > 1
+    assert sorted(word for feature in features for word in feature["words"]) == list(range(11))
+    for feature in features:
+        assert (feature["example"], feature["cut"]) == ([1], [0])
+        assert 0 < len(feature["input_ids"]) <= limit
+        for slot, word, label in zip(feature["slots"], feature["words"], feature["labels"], strict=True):
+            pieces = alone([LONG["tokens"][word]], is_split_into_words=True)["input_ids"]
+            assert feature["input_ids"][slot : slot + len(pieces)] == pieces
+            assert set(feature["token_type_ids"][slot : slot + len(pieces)]) == {shape(LONG["tokens"][word])}
+            assert label == TAGS.index(LONG["tags"][word])
+
+
+def test_tags_follow_one_another_across_windows():
+    """The tags of all windows' scores together are those of one window that holds the same scores."""
+    scores = np.random.default_rng(3).normal(size=(11, len(TAGS))).astype(np.float32)
+    task = NER(TAGS)
+    features = task.encode([LONG], tokenizer(limit=4), answers=False)
+    first = features[1]["words"][0]
+    assert first - 1 in features[0]["words"]
+    scores[first, 2] += 9  # I-LOC, whatever stands before it
+    rows = [scores[feature["words"]] for feature in features]
+    whole = {"example": [0], "words": list(range(11))}
+    (said,) = task.predict(rows, features, [LONG])
+    assert [said] == task.predict([scores], [whole], [LONG])
+    assert said[first] == "I-LOC"
+    assert said[first - 1] in ("B-LOC", "I-LOC")
+    assert task.bits(rows, features, [LONG]) == pytest.approx(task.bits([scores], [whole], [LONG]))
+
+
+def test_a_word_that_no_window_has_room_for_is_o_and_its_text_is_cut():
+    example = {"tokens": ["in", "york" + "er" * 5, "new", "york", "in"], "tags": ["O", "O", "B-LOC", "I-LOC", "O"]}
+    features = NER(TAGS).encode([example], tokenizer(limit=3), answers=True)
+    assert sorted(word for feature in features for word in feature["words"]) == [0, 2, 3, 4]
+    assert all(feature["cut"] == [1] for feature in features)
+    output = [np.eye(5, dtype=np.float32)[feature["labels"]] for feature in features]
+    assert NER(TAGS).predict(output, features, [example]) == [["O", "O", "B-LOC", "I-LOC", "O"]]
+    even = [np.zeros_like(row) for row in output]
+    assert NER(TAGS).bits(even, features, [example]) == pytest.approx(5 * np.log2(5))
+    (alone,) = NER(TAGS).encode([{"tokens": example["tokens"][1:2]}], tokenizer(limit=3), answers=False)
+    assert (alone["slots"], alone["cut"], len(alone["input_ids"])) == ([], [1], 3)
 
 
 def test_casing_is_fed_as_token_types():
@@ -90,8 +147,8 @@ def test_entity_f1_is_seqevals(rows):
 def test_bits_of_an_even_guess_are_log2_of_the_tags():
     example = {"tokens": ["a", "b"], "tags": ["O", "B-LOC"]}
     even = np.zeros((2, 5), dtype=np.float32)
-    assert NER(TAGS).bits([even], [{"words": [0, 1]}], [example]) == pytest.approx(2 * np.log2(5))
-    assert NER(TAGS).bits([even[:1]], [{"words": [1]}], [example]) == pytest.approx(2 * np.log2(5))
+    assert NER(TAGS).bits([even], [{"example": [0], "words": [0, 1]}], [example]) == pytest.approx(2 * np.log2(5))
+    assert NER(TAGS).bits([even[:1]], [{"example": [0], "words": [1]}], [example]) == pytest.approx(2 * np.log2(5))
 
 
 def test_a_word_without_pieces_shifts_nothing():
@@ -107,7 +164,7 @@ def test_a_word_without_pieces_shifts_nothing():
 def test_tags_follow_one_another_across_words_without_pieces(number, there, seed):
     """The likeliest of all whole sequences that are allowed, in which such words are O."""
     example = {"tokens": ["John"] * number}
-    feature = {"words": [i for i in range(number) if there >> i & 1]}
+    feature = {"example": [0], "words": [i for i in range(number) if there >> i & 1]}
     output = np.random.default_rng(seed).normal(size=(len(feature["words"]), len(TAGS))).astype(np.float32)
     (said,) = NER(TAGS).predict([output], [feature], [example])
     best, total = [], -np.inf

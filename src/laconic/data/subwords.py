@@ -24,6 +24,7 @@ OVER_SPLIT = 0.10  # share of over-split words that is worth a warning
 UNKNOWN = 0.01  # share of unknown pieces that is worth a warning
 NO_LIMIT = 10**6  # tokenizers without a limit say a number beyond this
 BATCH = 1000  # texts a call
+IN_PARTS = (*records.PLAIN, "ner", "dialogue")  # tasks that read a text in windows, or up to each turn
 LAST = ("choice", "code")  # tasks that read the end of a text that is too long: what is written stands behind it
 
 
@@ -101,7 +102,7 @@ def check(
     def finding(level: str, name: str, message: str, value: float, record: int | None = None) -> Finding:
         return Finding(level, name, split, record, column, message, value)
 
-    if counts.long and kind not in (*records.PLAIN, "dialogue"):  # which read a text in parts
+    if counts.long and kind not in IN_PARTS:
         cut = "beginning" if kind in LAST else "rest"
         message = f"{_some(counts.long)} longer than {most} tokens (the longest {counts.longest}); the {cut} is cut off"
         yield finding("warning", "too long", message, float(len(counts.long)), counts.long[0] + 1)

@@ -2,12 +2,15 @@
 
 Ramshaw & Marcus 1995, arXiv:cmp-lg/9505040 (tags); Tjong Kim Sang & De Meulder 2003, CoNLL-2003 (entity F1). The label
 of a word stands on its first piece. Tags that cannot follow one another (I-PER after O) are ruled out when decoding,
-by Viterbi over the tag scores.
+by Viterbi over the tag scores. A text that is longer than the model reads is read in windows that overlap, and each
+word's scores are those of the window in which it has the most context: see `data.windows`.
 """
 
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -18,7 +21,7 @@ from transformers import AutoModelForTokenClassification, PreTrainedTokenizerFas
 
 from laconic import losses
 from laconic.contracts import Example, Feature
-from laconic.data.cuts import cut
+from laconic.data.windows import Window, windows
 from laconic.data.words import HAN
 
 WORD = re.compile(rf"[{HAN}]|[^\W{HAN}]+(?:[-'’.][^\W{HAN}]+)*|[^\w\s]")
@@ -67,25 +70,24 @@ class NER:
     def encode(
         self, examples: Sequence[Example], tokenizer: PreTrainedTokenizerFast, *, answers: bool
     ) -> list[Feature]:
-        """Pieces of each example's words; `slots` are the positions of first pieces, `words` the words they begin.
+        """Windows of each example's words; `slots` are the positions of first pieces, `words` the words they begin.
 
-        Words past the limit, and words the tokenizer has no piece for, have no slot.
+        Each word has a slot in one window, where it has the most context. Words that no window has room for, which
+        leave their text `cut`, and words the tokenizer has no piece for, have none.
         """
         known = {tag: i for i, tag in enumerate(self.labels)}
-        encoded = tokenizer(
-            [e["tokens"] for e in examples], is_split_into_words=True, truncation=True, return_token_type_ids=False
-        )
         features = []
-        for i, example in enumerate(examples):
-            words = encoded.word_ids(i)
-            slots = [p for p, w in enumerate(words) if w is not None and (p == 0 or words[p - 1] != w)]
-            feature = {"input_ids": encoded["input_ids"][i], "attention_mask": encoded["attention_mask"][i]}
-            feature["cut"] = cut(encoded, i)
+        for i, window, encoding, cut in _windows([e["tokens"] for e in examples], tokenizer):
+            words = [None if w is None else window.start + w for w in encoding.word_ids]
+            here = set(window.words)
+            slots = [p for p, w in enumerate(words) if w in here and (p == 0 or words[p - 1] != w)]
+            feature = {"example": [i], "input_ids": encoding.ids, "attention_mask": encoding.attention_mask}
+            feature["cut"] = [int(cut)]
             if self.casing:
-                feature["token_type_ids"] = [0 if w is None else shape(example["tokens"][w]) for w in words]
+                feature["token_type_ids"] = [0 if w is None else shape(examples[i]["tokens"][w]) for w in words]
             feature |= {"slots": slots, "words": [words[p] for p in slots]}
             if answers:
-                feature["labels"] = [known[example["tags"][words[p]]] for p in slots]
+                feature["labels"] = [known[examples[i]["tags"][word]] for word in feature["words"]]
             features.append(feature)
         return features
 
@@ -100,14 +102,12 @@ class NER:
     def predict(
         self, outputs: Sequence[np.ndarray], features: Sequence[Feature], examples: Sequence[Example]
     ) -> list[list[str]]:
-        """Tags of every word; words without a slot are O, also to those beside them."""
+        """Tags of every word, likeliest for the text; words without a slot are O, also to those beside them."""
         outside = np.where(np.array(self.labels) == "O", 0.0, -np.inf)  # (labels,)
-        rows = []
-        for output, feature, example in zip(outputs, features, examples, strict=True):
-            scores = np.tile(outside, (len(example["tokens"]), 1))  # (words, labels)
-            scores[feature["words"]] = output
-            rows.append([self.labels[label] for label in best_path(scores, self.labels)])
-        return rows
+        scores = [np.tile(outside, (len(example["tokens"]), 1)) for example in examples]  # (words, labels) each
+        for output, feature in zip(outputs, features, strict=True):
+            scores[feature["example"][0]][feature["words"]] = output
+        return [[self.labels[label] for label in best_path(rows, self.labels)] for rows in scores]
 
     def score(self, predictions: Sequence[list[str]], examples: Sequence[Example]) -> dict[str, Any]:
         """Entity precision, recall and F1 (seqeval's counting), and the per-token table of every tag."""
@@ -149,12 +149,13 @@ class NER:
     def bits(self, outputs: Sequence[np.ndarray], features: Sequence[Feature], examples: Sequence[Example]) -> float:
         """Bits of the tags under the softmax; a word without a slot costs log2 of the number of tags."""
         known = {tag: i for i, tag in enumerate(self.labels)}
-        total = 0.0
-        for output, feature, example in zip(outputs, features, examples, strict=True):
-            gold = [known[example["tags"][word]] for word in feature["words"]]
+        total, silent = 0.0, {i: len(example["tags"]) for i, example in enumerate(examples)}
+        for output, feature in zip(outputs, features, strict=True):
+            (i,) = feature["example"]
+            gold = [known[examples[i]["tags"][word]] for word in feature["words"]]
             logs = log_softmax(output)  # (slots, labels)
             total -= float(logs[np.arange(len(logs)), gold].sum() / np.log(2))
-            total += (len(example["tags"]) - len(gold)) * float(np.log2(len(self.labels)))
+            total += (silent.pop(i, 0) - len(gold)) * float(np.log2(len(self.labels)))  # all words, then less by each
         return total
 
     def answers(self, example: Example) -> int:
@@ -173,6 +174,22 @@ class NER:
             for kind, start, end in get_entities(prediction)
         ]
         return {"tokens": tokens, "tags": prediction, "entities": found}
+
+
+def _windows(texts: Sequence[list[str]], tokenizer: PreTrainedTokenizerFast) -> Iterator[tuple[int, Window, Any, bool]]:
+    """(number of the text, window, its encoding, whether a word of the text is cut), one window of a text that fits."""
+    read = partial(tokenizer, is_split_into_words=True, truncation=True, return_token_type_ids=False)
+    room = tokenizer.model_max_length - tokenizer.num_special_tokens_to_add()
+    encodings = read(list(texts)).encodings or []
+    for i, words in enumerate(texts):
+        if not encodings[i].overflowing:
+            yield i, Window(0, len(words), tuple(range(len(words)))), encodings[i], False
+            continue
+        pieces = Counter(w for part in (encodings[i], *encodings[i].overflowing) for w in part.word_ids)
+        some = windows([pieces[w] for w in range(len(words))], room)
+        cut = any(pieces[w] > room for w in range(len(words)))
+        parts = read([words[window.start : window.stop] for window in some]).encodings or []
+        yield from ((i, window, part, cut) for window, part in zip(some, parts, strict=True))
 
 
 def log_softmax(scores: np.ndarray) -> np.ndarray:
