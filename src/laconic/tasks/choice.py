@@ -80,7 +80,7 @@ class Choice:
     ) -> list[Feature]:
         """One feature for each choice, or for each of its tokens where those are masked.
 
-        Of a question that is too long, the beginning is cut off.
+        Of a question that is too long, the beginning is `cut` off.
         """
         choices = [choice for e in examples for choice in e["choices"]]
         said = iter([len(ids) for ids in encode.tokens(choices, tokenizer)])
@@ -101,7 +101,7 @@ class Choice:
             made = [[feature] for feature in written]
         of = [(i, place) for i, e in enumerate(examples) for place in range(len(e["choices"]))]
         for rows, (i, place) in zip(made, of, strict=True):
-            held = {"example": [i], "choice": [place]}
+            held = {"example": [i], "choice": [place], "cut": [int(asked[i] != examples[i]["question"])]}
             for feature in rows:
                 feature |= held
                 if answers and place != _right(examples[i]):

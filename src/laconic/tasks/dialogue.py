@@ -64,23 +64,30 @@ class Dialogue(Writes):
     def encode(
         self, examples: Sequence[Example], tokenizer: PreTrainedTokenizerFast, *, answers: bool
     ) -> list[Feature]:
-        """One feature for each reply, with the `example` it is of."""
+        """One feature for each reply, with the `example` it is of; `cut` where there is no room for all its turns."""
         asked = [(i, place) for i, e in enumerate(examples) for place in _places(e["turns"])]
         prompts = [self._prompt(examples[i]["turns"][:place], tokenizer) for i, place in asked]
         right = [examples[i]["turns"][place]["text"] for i, place in asked]
-        made = encode.features(prompts, right, tokenizer, start=self.start, tokens=self.length, labels=answers)
-        return [feature | {"example": [i]} for feature, (i, _) in zip(made, asked, strict=True)]
+        texts = [text for text, _ in prompts]
+        made = encode.features(texts, right, tokenizer, start=self.start, tokens=self.length, labels=answers)
+        rows = zip(made, asked, prompts, strict=True)
+        return [feature | {"example": [i], "cut": [int(cut)]} for feature, (i, _), (_, cut) in rows]
 
-    def _prompt(self, before: Sequence[dict[str, str]], tokenizer: PreTrainedTokenizerFast) -> str:
-        """As many of the turns before a reply as there is room for, as text; of a single one too long, its end."""
-        messages, room = _messages(before), self.room(tokenizer)
+    def _prompt(self, before: Sequence[dict[str, str]], tokenizer: PreTrainedTokenizerFast) -> tuple[str, bool]:
+        """As many of the `turns` before a reply as there is room for, as text; of a single one too long, its end.
+
+        And whether there was no room for all.
+        """
+        messages, room, short = _messages(before), self.room(tokenizer), False
         for begin in range(max(0, len(messages) - self.turns), len(messages)):
-            text = self._text(messages[begin:], tokenizer)
-            if messages[begin]["role"] == ROLES[0] and len(encode.ids(text, tokenizer)) <= room:
-                return text
+            if messages[begin]["role"] == ROLES[0]:
+                text = self._text(messages[begin:], tokenizer)
+                if len(encode.ids(text, tokenizer)) <= room:
+                    return text, short
+                short = True
         frame = len(encode.ids(self._text([{**messages[-1], "content": ""}], tokenizer), tokenizer))
         (cut,) = encode.fitted([messages[-1]["content"]], tokenizer, room - frame, end=True)
-        return self._text([{**messages[-1], "content": cut}], tokenizer)
+        return self._text([{**messages[-1], "content": cut}], tokenizer), short or cut != messages[-1]["content"]
 
     def _text(self, messages: Sequence[Message], tokenizer: PreTrainedTokenizerFast) -> str:
         text = tokenizer.apply_chat_template(
