@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import MISSING, fields
+from dataclasses import MISSING
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from benchmarks.pages import DOCS, entries, measured, paragraph, reference, renewed, rows, section, table
 from benchmarks.record import RESULTS
@@ -65,7 +65,7 @@ def about(name: str) -> str:
 
 def options(name: str) -> dict[str, Any]:
     """A task's options and their defaults, without the labels, which the data say."""
-    found = {field.name: field.default for field in fields(cast(Any, tasks.kind(name))) if field.name != "labels"}
+    found = {field.name: field.default for field in tasks.offered(name)}
     lacking = [option for option, value in found.items() if value is MISSING]
     if lacking:
         raise SystemExit(f"the task {name} has no default of {lacking[0]}")

@@ -1,6 +1,6 @@
 """Every option of every task can be typed, and what is typed wrongly is one line."""
 
-from dataclasses import MISSING, fields
+from dataclasses import MISSING
 
 import pytest
 import yaml
@@ -18,13 +18,7 @@ OTHER = {
     "tokenize": "zh",
 }
 BESIDE = {("code", "samples"): {"temperature": 0.8}}  # what it needs
-FIXED = {("control", "beams")}  # texts that are drawn have no beams
-OPTIONS = [
-    (name, f)
-    for name in tasks.names()
-    for f in fields(tasks.kind(name))
-    if f.name != "labels" and (name, f.name) not in FIXED
-]
+OPTIONS = [(name, f) for name in tasks.names() for f in tasks.offered(name)]
 BY_NAME = pytest.mark.parametrize(("task", "option"), OPTIONS, ids=lambda given: getattr(given, "name", given))
 ODD = ("2024-13-45", "2024-11-12", "[[1]]", "{a: 1}", "[", "!!python/name:os.system", ".nan", "", "\u0000")
 
@@ -48,6 +42,17 @@ def test_every_option_can_be_typed(task, option):
     given = tasks.named([f"{option.name}={yaml.safe_dump(value, default_style=None).removesuffix('...' + chr(10))}"])
     built = tasks.build(task, labels=LABELS.get(task, ()), **given, **BESIDE.get((task, option.name), {}))
     assert getattr(built, option.name) == value != option.default
+
+
+def test_what_is_fixed_is_not_offered_and_kept_where_it_is_written_down():
+    """Texts of `control` are drawn, so there are no beams; what a run folder says of them is still read."""
+    assert "beams" in {f.name for f in tasks.offered("code")}
+    assert "beams" not in {f.name for f in tasks.offered("control")}
+    with pytest.raises(RecipeError) as refused:
+        tasks.build("control", labels=(), beam=1)
+    assert "beams" not in str(refused.value)
+    built = tasks.build("control", labels=(), beams=1)
+    assert tasks.build(**tasks.describe(built)) == built
 
 
 def test_a_value_that_is_nested_too_deep_is_one_line():

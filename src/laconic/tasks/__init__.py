@@ -5,7 +5,7 @@ No paper: discovery.
 
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, fields
+from dataclasses import Field, asdict, fields
 from typing import Any, cast, get_type_hints
 
 from laconic import options as checks
@@ -24,13 +24,19 @@ def kind(name: str) -> type[Task]:
     return cast(type[Task], units.find(sys.modules[__name__], name, RecipeError))
 
 
+def offered(name: str) -> list[Field[Any]]:
+    """The options that task `name` leaves to choose: without the labels, and what its field says is `fixed`."""
+    return [f for f in fields(cast(Any, kind(name))) if f.name != "labels" and not f.metadata.get("fixed")]
+
+
 def build(name: str, **options: Any) -> Task:
     """The task called `name` with its options; raises RecipeError for an unknown name or option, or a wrong type."""
     made = kind(name)
     known, hints = [f.name for f in fields(cast(Any, made))], get_type_hints(made)
     for option, value in options.items():
         if option not in known:
-            raise RecipeError(f"the task {name!r} has no option {option!r}; it has: {', '.join(known)}")
+            choices = ", ".join(f.name for f in offered(name))
+            raise RecipeError(f"the task {name!r} has no option {option!r}; it has: {choices}")
         if option != "labels" and not checks.fits(value, hints[option]):
             raise RecipeError(f"{option} is {value!r}; in the task {name!r} it takes {checks.say(hints[option])}")
     return cast(Any, made)(**{**options, "labels": tuple(options["labels"])})  # type: ignore[no-any-return]

@@ -6,7 +6,7 @@ labels, and by distinct-1 and distinct-2 of what is written (Li et al. 2016, arX
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
@@ -24,6 +24,7 @@ class Control(Draws):
 
     prompt: str = "{}:"
     length: int = 64
+    beams: int = field(default=1, metadata={"fixed": True})  # texts that are drawn are not searched for
     temperature: float = 1.0
 
     name: ClassVar[str] = "control"
