@@ -15,7 +15,12 @@ def command(
     folder: Annotated[Path, typer.Argument(help="An artifact that was compressed or evaluated with --against.")],
     split: Annotated[str, typer.Option(help="What it was measured on: test or validation.")] = "test",
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Where the page goes; by default FOLDER/report.html.")
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            help="Where the page goes; by default into FOLDER, as report.html, or report-validation.html.",
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the record as JSON.")] = False,
 ) -> None:
