@@ -93,6 +93,37 @@ def test_the_kernel_refuses_where_python_is_led_past_the_hook(tmp_path):
     assert ran.stdout.strip() == str(len(tries)), ran.stderr
 
 
+def test_the_kernel_hides_files_where_python_is_led_past_the_hook(tmp_path):
+    """Landlock beside the filter, without the hook: by Python and by the C library; what is imported stays readable."""
+    (tmp_path / "secret").write_text("x")
+    (tmp_path / "empty").mkdir()
+    program = f"""
+import ctypes, os, runpy
+child = runpy.run_path({str(locked.CHILD)!r})
+libc = ctypes.CDLL(None, use_errno=True)
+if not child["hide_files"](child["folders"]()):
+    print("no Landlock")
+    raise SystemExit
+child["filter_calls"]()
+open(os.__file__).close()
+os.listdir(".")
+import _decimal, _hashlib, zlib  # which load libraries
+places = [{str(tmp_path / "secret")!r}, "../secret", "/etc/passwd", "/proc/self/environ", "/"]
+for path in places:
+    try:
+        os.close(os.open(path, os.O_RDONLY))
+    except PermissionError:
+        print("shut", end=" ")
+    if libc.openat(-100, path.encode(), os.O_RDONLY) == -1 and libc.open(path.encode(), os.O_RDONLY) == -1:
+        print("shut", end=" ")
+"""
+    command = [sys.executable, "-I", "-S", "-c", program]
+    ran = subprocess.run(command, cwd=tmp_path / "empty", capture_output=True, text=True, check=False)
+    if ran.stdout.strip() == "no Landlock":
+        pytest.skip("this kernel has no Landlock")
+    assert ran.stdout.split() == ["shut"] * 10, ran.stderr
+
+
 FORGED = """
 import os, sys
 def values(thing, depth=0):

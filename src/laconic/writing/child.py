@@ -1,9 +1,9 @@
 """The child process of `locked`: takes its own rights away, runs a program, and says a word if that comes to its end.
 
 Chen et al. 2021, arXiv:2107.03374, section 2.3 (why written programs are shut in); seccomp(2): the kernel refuses all
-but what computing needs, whatever Python is made to do; PEP 578 (audit hooks, which can't be taken off again) for what
-the kernel does not tell apart, which file is read; setrlimit(2). Run as a script, with the standard library alone;
-nothing imports it.
+but what computing needs, whatever Python is made to do; landlock(7): of files it lets those be read that importing
+needs, on Linux from 5.13 on; PEP 578 (audit hooks, which can't be taken off again) for all other events, and for files
+where the kernel has no Landlock; setrlimit(2). Run as a script, with the standard library alone; nothing imports it.
 """
 
 import ctypes
@@ -51,6 +51,12 @@ CALLS = {  # of a machine: what its kernel calls it, openat, and what computing 
 }  # fmt: skip
 NO_NEW_PRIVILEGES, SECCOMP, FILTER = 38, 22, 2  # of prctl(2)
 LOAD, EQUAL, ANY, SAY = 0x20, 0x15, 0x45, 0x06  # of bpf: a word, jumps if it is equal or has any of these bits, the end
+CREATE, ADD, RESTRICT = 444, 445, 446  # the calls of Landlock, alike on all machines
+READ_FILE, READ_FOLDER, BENEATH = 1 << 2, 1 << 3, 1  # of linux/landlock.h: what is refused, and a rule for a path
+SHARED = (  # what the loader of Python's modules reads, and the clock; all may read it
+    "/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/nix/store", "/gnu/store", "/etc/ld.so.cache",
+    "/etc/localtime",
+)  # fmt: skip
 ALLOWED, REFUSED = 0x7FFF0000, 0x00050000 | errno.EPERM
 
 
@@ -81,6 +87,30 @@ def open_to_all(path: str) -> bool:
             return True
         path = os.path.dirname(path)
     return not os.path.exists(path)
+
+
+def hide_files(own: tuple[str, ...]) -> bool:
+    """Let the kernel refuse to read any file but Python's own and SHARED; False where it has no Landlock.
+
+    The libraries of a Python that brings its own stand beside its modules' folder.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    refused = ctypes.create_string_buffer(struct.pack("Q", READ_FILE | READ_FOLDER))  # struct landlock_ruleset_attr
+    rules = libc.syscall(CREATE, refused, 8, 0)
+    if rules < 0:
+        return False
+    beside = os.path.dirname(sysconfig.get_path("stdlib"))
+    for path in filter(os.path.exists, (".", beside, *own, *SHARED)):
+        place = os.open(path, os.O_PATH | os.O_CLOEXEC)
+        may = READ_FILE | (READ_FOLDER if os.path.isdir(path) else 0)
+        rule = ctypes.create_string_buffer(struct.pack("=Qi", may, place))  # struct landlock_path_beneath_attr
+        if libc.syscall(ADD, rules, BENEATH, rule, 0):
+            raise OSError(ctypes.get_errno(), f"the kernel takes no rule for {path}")
+        os.close(place)
+    if libc.prctl(NO_NEW_PRIVILEGES, 1, 0, 0, 0) or libc.syscall(RESTRICT, rules, 0):
+        raise OSError(ctypes.get_errno(), "the kernel hides no files")
+    os.close(rules)
+    return True
 
 
 def filter_calls() -> None:
@@ -147,6 +177,7 @@ def steps() -> Iterator[object]:
     own = folders()
     demote(own)
     limit(seconds, megabytes)
+    hide_files(own)
     filter_calls()
     for name in [name for name in sys.modules if name.rpartition(".")[2] in UNNAMED or name.startswith("ctypes.")]:
         del sys.modules[name]

@@ -1,9 +1,9 @@
 """Whether a program comes to its end, run in a child process that may compute and nothing else.
 
 Chen et al. 2021, arXiv:2107.03374, section 2.3. The child has no environment, an empty folder, its own session, bounds
-on time and memory, a filter by which the kernel refuses processes, sockets and writing, and a hook that refuses to read
-files: see `child`. That holds what models write by mistake; against a program that sets out to break out of Python, to
-read or to pass for right, run Laconic itself in a container.
+on time and memory, a filter by which the kernel refuses processes, sockets and writing, rules by which it refuses to
+read files, where it has Landlock, and a hook that refuses the same: see `child`. That holds what models write by
+mistake; against a program that sets out to break out of Python, to pass for right, run Laconic itself in a container.
 """
 
 from __future__ import annotations
