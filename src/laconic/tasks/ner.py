@@ -10,7 +10,6 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -178,9 +177,9 @@ class NER:
 
 def _windows(texts: Sequence[list[str]], tokenizer: PreTrainedTokenizerFast) -> Iterator[tuple[int, Window, Any, bool]]:
     """(number of the text, window, its encoding, whether a word of the text is cut), one window of a text that fits."""
-    read = partial(tokenizer, is_split_into_words=True, truncation=True, return_token_type_ids=False)
+    how: dict[str, Any] = {"is_split_into_words": True, "truncation": True, "return_token_type_ids": False}
     room = tokenizer.model_max_length - tokenizer.num_special_tokens_to_add()
-    encodings = read(list(texts)).encodings or []
+    encodings = tokenizer(list(texts), **how).encodings or []
     for i, words in enumerate(texts):
         if not encodings[i].overflowing:
             yield i, Window(0, len(words), tuple(range(len(words)))), encodings[i], False
@@ -188,7 +187,7 @@ def _windows(texts: Sequence[list[str]], tokenizer: PreTrainedTokenizerFast) -> 
         pieces = Counter(w for part in (encodings[i], *encodings[i].overflowing) for w in part.word_ids)
         some = windows([pieces[w] for w in range(len(words))], room)
         cut = any(pieces[w] > room for w in range(len(words)))
-        parts = read([words[window.start : window.stop] for window in some]).encodings or []
+        parts = tokenizer([words[window.start : window.stop] for window in some], **how).encodings or []
         yield from ((i, window, part, cut) for window, part in zip(some, parts, strict=True))
 
 
