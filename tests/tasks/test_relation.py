@@ -16,7 +16,7 @@ from laconic.measures.memory import Memory
 from laconic.report import page, terminal
 from laconic.tasks.relation import Relation, marked
 from tests import road
-from tests.workshop import USED
+from tests.workshop import USED, tokenizer
 
 LABELS = ("Cause(e1,e2)", "Cause(e2,e1)", "Other", "Part(e1,e2)", "Part(e2,e1)")
 TEXT = "the fire burnt a house"
@@ -35,6 +35,31 @@ def test_entities_stand_between_their_tokens():
     assert marked(example(first="house", second="fire")) == "the [E2] fire [/E2] burnt a [E1] house [/E1]"
     nested = example(first="fire burnt", second="fire")
     assert marked(nested) == "the [E1] [E2] fire [/E2] burnt [/E1] a house"
+
+
+def test_a_long_text_is_read_around_its_entities():
+    """Wherever the two stand, both are read if any window holds them; a text that shows them from the start stays."""
+    reader, task = tokenizer(), Relation(LABELS)
+    reader.add_tokens(list(Relation.tokens), special_tokens=True)
+    marks = reader.convert_tokens_to_ids(list(Relation.tokens))
+    words = [USED[i % len(USED)] for i in range(60)]
+    for one, two in ((0, 3), (10, 12), (20, 22), (40, 37), (57, 59), (0, 50)):
+        spans = {}
+        for name, place in (("e1", one), ("e2", two)):
+            start = len(" ".join(words[:place])) + (place > 0)
+            spans[name] = {"text": words[place], "start": start, "end": start + len(words[place])}
+        given = {"text": " ".join(words), **spans}
+        (feature,) = task.encode([given], reader, answers=False)
+        ids, behind = feature["input_ids"], feature["input_ids"][6:]  # behind the two entities
+        assert feature["cut"] == [1]
+        assert len(ids) <= 32
+        assert [behind.count(mark) for mark in marks] == ([1, 1, 0, 0] if two == 50 else [1] * 4)
+        whole = reader(marked(given), add_special_tokens=False)["input_ids"]
+        begin = next(i for i in range(len(whole)) if whole[i : i + len(behind) - 1] == behind[:-1])
+        assert (begin == 0) == (max(one, two) < 20 or two == 50)
+        if (one, two) == (40, 37):
+            read, places = len(behind), [behind.index(mark) for mark in marks]
+            assert abs(min(places) - (read - 1 - max(places))) <= 1  # as much before as behind
 
 
 def test_the_score_by_hand():

@@ -65,13 +65,19 @@ class Relation:
     def encode(
         self, examples: Sequence[Example], tokenizer: PreTrainedTokenizerFast, *, answers: bool
     ) -> list[Feature]:
-        """Pieces of the two entities, then of each text with its entities marked; labels are one class index."""
+        """Pieces of the two entities, then of each text with its entities marked; labels are one class index.
+
+        A text that is too long is read from its beginning, or around the entities where they stand further on.
+        """
         first = [" ".join(f"[{e.upper()}] {x[e]['text']} [/{e.upper()}]" for e in ENTITIES) for x in examples]
-        encoded = tokenizer(first, [marked(x) for x in examples], truncation=True, return_token_type_ids=False)
+        how: dict[str, Any] = {"truncation": True, "return_token_type_ids": False}
+        encoded = tokenizer(first, [marked(x) for x in examples], **how)
         features = []
         for i, example in enumerate(examples):
-            feature = {"input_ids": encoded["input_ids"][i], "attention_mask": encoded["attention_mask"][i]}
-            feature["cut"] = cut(encoded, i)
+            ids = encoded["input_ids"][i]
+            if cut(encoded, i) == [1]:
+                ids = tokenizer(first[i], around(example, first[i], tokenizer), **how)["input_ids"]
+            feature = {"input_ids": ids, "attention_mask": [1] * len(ids), "cut": cut(encoded, i)}
             if answers:
                 feature["labels"] = [self.labels.index(example["label"])]
             features.append(feature)
@@ -157,6 +163,20 @@ def marked(example: Example) -> str:
     for place, _, _, mark in sorted(opened + closed):
         text, last = text + example["text"][last:place] + mark, place
     return text + str(example["text"][last:])
+
+
+def around(example: Example, first: str, tokenizer: PreTrainedTokenizerFast) -> str:
+    """The marked text, without its beginning where what is read behind `first` would not hold both entities then.
+
+    As much is read before them as behind. Where they are too far apart to be read together it is the whole text.
+    """
+    text, starts, ends = marked(example), *([example[e][side] for e in ENTITIES] for side in ("start", "end"))
+    last = len(text) - len(example["text"]) + max(ends)  # where the later one's mark ends
+    before, whole = ((tokenizer(x, add_special_tokens=False, verbose=False).encodings or [])[0] for x in (first, text))
+    room = tokenizer.model_max_length - len(before.ids) - tokenizer.num_special_tokens_to_add(pair=True)
+    places = [i for i, (start, end) in enumerate(whole.offsets) if end > min(starts) and start < last]
+    begin = min(places[0] - (room - len(places)) // 2, len(whole.ids) - room)
+    return text if places[-1] < room or len(places) > room else text[whole.offsets[begin][0] :]
 
 
 def _plain(label: str) -> str:
