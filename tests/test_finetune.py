@@ -227,6 +227,22 @@ def test_teachers_are_learnt_in_place_of_labels(base, tmp_path):
         train(base, tmp_path / "student", **given)  # other texts of the same name
 
 
+def test_a_teacher_of_equal_weights_and_another_config_is_another_one(base, tmp_path):
+    once = laconic.Training(epochs=1, batch=8)
+    teacher = train(base, tmp_path / "teacher", options=once)
+    given = {"options": once, "teachers": teacher}
+    run = train(base, tmp_path / "run", **given)
+    held = json.loads((run / trained.RUN_FILE).read_text())
+    config = json.loads((teacher / "config.json").read_text())
+    assert config["layer_norm_eps"] != 0.01
+    (teacher / "config.json").write_text(json.dumps({**config, "layer_norm_eps": 0.01}))
+    with pytest.raises(DataError, match="another run"):
+        train(base, run, **given)
+    del held["taught_as"]
+    (run / trained.RUN_FILE).write_text(json.dumps(held))
+    assert train(base, run, **given) == run  # a record that does not know it is taken at its word
+
+
 def test_teachers_that_can_not_teach_are_refused(base, tmp_path):
     road.dataset(tmp_path / "texts", "sequence")
     other = train(base, tmp_path / "other", "classify", data=tmp_path / "texts", options=laconic.Training(epochs=1))

@@ -79,7 +79,7 @@ def train(
         **({"content": checkpoint.content(model)} if plan is None else {"plan": asdict(plan)}),
     }  # fmt: skip
     if teacher:
-        record["taught_by"] = checkpoint.digest(teacher.model, teacher.tokenizer)
+        record |= _taught(teacher)
     if workspace.is_done(out, record, RUN_FILE):
         log(f"{out} is already trained with these options")
         return out
@@ -155,6 +155,12 @@ def _teacher(folders: Sequence[str | Path], task: Task) -> Teacher:
             )
     ensemble = Ensemble([source.model for source in sources], several=task.multiple)
     return Teacher(ensemble, sources[0].tokenizer)
+
+
+def _taught(teacher: Teacher) -> dict[str, Any]:
+    """What a record says of a teacher: its weights, and, since these alone do not say what it answers, its members."""
+    members = [checkpoint.identity(one, teacher.tokenizer) for one in teacher.model.members]
+    return {"taught_by": checkpoint.digest(teacher.model, teacher.tokenizer), "taught_as": members}
 
 
 def _short(value: Any) -> str:

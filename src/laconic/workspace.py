@@ -22,7 +22,7 @@ from laconic.errors import DataError, RecipeError
 
 TICKET, LOCK = "run.json", "lock"
 SHORT = 60  # characters of a value in an error message
-LATER = frozenset({"content"})  # what the records of older runs do not say, and which then can't differ
+LATER = frozenset({"content", "taught_as"})  # what the records of older runs do not say, and which then can't differ
 
 
 def is_done(out: Path, record: dict[str, Any], file: str) -> bool:
