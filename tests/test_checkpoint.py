@@ -207,12 +207,18 @@ def test_what_is_read_of_a_folder_is_its_content(folder, tmp_path, name):
     assert checkpoint.content(moved) != before
 
 
-def test_the_content_of_a_hub_id_is_its_revision(tmp_path, monkeypatch):
+def test_the_content_of_a_hub_id_is_its_revision_from_the_first_call_on(tmp_path, monkeypatch):
+    """What is not there yet is fetched, or a run that is killed would know another content when it goes on."""
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     cached = tmp_path / "models--org--name"
-    (cached / "snapshots" / "abc").mkdir(parents=True)
-    (cached / "snapshots" / "abc" / "config.json").write_text("{}")
-    (cached / "refs").mkdir()
-    (cached / "refs" / "main").write_text("abc")
-    assert checkpoint.content("org/name") == "abc"
+
+    def fetched(source):
+        (cached / "snapshots" / "abc").mkdir(parents=True, exist_ok=True)
+        (cached / "snapshots" / "abc" / "config.json").write_text("{}")
+        (cached / "refs").mkdir(exist_ok=True)
+        (cached / "refs" / "main").write_text("abc")
+
+    monkeypatch.setattr(checkpoint, "config", fetched)
+    assert checkpoint.content("org/name") == checkpoint.content("org/name") == "abc"
+    monkeypatch.setattr(checkpoint, "config", lambda source: None)
     assert checkpoint.content("org/other") is None

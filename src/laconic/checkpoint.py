@@ -161,9 +161,11 @@ def digest(model: nn.Module, tokenizer: PreTrainedTokenizerFast) -> str:
 def content(source: str | Path) -> str | None:
     """What a model's place holds: sha256 of the files that are read of a folder, or a hub id's revision, where known.
 
-    Files are read as they are, which takes a second for some gigabytes; of a hub id it is what `config` has fetched.
+    Files are read as they are, which takes a second for some gigabytes. Of a hub id the configuration is fetched first,
+    so that the first call knows the revision which later ones find.
     """
     if not Path(source).is_dir():
+        config(source)
         cached = try_to_load_from_cache(str(source), "config.json")
         return Path(cached).parent.name if isinstance(cached, str) else None
     found = hashlib.sha256()
