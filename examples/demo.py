@@ -36,7 +36,7 @@ def main() -> None:
         ["My parcel still has not arrived", "I was charged twice this month"]
     ):
         say(f"{record['text']} -> {record['label']}")
-    say(f"the page: {result.folder / prove.PAGE_FILE}")
+    say(f"the page: {result.folder / prove.FILES['test'][1]}")
 
 
 if __name__ == "__main__":
