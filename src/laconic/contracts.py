@@ -79,7 +79,8 @@ class LayerKind(Protocol):
     A layer is *in training* when its numbers are not final (fake quantization, a mask being trained through); `freeze`
     makes them final. What is stored is `state_dict()` of the frozen layer.
 
-    A *composite* kind computes with layers at paths below it and holds no weight itself: its `parts` are their names.
+    A *composite* kind computes with layers at paths below it, its `parts`, and holds no matrix itself. Where it
+    multiplies on its own beside them, `products` is how often for a token.
     """
 
     kind: ClassVar[str]

@@ -19,7 +19,7 @@ from laconic.contracts import Feature, Teacher, Work
 from laconic.data.batching import SIDES, batches, by_example, counts, lengths, masks, model_inputs, order, pad
 from laconic.errors import RecipeError
 from laconic.flow import Seen, watch
-from laconic.maths import importance
+from laconic.maths import importance, separable
 
 BATCH = 16
 IMPORTANCE = ("taylor", "fisher", "activation")
@@ -54,17 +54,21 @@ def gates(work: Work, sites: Mapping[str, int], samples: int, *, squared: bool =
     return scores
 
 
-def grams(work: Work, paths: Sequence[str], samples: int, length: int | None = None) -> dict[str, torch.Tensor]:
+def grams(
+    work: Work, paths: Sequence[str], samples: int, length: int | None = None, *, taps: int = 1
+) -> dict[str, torch.Tensor]:
     """sum x x^T over the tokens that enter each layer: {path: (in, in)}, float32.
 
     The inputs of a layer with a bias end with a 1, so its matrix is (in + 1, in + 1) and the bias counts as a column.
+    With `taps`, x is a token and those before it, (taps * in,), as `separable.behind` has them.
     """
     ones = {path: layers.take(work.model.get_submodule(path)).bias is not None for path in paths}
     sums = dict.fromkeys(paths, torch.zeros(()))
     for seen, sides in _passes(work, paths, samples, length):
         for path in paths:
             for s in seen[path]:
-                sums[path] = sums[path] + gram(tokens(s.given, sides, ones=ones[path]))
+                x = s.given if taps == 1 else separable.behind(s.given, taps).flatten(-2)  # (batch, tokens, taps * in)
+                sums[path] = sums[path] + gram(tokens(x, sides, ones=ones[path]))
     return sums
 
 

@@ -11,6 +11,7 @@ from laconic.anatomy import Anatomy
 from laconic.answers import logits_of
 from laconic.errors import EngineError
 from laconic.layers.quantized import Quantized
+from laconic.layers.separable import Separable
 from laconic.lowering import lower, read
 from tests.tiny import config, tiny, tiny_inputs
 
@@ -103,6 +104,23 @@ def test_quantized_layers_are_read_as_they_compute():
     found, expected = run(model, integers=False)
     assert np.abs(found - expected).max() < 1e-4
     assert np.abs(found - before).max() > 0.01
+
+
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("family", ["bert", "distilbert", "albert"])
+def test_layers_that_read_back_read_the_same_in_the_graph(family, head):
+    """Of several taps beside one another, and beside a dense one, also where a text has fewer tokens than taps."""
+    model = made(family, head)
+    before, _ = run(model, integers=False)
+    block = Anatomy(model).stacks[0].blocks[0]
+    paths = [block.attention.q, block.attention.v, block.attention.o, *block.ffn.inputs, block.ffn.output]
+    for taps, path in zip((2, 12, 3, 2, 3), paths, strict=True):
+        kernel = torch.randn(taps, layers.take(model.get_submodule(path)).weight.shape[1]) / taps
+        layers.swap(model, path, Separable.of(model.get_submodule(path), kernel))
+    found, expected = run(model, integers=False)
+    assert np.abs(found - expected).max() < 1e-4
+    assert np.abs(found - before).max() > 0.01
+    assert distance(*run(model, integers=True)) < 0.15
 
 
 def test_a_block_that_runs_again_is_held_once():

@@ -42,7 +42,7 @@ def count(anatomy: Anatomy, tokens: int, written: int | None = None) -> int:
 
 def _product(path: str, module: nn.Module) -> int:
     """Multiply-accumulates of one token through a layer; a row that is looked up costs none."""
-    total = 0
+    total = getattr(module, "products", 0)  # of a composite layer itself, beside those of its parts
     for _, layer in layers.leaves(path, module):
         if not isinstance(layer, nn.Embedding) and getattr(layer, "role", "linear") == "linear":
             rows, columns = size(layer)

@@ -5,6 +5,7 @@ Vaswani et al. 2017, arXiv:1706.03762.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -19,16 +20,31 @@ from laconic.anatomy import Anatomy
 from laconic.anatomy.parts import Block as Parts
 from laconic.anatomy.postnorm import postnorm
 from laconic.errors import AnatomyError, EngineError
+from laconic.layers.separable import Separable
 
 Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Linear:
-    """weight (in, out), bias (out,), as a matrix product reads them."""
+    """weight (in, out), bias (out,), as a matrix product reads them.
+
+    With several `taps` the weight is (taps * in, out), for a position and those before it, nearest first.
+    """
 
     weight: Floats
     bias: Floats
+    taps: int = 1
+
+    @property
+    def inputs(self) -> int:
+        """Channels of a position."""
+        return len(self.weight) // self.taps
+
+    @property
+    def first(self) -> Linear:
+        """What it is for the first position, before which stands nothing."""
+        return Linear(self.weight[: self.inputs], self.bias)
 
 
 @dataclass(frozen=True)
@@ -94,10 +110,9 @@ def read(model: PreTrainedModel) -> Encoder:
 
 def _block(model: PreTrainedModel, block: Parts, attention_norm: str, ffn_norm: str) -> Block:
     attention = block.attention
-    q, k, v = (_linear(model, path) for path in (attention.q, attention.k, attention.v))
     return Block(
         heads=attention.heads,
-        qkv=Linear(np.concatenate([p.weight for p in (q, k, v)], axis=1), np.concatenate([p.bias for p in (q, k, v)])),
+        qkv=_beside([_linear(model, path) for path in (attention.q, attention.k, attention.v)]),
         output=_linear(model, attention.o),
         attention_norm=_norm(model, attention_norm),
         up=_linear(model, block.ffn.inputs[0]),
@@ -107,10 +122,20 @@ def _block(model: PreTrainedModel, block: Parts, attention_norm: str, ffn_norm: 
 
 
 def _linear(model: PreTrainedModel, path: str) -> Linear:
-    parts = layers.take(model.get_submodule(path))
-    weight = _floats(parts.weight).T  # (in, out)
+    module = model.get_submodule(path)
+    parts = layers.take(module)
+    weights = module.weights if isinstance(module, Separable) else parts.weight[None]  # (taps, out, in)
+    weight = _floats(weights.transpose(1, 2).flatten(0, 1))  # (taps * in, out)
     bias = np.zeros(weight.shape[1], np.float32) if parts.bias is None else _floats(parts.bias)
-    return Linear(np.ascontiguousarray(weight), bias)
+    return Linear(np.ascontiguousarray(weight), bias, len(weights))
+
+
+def _beside(linears: Sequence[Linear]) -> Linear:
+    """One that gives what these give, one after another; those of fewer taps get zeros for the others."""
+    taps = max(linear.taps for linear in linears)
+    zeros = [((0, (taps - linear.taps) * linear.inputs), (0, 0)) for linear in linears]
+    weights = [np.pad(linear.weight, more) for linear, more in zip(linears, zeros, strict=True)]  # (taps * in, out)
+    return Linear(np.concatenate(weights, axis=1), np.concatenate([linear.bias for linear in linears]), taps)
 
 
 def _table(model: PreTrainedModel, path: str) -> Floats:

@@ -13,7 +13,7 @@ exported graph, each for time:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -99,19 +99,22 @@ def _embed(graph: Graph, encoder: Encoder) -> Stream:
 
 def _block(graph: Graph, stream: Stream, block: Block, activation: str, *, integers: bool, first_token: bool) -> Stream:
     mixed = _attention(graph, stream, block, integers)
+    output, up, down = block.output, block.up, block.down
     if first_token:
+        output, up, down = output.first, up.first, down.first
         first = graph.constant(np.array(0, np.int64))
         mixed = graph.node("Gather", mixed, first, axis=1)  # (batch, heads * head size)
         stream = Stream(graph.node("Gather", stream.tensor, first, axis=1), stream.shift)  # (batch, hidden)
-    nothing = np.zeros(block.output.weight.shape[0], np.float32)
-    stream = _join(graph, stream, Stream(mixed, nothing), block.output, block.attention_norm, integers)
-    neurons = _activate(graph, _dense(graph, stream, block.up, integers), activation)  # (..., neurons)
-    nothing = np.zeros(block.down.weight.shape[0], np.float32)
-    return _join(graph, stream, Stream(neurons, nothing), block.down, block.ffn_norm, integers)
+    nothing = np.zeros(output.inputs, np.float32)
+    stream = _join(graph, stream, Stream(mixed, nothing), output, block.attention_norm, integers)
+    neurons = _activate(graph, _dense(graph, stream, up, integers), activation)  # (..., neurons)
+    nothing = np.zeros(down.inputs, np.float32)
+    return _join(graph, stream, Stream(neurons, nothing), down, block.ffn_norm, integers)
 
 
 def _attention(graph: Graph, stream: Stream, block: Block, integers: bool) -> str:
     """softmax(q k / sqrt(head size)) v over the first `lengths` tokens: (batch, tokens, heads * head size)."""
+    stream = _behind(graph, stream, block.qkv.taps)
     weight, bias = block.qkv.weight, graph.constant(_bias(stream, block.qkv))
     if not integers:
         floats = (stream.tensor, graph.constant(weight), bias, LENGTHS)
@@ -124,7 +127,7 @@ def _attention(graph: Graph, stream: Stream, block: Block, integers: bool) -> st
 
 def _join(graph: Graph, stream: Stream, branch: Stream, linear: Linear, norm: Norm, integers: bool) -> Stream:
     """norm(stream + linear(branch)); the linear brings the shift that the stream lacks."""
-    shifted = Linear(linear.weight, linear.bias + stream.shift)
+    shifted = replace(linear, bias=linear.bias + stream.shift)
     total = graph.node("Add", stream.tensor, _dense(graph, branch, shifted, integers))
     mean = graph.node("ReduceMean", total, graph.constant(np.array([-1], np.int64)), keepdims=1)  # (..., 1)
     return _scale(graph, graph.node("Sub", total, mean), norm)
@@ -137,12 +140,31 @@ def _scale(graph: Graph, centred: str, norm: Norm) -> Stream:
 
 
 def _dense(graph: Graph, stream: Stream, linear: Linear, integers: bool) -> str:
+    stream = _behind(graph, stream, linear.taps)
     bias = graph.constant(_bias(stream, linear))
     if not integers:
         return graph.node("Add", graph.node("MatMul", stream.tensor, graph.constant(linear.weight)), bias)
     rounded, scales = codes(linear.weight)
     inputs = (stream.tensor, graph.constant(rounded), graph.constant(scales), "", bias)
     return graph.node("DynamicQuantizeMatMul", *inputs, contrib=True)
+
+
+def _behind(graph: Graph, stream: Stream, taps: int) -> Stream:
+    """Every position beside those before it, nearest first, (batch, tokens, taps * in).
+
+    Before the first stands what is 0 with its shift.
+    """
+    if taps == 1:
+        return stream
+    first = graph.node("Gather", stream.tensor, graph.constant(np.array([0], np.int64)), axis=1)  # (batch, 1, in)
+    nothing = graph.node("Sub", graph.node("Sub", first, first), graph.constant(stream.shift))
+    held = graph.node("Concat", *[nothing] * (taps - 1), stream.tensor, axis=1)  # (batch, taps - 1 + tokens, in)
+    axis = graph.constant(np.array([1], np.int64))
+    moved = []
+    for back in range(taps):
+        start, end = taps - 1 - back, -back if back else np.iinfo(np.int64).max
+        moved.append(graph.node("Slice", held, *(graph.constant(np.array([n], np.int64)) for n in (start, end)), axis))
+    return Stream(graph.node("Concat", *moved, axis=-1), np.tile(stream.shift, taps))
 
 
 def _activate(graph: Graph, tensor: str, name: str) -> str:

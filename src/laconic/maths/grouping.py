@@ -4,9 +4,38 @@ No paper: greedy block-diagonalisation; each group grows from the strongest inpu
 change groups in turn while that keeps more.
 """
 
+from collections.abc import Mapping, Sequence
+
 import torch
 
+from laconic.errors import RecipeError
+
 SWEEPS = 10
+
+
+def check(groups: int, sizes: Mapping[str, tuple[int, int]]) -> None:
+    """Raise RecipeError for the first layer, of its path and its (out, in), that the groups do not divide."""
+    for path, (rows, columns) in sizes.items():
+        if rows % groups or columns % groups:
+            raise RecipeError(f"groups is {groups}, which does not divide {path}, {rows} x {columns}")
+
+
+def dealt(
+    weight: torch.Tensor, squares: torch.Tensor, groups: int, *, permute: bool
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """`orders` of a weight (out, in) by the squares (in,) of its inputs, summed; without `permute`, as they come."""
+    if permute:
+        return orders((weight.square() * squares).cpu(), groups)
+    return torch.arange(weight.shape[0]), torch.arange(weight.shape[1])
+
+
+def parted(
+    found: Sequence[torch.Tensor], outputs: torch.Tensor, width: int
+) -> tuple[list[torch.Tensor], torch.Tensor | None]:
+    """Each group's weight (out / groups, width), and the bias (out,) of all, where the matrices have a column more."""
+    filters = [matrix[:, :width] for matrix in found]
+    ends = torch.cat([matrix[:, width:] for matrix in found])  # (out, 1), group after group, or (out, 0)
+    return filters, ends[outputs.argsort().to(ends.device), 0] if ends.shape[1] else None
 
 
 def orders(energy: torch.Tensor, groups: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -135,6 +135,7 @@ def layers(model: PreTrainedModel, stored: Mapping[str, int] | None = None) -> l
     part_of |= {path: part for part in PARTS[:-1] for path, _ in anatomy.whole(part)}
     ours = dict(kinds.held(model))
     whole = {path: layer for path, layer in ours.items() if kinds.parts(layer)}
+    part_of |= {path: part_of[owner] for path in whole if (owner := _owner(path, part_of)) is not None}  # in another
     held = {path: layer for path, layer in ours.items() if path not in whole}
     modules = dict(model.named_modules())
     counts = dict.fromkeys(part_of, (0, 0, 0))  # path -> parameters, non-zero, bits
@@ -154,7 +155,7 @@ def layers(model: PreTrainedModel, stored: Mapping[str, int] | None = None) -> l
             part_of.get(path, "other"),
             _kind(path, ours),
             *counts[path][:2],
-            macs=kinds.take(modules[path]).weight.numel() if _multiplies(path, part_of, whole) else 0,
+            macs=_macs(modules[path]) if part_of.get(path) in MULTIPLY else 0,
             held_bits=counts[path][2],
             stored_bytes=None if weighed is None else weighed.pop(path, 0),
         )
@@ -170,8 +171,9 @@ def _kind(path: str, ours: Mapping[str, nn.Module]) -> str:
     return "stock" if owner is None else cast(LayerKind, ours[owner]).kind
 
 
-def _multiplies(path: str, part_of: Mapping[str, str], whole: Mapping[str, nn.Module]) -> bool:
-    return part_of.get(path) in MULTIPLY and path not in whole
+def _macs(module: nn.Module) -> int:
+    """Multiply-accumulates of a token, but for those of a composite's parts, which have rows of their own."""
+    return int(getattr(module, "products", 0)) if kinds.parts(module) else kinds.take(module).weight.numel()
 
 
 def _held(module: nn.Module) -> tuple[int, int, int]:

@@ -16,7 +16,6 @@ from torch import nn
 from laconic import calibration, effects, layers, options, scoring
 from laconic.anatomy.cut import size
 from laconic.contracts import Sketch, Work
-from laconic.errors import RecipeError
 from laconic.layers.grouped import Grouped
 from laconic.maths import grouping, importance
 
@@ -50,10 +49,7 @@ class Convolve:
     def apply(self, work: Work) -> None:
         """Fit every layer, from one pass over the examples; RecipeError where the groups do not divide one."""
         paths = [path for path, _ in layers.distinct(work.anatomy.whole(self.where))]
-        for path in paths:
-            rows, columns = size(work.model.get_submodule(path))
-            if rows % self.groups or columns % self.groups:
-                raise RecipeError(f"groups is {self.groups}, which does not divide {path}, {rows} x {columns}")
+        grouping.check(self.groups, {path: size(work.model.get_submodule(path)) for path in paths})
         for path, sums in scoring.grams(work, paths, self.samples, self.length).items():
             layers.swap(work.model, path, self._fitted(work.model.get_submodule(path), sums))
 
@@ -61,21 +57,13 @@ class Convolve:
     def _fitted(self, module: nn.Module, sums: torch.Tensor) -> Grouped:
         """The layer in groups; `sums` of x x^T over its inputs has a last row for the bias where there is one."""
         parts = layers.take(module)
-        rows, columns = parts.weight.shape
-        outputs, inputs = torch.arange(rows), torch.arange(columns)
-        if self.permute:
-            energy = parts.weight.square() * sums.diagonal()[:columns]  # (out, in)
-            outputs, inputs = grouping.orders(energy.cpu(), self.groups)
+        columns = parts.weight.shape[1]
+        outputs, inputs = grouping.dealt(parts.weight, sums.diagonal()[:columns], self.groups, permute=self.permute)
         full = scoring.columns(module)  # (out, in) or (out, in + 1)
         ends = [] if parts.bias is None else [columns]
-        filters, biases = [], []
-        for rows_of, columns_of in zip(outputs.chunk(self.groups), inputs.chunk(self.groups), strict=True):
-            stay = [*columns_of.tolist(), *ends]
-            found = importance.reconstruct(full[rows_of], sums, stay)  # (out / groups, in / groups), or + 1
-            filters.append(found[:, : len(columns_of)])
-            biases.append(found[:, len(columns_of) :])
-        bias = None
-        if parts.bias is not None:
-            bias = torch.empty_like(parts.bias)
-            bias[outputs] = torch.cat(biases)[:, 0]
+        found = [
+            importance.reconstruct(full[rows_of], sums, [*columns_of.tolist(), *ends])
+            for rows_of, columns_of in zip(outputs.chunk(self.groups), inputs.chunk(self.groups), strict=True)
+        ]  # each (out / groups, in / groups), or + 1
+        filters, bias = grouping.parted(found, outputs, columns // self.groups)
         return Grouped.of(filters, bias, (outputs, inputs) if self.permute else None).train(module.training)
