@@ -42,7 +42,7 @@ def test_no_layer_loses_more_than_convolves_and_together_they_lose_less(options,
             pair = one.model.get_submodule(path), original.get_submodule(path)
             losses[-1].append(sum(float((pair[0](x) - pair[1](x)).detach().square().sum()) for x in texts))
     assert all(mine <= theirs * (1 + 1e-4) for theirs, mine in zip(*losses, strict=True))
-    assert sum(losses[1]) < 0.95 * sum(losses[0])
+    assert sum(losses[1]) < 0.98 * sum(losses[0])
 
 
 def test_planted_groups_are_found_and_nothing_is_lost(tmp_path):
