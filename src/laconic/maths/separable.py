@@ -88,7 +88,8 @@ class _Sums:
         """(sum z z^T, sum y z^T) of what the kernel gives, z (n,), or (n + 1,) with a 1."""
         end = len(self.square) - self.taps * self.width  # 1 or 0
         filters = torch.cat([torch.diag(tap) for tap in kernel], 1)  # (n, u)
-        turned = torch.block_diag(filters, torch.eye(end, dtype=kernel.dtype, device=kernel.device))  # (z, u)
+        turned = functional.pad(filters, (0, end, 0, end))  # (z, u)
+        turned[len(filters) :, filters.shape[1] :] = 1
         return turned @ self.square @ turned.T, self.cross @ turned.T
 
 
