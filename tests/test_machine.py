@@ -8,10 +8,12 @@ import pytest
 import torch
 
 from laconic import machine
+from tests.accelerator import accelerator
 
 GROWS = """
 import contextlib, sys, torch
 from laconic import machine
+from tests.accelerator import accelerator
 
 def held():
     return next(int(l.split()[1]) // 1024 for l in open("/proc/self/status") if l.startswith("VmRSS:"))
@@ -93,3 +95,17 @@ def test_memory_is_the_machines_or_its_containers(tmp_path, monkeypatch):
         assert machine.memory() == allowed
     monkeypatch.setattr(machine.os, "sysconf_names", {})
     assert machine.memory() is None
+
+
+def test_models_go_to_a_device_with_room_and_come_back_whatever_happens(monkeypatch):
+    models, said = [torch.nn.Linear(4, 4), torch.nn.Linear(4, 4)], []
+    size = 2 * 4 * (4 * 4 + 4)
+    with accelerator() as device:
+        monkeypatch.setattr(machine, "device", lambda: device)
+        for room, where in ((2 * size, device), (2 * size - 1, machine.PROCESSOR)):
+            monkeypatch.setattr(machine, "free", lambda _, room=room: room)
+            with pytest.raises(KeyboardInterrupt), machine.on_device(models, said.append):
+                assert {p.device for model in models for p in model.parameters()} == {where}
+                raise KeyboardInterrupt
+            assert {p.device for model in models for p in model.parameters()} == {machine.PROCESSOR}
+    assert said == [f"  lazy:0 has no room for 2 times the {size} bytes that are worked on: the processor takes them"]

@@ -10,7 +10,7 @@ import pytest
 from transformers import AutoModelForTokenClassification
 
 import laconic
-from laconic import artifact, checkpoint, methods, run
+from laconic import artifact, checkpoint, machine, methods, run
 from laconic.contracts import PROPERTIES
 from laconic.errors import ArtifactError, DataError, EffectError
 from laconic.measures import quality
@@ -18,6 +18,7 @@ from laconic.methods.distill import Distill
 from laconic.recipe import Recipe
 from laconic.report.notes import ALIKE
 from tests import road
+from tests.accelerator import accelerator
 from tests.holding import holding
 from tests.workshop import examples
 
@@ -180,6 +181,31 @@ def test_a_step_that_another_process_does_is_waited_for_and_taken_up(trained, tm
     ]
     assert sum("taken up" in line for line in said) == 6
     assert {path.name for path in last.iterdir()} == {"model", "step.json"}
+
+
+@pytest.mark.parametrize("room", [1e9, 1000.0])
+def test_steps_are_done_on_a_gpu_that_has_room(trained, tmp_path, monkeypatch, room):
+    places, said = set(), []
+    for name in ("vocabulary", "blocks", "neurons", "rtn", "distill", "half"):
+        kind = methods.kind(name)
+
+        def noted(self, work, apply=kind.apply):
+            places.add(work.model.device)
+            apply(self, work)
+
+        monkeypatch.setattr(kind, "apply", noted)
+    here = compress(trained, tmp_path, "here", "s1")
+    assert places == {machine.PROCESSOR}
+    places.clear()
+    with accelerator() as device:
+        monkeypatch.setattr(machine, "device", lambda: device)
+        monkeypatch.setattr(machine, "free", lambda where: room)
+        there = compress(trained, tmp_path, "there", "s2", log=said.append)
+    assert places == {device if room == 1e9 else machine.PROCESSOR}
+    assert there.validation["entity_f1"] == pytest.approx(here.validation["entity_f1"], abs=0.02)
+    assert bytes_of(there.folder)[1] == bytes_of(here.folder)[1]
+    refused = [line for line in said if "has no room for 2 times" in line]
+    assert len(refused) == (0 if room == 1e9 else 7)
 
 
 def test_an_artifact_that_another_process_makes_is_refused(trained, tmp_path):

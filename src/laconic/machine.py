@@ -1,4 +1,4 @@
-"""Which versions of packages and which processor are at work, what it can, how much memory it has and hands out how.
+"""Which versions of packages and which processor are at work, what it can, its memory, and where models are worked on.
 
 No paper: a record of what results depend on, and mallopt(3).
 """
@@ -7,13 +7,16 @@ import ctypes
 import importlib.metadata
 import os
 import platform
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
 import torch
+from torch import nn
 
+PROCESSOR = torch.device("cpu")
+AS_MUCH = 2  # times its bytes are free where a model is worked on: for inputs, sums over them and gradients
 MAPPED = -3  # M_MMAP_THRESHOLD of glibc's mallopt(3)
 LARGE, LARGEST = 2**20, 2**25  # bytes; the second is where glibc's own threshold ends up
 CONTAINER = Path("/sys/fs/cgroup/memory.max")
@@ -86,3 +89,29 @@ def seeded(seed: int) -> Iterator[None]:
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         yield
+
+
+def device() -> torch.device:
+    """Where models learn and are compressed: a GPU where there is one."""
+    return torch.device("cuda") if torch.cuda.is_available() else PROCESSOR
+
+
+def free(where: torch.device) -> float:
+    """Bytes that are free on a GPU; as many as are wanted on the processor, which holds the model already."""
+    return float(torch.cuda.mem_get_info(where)[0]) if where.type == "cuda" else float("inf")
+
+
+@contextmanager
+def on_device(models: Sequence[nn.Module], log: Callable[[str], None]) -> Iterator[None]:
+    """Models are on `device`, if it has room for them, and afterwards on the processor, from where they are saved."""
+    where, size = device(), sum(t.nbytes for model in models for t in (*model.parameters(), *model.buffers()))
+    if AS_MUCH * size > free(where):
+        log(f"  {where} has no room for {AS_MUCH} times the {size:,} bytes that are worked on: the processor takes them")
+        where = PROCESSOR
+    try:
+        for model in models:
+            model.to(where)
+        yield
+    finally:
+        for model in models:
+            model.to(PROCESSOR)

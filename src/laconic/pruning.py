@@ -98,6 +98,7 @@ class Pruning(training.Training):
         sparsity: float,
     ) -> None:
         """Mask what is worth least; a weight that was zero before this step stays zero, one masked by it may return."""
+        fixed = [mask.to(h.weight.device) for h, mask in zip(held, fixed, strict=True)]  # training may be elsewhere
         scores = [judge(h).masked_fill(~mask, -torch.inf) for h, mask in zip(held, fixed, strict=True)]  # (out, in)
         for layer, mask, kept in zip(held, fixed, masks.kept(scores, sparsity, self.scope), strict=True):
             layer.prune(mask & kept)

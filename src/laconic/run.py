@@ -31,6 +31,7 @@ from laconic import (
     generations,
     layers,
     lock,
+    machine,
     ranks,
     tasks,
     trained,
@@ -99,7 +100,8 @@ def _result(work: Work, origin: trained.Source, recipe: Recipe, methods: list[Me
     base = {"model": known, "length": origin.tokenizer.model_max_length, "data": work.data.digest}
     trace = _steps(work, recipe, methods, base | {"task": tasks.describe(origin.task), "seed": recipe.seed}, config)
     layers.freeze(work.model)
-    validation = answers.evaluate(work.model, work.tokenizer, work.task, work.data.validation)
+    with machine.on_device([work.model], work.log):
+        validation = answers.evaluate(work.model, work.tokenizer, work.task, work.data.validation)
     artifact.save(
         out, work.model, work.tokenizer,
         task=tasks.describe(work.task),
@@ -242,17 +244,19 @@ def _step(
     before = effects.measure(work.model)
     torch.manual_seed(work.seed)
     work.idle = None
-    method.apply(work)
-    claims.finite(work.model, method, step)
-    after = effects.measure(work.model)
-    if work.idle is None:
-        claims.made(method, before, after, step)
-        claims.kept(methods[:-1], [*amounts, after], step)
-    elif before != after:
-        raise EffectError(f"{step} says it had nothing to do ({work.idle}), but the model is another")
-    else:
-        work.log(f"{step} has nothing to do: {work.idle}")
-    score = answers.evaluate(work.model, work.tokenizer, work.task, work.data.validation)[work.task.main]
+    taught = [work.teacher.model] if work.teacher and "teacher" in method.needs else []
+    with machine.on_device([work.model, *taught], work.log):
+        method.apply(work)
+        claims.finite(work.model, method, step)
+        after = effects.measure(work.model)
+        if work.idle is None:
+            claims.made(method, before, after, step)
+            claims.kept(methods[:-1], [*amounts, after], step)
+        elif before != after:
+            raise EffectError(f"{step} says it had nothing to do ({work.idle}), but the model is another")
+        else:
+            work.log(f"{step} has nothing to do: {work.idle}")
+        score = answers.evaluate(work.model, work.tokenizer, work.task, work.data.validation)[work.task.main]
     fresh = folder / "model"
     shutil.rmtree(fresh, ignore_errors=True)
     artifact.save(

@@ -29,7 +29,7 @@ from transformers import (
 )
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-from laconic import optimizers, options, ranks
+from laconic import machine, optimizers, options, ranks
 from laconic.answers import Batch, Objective, answered_in, evaluate, task_objective
 from laconic.callbacks import Bar, Watch, last_checkpoint, writing
 from laconic.contracts import Feature, Work
@@ -171,11 +171,6 @@ class _Learner(Trainer):
         return self.optimizer
 
 
-def device() -> torch.device:
-    """Where training runs: a GPU where there is one."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
 def in_bfloat16(precision: str, device: str) -> bool:
     """Whether matrix products run in bfloat16; weights, gradients and what is measured stay float32."""
     if precision == "auto":
@@ -276,7 +271,7 @@ def _arguments(lesson: Lesson, options: Training, batches_in_all: int) -> Traini
         report_to="none",
         disable_tqdm=not lesson.progress,
         seed=lesson.seed,
-        use_cpu=device().type == "cpu",
+        use_cpu=machine.device().type == "cpu",
         fsdp=lesson.fsdp,  # type: ignore[arg-type]
         fsdp_config={"version": 2} if lesson.fsdp else None,
         dataloader_pin_memory=False,

@@ -20,7 +20,7 @@ from torch import nn
 from torch.nn import functional
 from transformers import PreTrainedModel
 
-from laconic import layers, options, training
+from laconic import layers, machine, options, training
 from laconic.anatomy import Anatomy
 from laconic.answers import Batch, Objective, slot_labels, slot_logits, spots
 from laconic.contracts import PROPERTIES, Example, Feature, Sketch, Teacher, Work
@@ -88,7 +88,7 @@ class Distill(training.Training):
         teacher = work.teacher
         with _attention_maps(self.attention > 0, work.model, teacher.model), without_dropout(work.model):
             teacher.model.train(False)
-            teacher.model.to(training.device())
+            teacher.model.to(machine.device())
             lost = lost_words(teacher.tokenizer, work.tokenizer) if self.variants else []
             unlabelled = [] if self.labels else work.data.unlabelled
             others = variants(work.data.train, self.variants, work.seed, lost)
