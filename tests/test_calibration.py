@@ -15,7 +15,7 @@ from laconic.layers.shared import Shared
 from laconic.maths import hessian
 from laconic.methods.tie import Tie
 from laconic.methods.wanda import Wanda
-from tests import tiny
+from tests import slow, tiny
 from tests.workshop import work
 
 HEADS = [(family, "sequence" if tiny.heads(family) != ["lm"] else "lm") for family in tiny.FAMILIES]
@@ -27,7 +27,7 @@ WITH_WRITERS = [*MODELS, *((family, "translate") for family in WRITERS)]
 def plain(w, path):
     """The sum x x^T by a pass over the whole model, its column for the bias left out."""
     size = layers.take(w.model.get_submodule(path)).weight.shape[1]
-    return scoring.grams(w, [path], 8)[path][:size, :size]
+    return slow.grams(w, [path], 8)[path][:size, :size]
 
 
 def stage(w, path):
@@ -249,7 +249,7 @@ def test_inputs_are_compared_with_those_in_the_original(family, head, sequential
         paths = [path for path, _ in found.pairs]
         if found.moved is not None and (sequential or stage(w, paths[0]) not in done):
             size = len(found.moved)
-            before, now = (sums[:size, :size] for sums in scoring.crossed(w, original, paths[:1], 8)[paths[0]])
+            before, now = (sums[:size, :size] for sums in slow.crossed(w, original, paths[:1], 8)[paths[0]])
             torch.testing.assert_close(found.gram, now, rtol=1e-4, atol=1e-3)
             torch.testing.assert_close(found.moved, before - now, rtol=1e-3, atol=1e-3)
             moved += bool(found.moved.abs().max() > 0.01)

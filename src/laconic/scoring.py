@@ -9,17 +9,15 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel
 
 from laconic import layers, options
 from laconic.answers import room, slot_labels, task_objective
-from laconic.calibration import cut, draw, drawn
-from laconic.calibration.sums import gram, tokens
-from laconic.contracts import Feature, Teacher, Work
-from laconic.data.batching import SIDES, batches, by_example, counts, lengths, masks, model_inputs, order, pad
-from laconic.errors import RecipeError
+from laconic.calibration import draw, original
+from laconic.calibration.sums import tokens
+from laconic.contracts import Feature, Work
+from laconic.data.batching import batches, masks, model_inputs
 from laconic.flow import Seen, watch
-from laconic.maths import importance, separable
+from laconic.maths import importance
 
 BATCH = 16
 IMPORTANCE = ("taylor", "fisher", "activation")
@@ -56,67 +54,33 @@ def gates(work: Work, sites: Mapping[str, int], samples: int, *, squared: bool =
 
 def grams(
     work: Work, paths: Sequence[str], samples: int, length: int | None = None, *, taps: int = 1
-) -> dict[str, torch.Tensor]:
-    """sum x x^T over the tokens that enter each layer: {path: (in, in)}, float32.
+) -> Iterator[tuple[str, torch.Tensor]]:
+    """(path, sum x x^T over the tokens that enter the layer), (in, in) float32, block by block; see `original.grams`.
 
-    The inputs of a layer with a bias end with a 1, so its matrix is (in + 1, in + 1) and the bias counts as a column.
-    With `taps`, x is a token and those before it, (taps * in,), as `separable.behind` has them.
+    Whatever the caller does to a layer it has been handed, the others' inputs are those of the model as it was.
     """
-    ones = {path: layers.take(work.model.get_submodule(path)).bias is not None for path in paths}
-    sums = dict.fromkeys(paths, torch.zeros(()))
-    for seen, sides in _passes(work, paths, samples, length):
-        for path in paths:
-            for s in seen[path]:
-                x = s.given if taps == 1 else separable.behind(s.given, taps).flatten(-2)  # (batch, tokens, taps * in)
-                sums[path] = sums[path] + gram(tokens(x, sides, ones=ones[path]))
-    return sums
+    for found in original.grams(work, paths, samples, length, taps):
+        yield from original.each(found)
 
 
-def crossed(
-    work: Work, before: PreTrainedModel, paths: Sequence[str], samples: int, length: int | None = None
-) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
-    """(sum x x'^T, sum x' x'^T) of inputs x in the model `before` and x' in the model now, as `grams` gives them."""
-    ones = {path: layers.take(work.model.get_submodule(path)).bias is not None for path in paths}
-    sums = dict.fromkeys(paths, (torch.zeros(()), torch.zeros(())))
-    with watch(before, paths) as then, watch(work.model, paths) as now, torch.no_grad():
-        for _, batch in _batches(work, draw(work, samples, length=length)):
-            sides = masks(batch, work.model.device)
-            for model, seen in ((before, then), (work.model, now)):
-                seen.clear()
-                model(**model_inputs(batch, model.device))
-            for path in paths:
-                for a, b in zip(then[path], now[path], strict=True):
-                    x, y = (tokens(s.given, sides, ones=ones[path]) for s in (a, b))  # (tokens, in)
-                    sums[path] = sums[path][0] + gram(x, y), sums[path][1] + gram(y)
-    return sums
-
-
-def together(
-    work: Work, teacher: Teacher, paths: Sequence[str], goals: Sequence[str], samples: int, length: int | None = None
-) -> Iterator[tuple[Mapping[str, Sequence[Seen]], Mapping[str, Sequence[Seen]], Masks]]:
-    """What blocks of the model and of its teacher saw, at `paths` and `goals`, and the masks (batch, tokens), by batch.
-
-    Examples that the two tokenizers cut into different numbers of pieces are left out; RecipeError when none is left.
-    """
-    sides = ((work.model, work.tokenizer), (teacher.model, teacher.tokenizer))
-    examples = drawn(work, samples)
-    own, other = (by_example(work.task.encode(examples, tokenizer, answers=False)) for _, tokenizer in sides)
-    alike = [i for i in own if all(counts(own[i], side) == counts(other[i], side) for side in SIDES)]
-    pairs = [(cut(a, length), cut(b, length)) for i in alike for a, b in zip(own[i], other[i], strict=True)]
-    if not pairs:
-        raise RecipeError("the model and the original cut every text into different pieces; use distill")
-    for rows in order(lengths([f for f, _ in pairs]), room(work.model, [f for f, _ in pairs], BATCH)):
-        with torch.no_grad(), watch(work.model, paths) as seen, watch(teacher.model, goals) as told:
-            for side, (model, tokenizer) in enumerate(sides):
-                batch = pad([pairs[row][side] for row in rows], tokenizer.pad_token_id or 0)
-                model(**model_inputs(batch, model.device))
-        yield seen, told, masks(batch, work.model.device)
+def gathered(
+    work: Work, sets: Sequence[Sequence[str]], samples: int, length: int | None = None
+) -> Iterator[tuple[Sequence[str], list[torch.Tensor]]]:
+    """Sets of layers with their `grams`, each when its last layer's has come; held are those of sets that are begun."""
+    place = {path: i for i, paths in enumerate(sets) for path in paths}
+    held: list[dict[str, torch.Tensor]] = [{} for _ in sets]
+    for path, gram in grams(work, list(place), samples, length):
+        paths, found = sets[place[path]], held[place[path]]
+        found[path] = gram
+        if len(found) == len(paths):
+            yield paths, [found.pop(each) for each in paths]
 
 
 def fisher(work: Work, paths: Sequence[str], samples: int) -> dict[str, torch.Tensor]:
-    """Mean over examples of the squared gradient of each weight, {path: (out, in)}: the empirical Fisher information.
+    """Mean over examples of each weight's squared gradient, the empirical Fisher information, by input: {path: (in,)}.
 
-    A layer that runs many times has one gradient, the sum over its runs.
+    Summed over the weights that read an input, in float64. A layer that runs many times has one gradient, the sum over
+    its runs.
     """
     sums, examples = dict.fromkeys(paths, torch.zeros(())), 0
     for loss, seen, sides in _runs(work, paths, samples):
@@ -125,7 +89,7 @@ def fisher(work: Work, paths: Sequence[str], samples: int) -> dict[str, torch.Te
         for path in paths:
             pairs = [(_rows(s.given.detach()), _rows(next(slopes))) for s in seen[path]]
             own = sum(torch.einsum("bti,bto->boi", x, slope) for x, slope in pairs)  # (batch, out, in)
-            sums[path] = sums[path] + torch.as_tensor(own).square().sum(0)
+            sums[path] = sums[path] + torch.as_tensor(own).square().sum(0).double().sum(0)
         examples += len(sides[0])
     return {path: total / max(examples, 1) for path, total in sums.items()}
 
@@ -152,26 +116,13 @@ def peaks(work: Work, paths: Sequence[str], samples: int, length: int | None = N
     return found
 
 
-@torch.no_grad()
-def calls(work: Work, path: str, samples: int, length: int | None, size: int) -> list[tuple[Seen, Masks]]:
-    """Calls of the module at a path, with the masks (batch, tokens) of each, while examples run, `size` at a time."""
-    found: list[tuple[Seen, Masks]] = []
-    with watch(work.model, [path]) as seen:
-        for _, batch in _batches(work, draw(work, samples, length=length), size):
-            seen.clear()
-            work.model(**model_inputs(batch, work.model.device))
-            sides = masks(batch, work.model.device)
-            found += [(call, sides) for call in seen[path]]
-    return found
-
-
-def activation(work: Work, sites: Mapping[str, int], grams: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """What the structures at `sites` add through the layers they enter, by the `grams` there: {path: (structures,)}."""
+def activation(work: Work, sites: Mapping[str, int], samples: int) -> dict[str, torch.Tensor]:
+    """What the structures at `sites` add through the layers they enter, in one pass: {path: (structures,)}."""
     scores = {}
-    for path, size in sites.items():
+    for path, gram in grams(work, list(sites), samples):
         weight = layers.take(work.model.get_submodule(path)).weight.detach()  # (out, in)
         inputs = weight.shape[1]
-        scores[path] = importance.contributions(grams[path][:inputs, :inputs], weight, size)
+        scores[path] = importance.contributions(gram[:inputs, :inputs], weight, sites[path])
     return scores
 
 
@@ -218,16 +169,15 @@ def columns(module: nn.Module) -> torch.Tensor:
 
 
 @torch.no_grad()
-def refit(module: nn.Module, before: torch.Tensor, gram: torch.Tensor, kept: Sequence[int]) -> None:
-    """Fit what a cut linear gives to what it gave with all inputs, bias included.
+def refit(module: nn.Module, gram: torch.Tensor, kept: Sequence[int]) -> None:
+    """Fit a linear, bias included, to give on the inputs `kept` alone what it gives on all, before the others are cut.
 
-    `before` are its `columns` before the cut, `gram` is from `grams`, `kept` are the inputs that it still has. A layer
-    that could be cut holds its weight and bias as parameters.
+    `gram` is from `grams`. A layer that can be cut holds its weight and bias as parameters.
     """
-    parts = layers.take(module)
-    stay = list(kept) if parts.bias is None else [*kept, before.shape[1] - 1]
-    fitted = importance.reconstruct(before, gram, stay)  # (out, kept), or (out, kept + 1)
-    parts.weight.copy_(fitted[:, : len(kept)])
+    parts, full = layers.take(module), columns(module)  # (out, in) or (out, in + 1)
+    stay = list(kept) if parts.bias is None else [*kept, full.shape[1] - 1]
+    fitted = importance.reconstruct(full, gram, stay)  # (out, kept), or (out, kept + 1)
+    parts.weight[:, list(kept)] = fitted[:, : len(kept)]
     if parts.bias is not None:
         parts.bias.copy_(fitted[:, -1])
 

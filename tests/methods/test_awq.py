@@ -6,13 +6,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from laconic import layers, scoring, testing
+from laconic import layers, testing
 from laconic.errors import RecipeError
 from laconic.flow import watch
 from laconic.maths import hessian
 from laconic.methods.awq import AWQ
 from laconic.methods.rtn import RTN
-from tests import workshop
+from tests import slow, workshop
 from tests.methods import small
 from tests.tiny import tiny_logits
 
@@ -61,7 +61,7 @@ def test_no_layer_of_an_encoder_is_worse_than_rounded_to_nearest(tmp_path, symme
     work, nearest = small.work(tmp_path), small.work(tmp_path)
     original = copy.deepcopy(work.model)
     behind = [p for p, _ in work.anatomy.linears("ffn")]
-    sums = scoring.grams(work, behind, 64)
+    sums = slow.grams(work, behind, 64)
     AWQ(3, group, symmetric, samples=64).apply(work)
     RTN(3, group, symmetric, "linears").apply(nearest)
     for path in behind:

@@ -5,12 +5,13 @@ import copy
 import pytest
 import torch
 
-from laconic import effects, layers, scoring
+from laconic import effects, layers
 from laconic.errors import RecipeError
 from laconic.maths import factor
 from laconic.methods.basis import Basis
 from laconic.methods.gptq import GPTQ
 from laconic.methods.svd import SVD
+from tests import slow
 from tests.methods import small
 
 PATHS = [f"bert.encoder.layer.{i}.attention.self.query" for i in range(2)]
@@ -42,7 +43,7 @@ def test_a_planted_basis_is_found(tmp_path):
 def test_where_blocks_have_a_basis_in_common_it_loses_less_than_one_each_of_the_same_size(tmp_path):
     work = planted(tmp_path)
     original = copy.deepcopy(work.model)
-    sums = scoring.grams(work, PATHS, 64)
+    sums = slow.grams(work, PATHS, 64)
     losses = []
     for method in (Basis(keep=0.19, samples=64), SVD(keep=0.19, samples=64)):
         other = small.work(tmp_path, copy.deepcopy(original))

@@ -3,11 +3,12 @@
 import pytest
 import torch
 
-from laconic import effects, layers, scoring
+from laconic import effects, layers
 from laconic.errors import RecipeError
 from laconic.maths import factor
 from laconic.methods.convolve import Convolve
 from laconic.methods.gptq import GPTQ
+from tests import slow
 from tests.methods import small
 
 QUERY = "bert.encoder.layer.0.attention.self.query"
@@ -32,16 +33,16 @@ def test_weights_and_bias_are_the_least_squares_ones(tmp_path):
     """Against torch's solver on the inputs themselves, group by group."""
     work = small.work(tmp_path)
     full = layers.take(work.model.get_submodule(QUERY))
-    sums = scoring.grams(work, [QUERY], 64)[QUERY].double()
+    sums = slow.grams(work, [QUERY], 64)[QUERY].double()
     root = torch.linalg.cholesky(factor.damped(sums, 1e-9)).T  # (tokens', in + 1) with the same Gram matrix
     wanted = root @ torch.cat([full.weight, full.bias[:, None]], 1).detach().double().T  # (tokens', out)
     Convolve(permute=False, where="attention", samples=64).apply(work)
     layer = work.model.get_submodule(QUERY)
     for i, held in enumerate(layer.filters):
         columns = [*range(8 * i, 8 * i + 8), 32]
-        slow = torch.linalg.lstsq(root[:, columns], wanted[:, 8 * i : 8 * i + 8]).solution.T
+        solved = torch.linalg.lstsq(root[:, columns], wanted[:, 8 * i : 8 * i + 8]).solution.T
         found = torch.cat([held.weight, held.bias[:, None]], 1).double()
-        torch.testing.assert_close(found, slow, atol=3e-3, rtol=3e-3)
+        torch.testing.assert_close(found, solved, atol=3e-3, rtol=3e-3)
 
 
 def test_choosing_the_groups_loses_less(tmp_path):
@@ -50,7 +51,7 @@ def test_choosing_the_groups_loses_less(tmp_path):
         work = small.work(tmp_path)
         said = small.logits(work)
         original = layers.take(work.model.get_submodule(QUERY)).weight.detach()
-        gram = scoring.grams(work, [QUERY], 64)[QUERY][:32, :32]
+        gram = slow.grams(work, [QUERY], 64)[QUERY][:32, :32]
         Convolve(permute=permute, samples=64).apply(work)
         losses.append(factor.loss(original, layers.take(work.model.get_submodule(QUERY)).weight.detach(), gram))
         assert not torch.equal(small.logits(work), said)

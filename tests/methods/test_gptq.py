@@ -5,12 +5,13 @@ import copy
 import pytest
 import torch
 
-from laconic import calibration, effects, layers, scoring
+from laconic import calibration, effects, layers
 from laconic.errors import RecipeError
 from laconic.maths import grid, hessian
 from laconic.methods.gptq import GPTQ
 from laconic.methods.magnitude import Magnitude
 from laconic.methods.rtn import RTN
+from tests import slow
 from tests.methods import small
 
 QUERY = "bert.encoder.layer.0.attention.self.query"
@@ -20,7 +21,7 @@ QUERY = "bert.encoder.layer.0.attention.self.query"
 def test_outputs_of_the_first_block_are_nearer_than_rounding_to_nearest(tmp_path, options):
     work = small.work(tmp_path)
     original = copy.deepcopy(work.model)
-    sums = scoring.grams(work, [QUERY], 64)[QUERY][:32, :32]
+    sums = slow.grams(work, [QUERY], 64)[QUERY][:32, :32]
     nearest = small.work(tmp_path, copy.deepcopy(original))
     rounding = {name: value for name, value in options.items() if name != "act_order"}
     RTN(3, where="linears", **rounding).apply(nearest)

@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from laconic import layers, scoring
+from laconic import layers
 from laconic.calibration import sums
 from laconic.errors import RecipeError
 from laconic.methods.basis import Basis
@@ -16,6 +16,7 @@ from laconic.methods.magnitude import Magnitude
 from laconic.methods.rtn import RTN
 from laconic.methods.tie import Tie
 from laconic.methods.width import Width
+from tests import slow
 from tests.methods import small
 from tests.workshop import work as workshop
 
@@ -25,8 +26,8 @@ def error(work):
     path = work.anatomy.stacks[0].blocks[-1].path
     goal = scoring_goal(work)
     total = 0.0
-    for seen, told, mask in scoring.together(work, work.teacher, [path], [goal], 64):
-        own, target = (sums.tokens(calls[-1].gave, mask) for calls in (seen[path], told[goal]))
+    for gave, told, mask in slow.together(work, path, goal, 64):
+        own, target = (sums.tokens(x, mask) for x in (gave, told))
         total += float((own - target).square().sum())
     return total
 

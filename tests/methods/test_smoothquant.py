@@ -6,7 +6,7 @@ import torch
 from laconic import layers, scoring
 from laconic.errors import AnatomyError, RecipeError
 from laconic.methods.smoothquant import SmoothQuant
-from tests import workshop
+from tests import slow, workshop
 from tests.tiny import tiny_logits
 
 
@@ -43,7 +43,7 @@ def test_inputs_on_eight_bits_lose_less():
         norm.weight.data[5] *= 60
         path = "model.layers.0.self_attn.q_proj"
         plain = work.model.get_submodule(path).weight.detach().clone()
-        before = scoring.grams(work, [path], 12)[path]
+        before = slow.grams(work, [path], 12)[path]
         if smooth:
             SmoothQuant(samples=12).apply(work)
         weight = work.model.get_submodule(path).weight.detach()

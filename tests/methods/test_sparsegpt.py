@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from laconic import effects, layers, scoring
+from laconic import effects, layers
 from laconic.errors import RecipeError
 from laconic.layers.quantized import Quantized
 from laconic.maths import hessian
@@ -13,6 +13,7 @@ from laconic.methods.magnitude import Magnitude
 from laconic.methods.rtn import RTN
 from laconic.methods.sparsegpt import SparseGPT
 from laconic.methods.wanda import Wanda
+from tests import slow
 from tests.methods import small
 
 QUERY = "bert.encoder.layer.0.attention.self.query"
@@ -24,7 +25,7 @@ def test_less_is_lost_than_by_wanda_and_magnitude(tmp_path, scope, sparsity):
     made = {}
     for kind in (SparseGPT, Wanda, Magnitude):
         at = small.work(tmp_path)
-        weight, sums = at.model.get_submodule(QUERY).weight.detach(), scoring.grams(at, [QUERY], 64)[QUERY][:32, :32]
+        weight, sums = at.model.get_submodule(QUERY).weight.detach(), slow.grams(at, [QUERY], 64)[QUERY][:32, :32]
         said = small.logits(at)
         kind(sparsity=sparsity, scope=scope).apply(at)
         found = at.model.get_submodule(QUERY).weight.detach()

@@ -11,6 +11,7 @@ from laconic.layers.lowrank import LowRank
 from laconic.maths import factor
 from laconic.methods.gptq import GPTQ
 from laconic.methods.svd import SVD
+from tests import slow
 from tests.methods import small
 
 QUERY = "bert.encoder.layer.0.attention.self.query"
@@ -38,7 +39,7 @@ def test_whitened_loss_is_the_sum_of_the_truncated_singular_values(tmp_path):
     """The paper's theorem 1: with S S^T = X X^T, ||(W - W') X||^2 is the energy of the singular values left out."""
     work = small.work(tmp_path)
     original = weight(work)
-    gram = scoring.grams(work, [QUERY], 64)[QUERY][:32, :32].double()
+    gram = slow.grams(work, [QUERY], 64)[QUERY][:32, :32].double()
     SVD(rank=8, samples=64).apply(work)
     left_out = torch.linalg.svdvals(original @ torch.linalg.cholesky(factor.damped(gram)))[8:].square().sum()
     assert factor.loss(original, weight(work), gram) == pytest.approx(float(left_out), rel=1e-3)
@@ -54,18 +55,18 @@ def test_plain_svd_leaves_the_smallest_singular_values(tmp_path):
 
 def test_fisher_weighs_each_input_by_its_squared_gradients_one_example_at_a_time(tmp_path):
     work = small.work(tmp_path)
-    slow = torch.zeros(32, 32)
+    summed = torch.zeros(32, 32)
     features = work.task.encode(work.data.train[:8], work.tokenizer, answers=True)
     work.data.train[8:] = []
     module = work.model.get_submodule(QUERY)
     for feature in features:
         logits = work.model(input_ids=torch.tensor([feature["input_ids"]])).logits
         loss = work.task.loss(logits, torch.tensor([feature["labels"]]).reshape(-1))
-        slow += torch.autograd.grad(loss, module.weight)[0].square() / 8
-    torch.testing.assert_close(scoring.fisher(work, [QUERY], 8)[QUERY], slow, atol=1e-9, rtol=1e-3)
+        summed += torch.autograd.grad(loss, module.weight)[0].square() / 8
+    torch.testing.assert_close(scoring.fisher(work, [QUERY], 8)[QUERY], summed.double().sum(0), atol=1e-9, rtol=1e-3)
     original = weight(work)
     SVD(rank=8, importance="fisher", samples=8).apply(work)
-    root = factor.damped(torch.diag(slow.double().sum(0))).diagonal().sqrt()  # (in,)
+    root = factor.damped(torch.diag(summed.double().sum(0))).diagonal().sqrt()  # (in,)
     u, s, v = torch.linalg.svd(original * root, full_matrices=False)
     expected = (u[:, :8] * s[:8]) @ v[:8] / root
     torch.testing.assert_close(weight(work), expected, atol=1e-5, rtol=1e-4)
@@ -76,7 +77,7 @@ def test_whitening_loses_least_on_the_inputs(tmp_path, importance):
     losses = {}
     for chosen in ("whitened", importance):
         work = small.work(tmp_path)
-        gram = scoring.grams(work, [QUERY], 64)[QUERY][:32, :32]
+        gram = slow.grams(work, [QUERY], 64)[QUERY][:32, :32]
         original = weight(work)
         SVD(importance=chosen, samples=64).apply(work)
         losses[chosen] = factor.loss(original, weight(work), gram)
@@ -92,10 +93,10 @@ def test_updating_makes_up_for_earlier_blocks(tmp_path):
         before = copy.deepcopy(work.model)
         full = layers.take(before.get_submodule(path))
         SVD(keep=0.4, update=update, samples=64).apply(work)
-        cross, gram = scoring.crossed(work, before, [path], 64)[path]
+        cross, gram = slow.crossed(work, before, [path], 64)[path]
         now = layers.take(work.model.get_submodule(path))
         a, b = (torch.cat([p.weight, p.bias[:, None]], 1).detach().double() for p in (full, now))
-        own = scoring.grams(small.work(tmp_path, before), [path], 64)[path].double()
+        own = slow.grams(small.work(tmp_path, before), [path], 64)[path].double()
         error = (a @ own * a).sum() - 2 * (a @ cross.double() * b).sum() + (b @ gram.double() * b).sum()
         errors.append(float(error))
     assert errors[1] < 0.9 * errors[0]

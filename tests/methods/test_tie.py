@@ -5,10 +5,11 @@ import copy
 import pytest
 import torch
 
-from laconic import effects, layers, scoring
+from laconic import effects, layers
 from laconic.errors import AnatomyError, RecipeError
 from laconic.methods.rtn import RTN
 from laconic.methods.tie import Tie
+from tests import slow
 from tests.methods import small
 from tests.workshop import work as workshop
 
@@ -17,7 +18,7 @@ PATHS = [f"bert.encoder.layer.{i}.attention.self.query" for i in range(2)]
 
 def loss(work, original):
     """Squared error of both layers' outputs on the original's inputs, biases counted."""
-    sums = scoring.grams(small.work(work.folder, original), PATHS, 64)
+    sums = slow.grams(small.work(work.folder, original), PATHS, 64)
     total = 0.0
     for path in PATHS:
         now, was = (layers.take(m.get_submodule(path)) for m in (work.model, original))

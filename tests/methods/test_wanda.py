@@ -3,10 +3,11 @@
 import pytest
 import torch
 
-from laconic import layers, scoring
+from laconic import layers
 from laconic.errors import RecipeError
 from laconic.methods.magnitude import Magnitude
 from laconic.methods.wanda import Wanda
+from tests import slow
 from tests.methods import small
 from tests.workshop import work
 
@@ -26,7 +27,7 @@ def slowly(weight, norms, pruned):
 
 def norms(at, path):
     columns = layers.take(at.model.get_submodule(path)).weight.shape[1]
-    return scoring.grams(at, [path], 64)[path].diagonal()[:columns].sqrt()
+    return slow.grams(at, [path], 64)[path].diagonal()[:columns].sqrt()
 
 
 def test_masks_are_those_of_the_paper_and_what_stays_is_as_it_was(tmp_path):

@@ -20,6 +20,7 @@ import torch
 from torch import nn
 
 from laconic import layers, machine, options
+from laconic.anatomy import Anatomy
 from laconic.calibration.examples import Examples, Part
 from laconic.calibration.readers import Elsewhere, elsewhere
 from laconic.calibration.sums import add, gram, mirrored, tokens
@@ -102,15 +103,18 @@ def stages(work: Work, where: str, samples: int, *, length: int | None = None) -
 
     A stage is as the model is when it is asked for; what comes later runs through what its layers became by then.
     """
-    anatomy = work.anatomy
-    chosen = layers.distinct(anatomy.linears(where))
+    chosen = layers.distinct(work.anatomy.linears(where))
+    examples = Examples.of(work, draw(work, samples, length=length))
+    yield from staged(examples, work.anatomy, chosen, elsewhere(examples, chosen))
+
+
+def staged(examples: Examples, anatomy: Anatomy, chosen: Pairs, others: Mapping[str, Elsewhere]) -> Iterator[Stage]:
+    """`stages` of the layers `chosen`; `others` is what enters other readers of their weights, by path."""
     places = tuple(f"{stack.path}." for stack in anatomy.stacks)
     inside = {path: module for path, module in chosen if path.startswith(places)}
     entry = {path for path, _ in anatomy.linears("embeddings")}
     early = [p for p in chosen if p[0] in entry]
     late = [p for p in chosen if p[0] not in inside and p not in early]
-    examples = Examples(work, draw(work, samples, length=length))
-    others = elsewhere(examples, chosen)
     yield from (Stage(examples, [p], examples.before) for p in early)
     for stack in anatomy.stacks:
         if not inside and not late:

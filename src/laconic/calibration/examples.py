@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from transformers import PreTrainedModel
 
 from laconic import layers
-from laconic.anatomy import Stack
+from laconic.anatomy import Anatomy, Stack
 from laconic.contracts import Feature, Work
 from laconic.data.batching import batches, lengths, masks, model_inputs
 from laconic.flow import Answer, Call, Enough, quiet, replaced, standing_in
@@ -43,6 +44,13 @@ class Part:
             x = call.again(self.model, x)
         return x
 
+    def given(self, batch: int) -> list[torch.Tensor]:
+        """What enters each call of a batch, (batch, longest, hidden), as the blocks are now."""
+        found = [self.hidden[batch]]
+        for call in self.calls[batch][:-1]:
+            found.append(call.again(self.model, found[-1]))
+        return found
+
     def leave(self) -> list[torch.Tensor]:
         """What enters the next part, of each batch."""
         with quiet(self.model):
@@ -52,15 +60,20 @@ class Part:
 class Examples:
     """Batches of examples on their way through the model: the hidden states that enter the next block."""
 
-    def __init__(self, work: Work, features: Sequence[Feature]) -> None:
-        self.model = work.model
-        size, pad = max(1, TOKENS // max(lengths(features), default=1)), work.tokenizer.pad_token_id or 0
-        found = [*batches(features[:1], 1, pad), *batches(features[1:], size, pad)]
-        self.batches = [batch for _, batch in found]  # the first is one example: it only has to show what calls what
-        self.masks = [masks(batch, work.model.device) for batch in self.batches]  # each (batch, longest)
-        self.stacks = work.anatomy.stacks
+    def __init__(self, model: PreTrainedModel, padded: Sequence[dict[str, torch.Tensor]]) -> None:
+        """`padded` are batches as `batching.pad` gives them; the first is run more often, to show what calls what."""
+        self.model, self.batches = model, list(padded)
+        self.masks = [masks(batch, model.device) for batch in self.batches]  # each (batch, longest)
+        self.stacks = Anatomy(model).stacks
         self.hidden: list[torch.Tensor] = []  # (batch, longest, hidden), of each batch
         self.gave: list[dict[str, Any]] = [{} for _ in self.batches]  # of each batch, what a block of a stack gave
+
+    @classmethod
+    def of(cls, work: Work, features: Sequence[Feature]) -> Examples:
+        """Features in batches of about TOKENS; the first is one example."""
+        size, pad = max(1, TOKENS // max(lengths(features), default=1)), work.tokenizer.pad_token_id or 0
+        found = [*batches(features[:1], 1, pad), *batches(features[1:], size, pad)]
+        return cls(work.model, [batch for _, batch in found])
 
     @torch.no_grad()
     def walk(self, stack: Stack) -> Iterator[Part]:
@@ -79,6 +92,20 @@ class Examples:
         for batch, gave in enumerate(self.gave):
             gave[stack.path] = replaced(gave[stack.path], self.hidden[batch])
         self.hidden = []
+
+    @torch.no_grad()
+    def behind(self, stack: Stack) -> Iterator[list[torch.Tensor]]:
+        """What each block of a stack gives in turn, as often as it runs: (batch, longest, hidden) of each batch.
+
+        For a model that nobody rewrites meanwhile.
+        """
+        for part in self.walk(stack):
+            states = part.hidden
+            for calls in zip(*part.calls, strict=True):
+                with quiet(self.model):
+                    states = [call.again(self.model, x) for call, x in zip(calls, states, strict=True)]
+                part.outputs = states
+                yield states
 
     def before(self, batch: int) -> None:
         """Run what stands before the first block."""

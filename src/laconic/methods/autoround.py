@@ -17,7 +17,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from laconic import calibration, effects, flow, layers, options, scoring
+from laconic import calibration, effects, flow, layers, options
+from laconic.calibration.lessons import Lesson, Masks, batched, lessons
 from laconic.calibration.sums import tokens
 from laconic.contracts import Sketch, Work
 from laconic.flow import Seen
@@ -28,8 +29,6 @@ from laconic.maths import grid
 PLACES = ("linears", "attention", "ffn")
 FACTORS = (0.5, 1.5)  # of the ends of a range
 LOOKS = 10  # at the error over all examples, on the way
-
-Told = tuple[Seen, scoring.Masks]  # a call of a block, and the masks of its tokens
 
 
 @dataclass(frozen=True)
@@ -68,27 +67,24 @@ class AutoRound:
         """Each block on what the blocks before it, rounded, give it, towards what the original's block gave."""
         generator = torch.Generator().manual_seed(work.seed)
         original = replace(work, model=copy.deepcopy(work.model))
+        features = calibration.draw(work, self.samples, length=self.length)
+        mine, theirs = (batched(one, features, self.batch) for one in (work, original))
+        depths = [range(1, stack.depth + 1) for stack in mine.stacks]
         chosen = layers.distinct(work.anatomy.linears(self.where))
-        for block in (block for stack in work.anatomy.stacks for block in stack.blocks):
-            paths = [path for path, _ in chosen if path.startswith(f"{block.path}.")]
+        for block, calls in lessons(mine, theirs, depths):
+            paths = [path for path, _ in chosen if path.startswith(f"{block}.")]
             for path in paths:  # a dense layer's weight is a parameter, for which another can stand
                 layers.swap(work.model, path, Dense.of(work.model.get_submodule(path)))
             found = {path: Rounding(work.model.get_submodule(path), self) for path in paths}
-            inside = {path.removeprefix(f"{block.path}."): rounding for path, rounding in found.items()}
-            calls = self._lessons(work, original, block.path)
+            inside = {path.removeprefix(f"{block}."): rounding for path, rounding in found.items()}
             if inside and calls:
                 with flow.quiet(work.model):
                     self._learn(work.model, inside, calls, generator)
             for path, rounding in found.items():
                 layers.swap(work.model, path, rounding.layer(work.model.get_submodule(path)))
 
-    def _lessons(self, work: Work, original: Work, path: str) -> list[Told]:
-        """Calls of a block with what it reads in the model now, and what it gave in the original."""
-        now, before = (scoring.calls(one, path, self.samples, self.length, self.batch) for one in (work, original))
-        return [(replace(seen, gave=goal.gave), masks) for (seen, masks), (goal, _) in zip(now, before, strict=True)]
-
     def _learn(
-        self, model: nn.Module, inside: Mapping[str, "Rounding"], calls: Sequence[Told], generator: torch.Generator
+        self, model: nn.Module, inside: Mapping[str, "Rounding"], calls: Sequence[Lesson], generator: torch.Generator
     ) -> None:
         """Signed descent on the squared error of the block's outputs, from rounding to nearest."""
         learned = [parameter for rounding in inside.values() for parameter in rounding.learned]
@@ -173,7 +169,7 @@ def _straight(x: torch.Tensor) -> torch.Tensor:
 
 
 def _outputs(
-    model: nn.Module, inside: Mapping[str, Rounding], seen: Seen, masks: scoring.Masks
+    model: nn.Module, inside: Mapping[str, Rounding], seen: Seen, masks: Masks
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """What the block gives with its weights rounded, and what it should, without padding: (tokens, hidden) both."""
     weights = {f"{name}.weight": rounding.soft() for name, rounding in inside.items()}
@@ -181,7 +177,7 @@ def _outputs(
 
 
 @torch.no_grad()
-def _loss(model: nn.Module, inside: Mapping[str, Rounding], calls: Sequence[Told]) -> float:
+def _loss(model: nn.Module, inside: Mapping[str, Rounding], calls: Sequence[Lesson]) -> float:
     """Squared error of the block's outputs over all examples."""
     found = (_outputs(model, inside, *call) for call in calls)
     return sum(float((rounded - wanted).square().sum()) for rounded, wanted in found)

@@ -3,8 +3,8 @@
 Lin et al. 2023, arXiv:2306.00978: s = (size of the input)^alpha, alpha searched for each group of linears that share an
 input; scales are folded into what feeds them, so that the float model's function stays.
 Differs from the paper: the size is the root mean square, and the error of a candidate comes from the sum of x x^T, so
-that all layers cost one pass over the examples; ranges are searched for each alpha and not only for the one that was
-best without.
+that all layers cost one pass over the examples, which goes through the original block by block; ranges are searched for
+each alpha and not only for the one that was best without.
 """
 
 from collections import Counter
@@ -13,8 +13,9 @@ from typing import ClassVar
 
 import torch
 
-from laconic import calibration, effects, layers, options, scoring
+from laconic import calibration, effects, layers, options
 from laconic.anatomy import Feed
+from laconic.calibration import original
 from laconic.contracts import Sketch, Work
 from laconic.layers.quantized import Quantized
 from laconic.maths import clip, grid, hessian
@@ -55,17 +56,22 @@ class AWQ:
 
     @torch.no_grad()
     def apply(self, work: Work) -> None:
-        """Sum up all inputs in one pass, fold the scales, then round."""
+        """Sum up the inputs of a block, fold its scales, then round it; the next is seen as if it were not."""
         feeds, reasons = work.anatomy.feeds(self.where)
         for reason, count in Counter(reasons.values()).items():
             work.log(f"  awq leaves {count} linears unscaled: {reason}")
         pairs = layers.distinct(work.anatomy.linears(self.where))
         first = {path: feed.readers[0] for feed in feeds for path in feed.readers}  # they share its inputs
-        grams = scoring.grams(work, list(dict.fromkeys(first.get(p, p) for p, _ in pairs)), self.samples, self.length)
-        for feed in feeds:
-            self._fold(work, feed, grams)
+        read: dict[str, list[tuple[str, torch.nn.Module]]] = {}  # by the path whose sums are a layer's
         for path, module in pairs:
-            layers.swap(work.model, path, self._rounded(module, grams[first.get(path, path)]))
+            read.setdefault(first.get(path, path), []).append((path, module))
+        for grams in original.grams(work, list(read), self.samples, self.length):
+            for feed in feeds:
+                if feed.readers[0] in grams:
+                    self._fold(work, feed, grams)
+            for source, gram in original.each(grams):
+                for path, module in read[source]:
+                    layers.swap(work.model, path, self._rounded(module, gram))
 
     def _fold(self, work: Work, feed: Feed, grams: dict[str, torch.Tensor]) -> None:
         """Fold the best scales of one feed; its inputs are then those divided by them."""

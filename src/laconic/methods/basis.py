@@ -54,7 +54,7 @@ class Basis:
         return effects.shrunk(sketch, self.where, rank, rank)
 
     def apply(self, work: Work) -> None:
-        """Split every set of matrices, from one pass over the examples."""
+        """Split every set of matrices when its last block's inputs have come, which are those of the original."""
         anatomy = work.anatomy
         alike: list[list[str]] = []
         for stack in anatomy.stacks:
@@ -69,10 +69,9 @@ class Basis:
             rank = LowRank.smaller(shape, self.keep, self.rank, len(paths))
             if rank is not None:
                 chosen[tuple(paths)] = rank
-        watched = [path for paths in chosen for path in paths]
-        sums = scoring.grams(work, watched, self.samples, self.length) if chosen else {}
-        for together, rank in chosen.items():
-            _share(work.model, together, [sums[path] for path in together], rank)
+        if chosen:
+            for paths, sums in scoring.gathered(work, list(chosen), self.samples, self.length):
+                _share(work.model, tuple(paths), sums, chosen[tuple(paths)])
 
 
 def _writers(block: Block) -> list[str]:

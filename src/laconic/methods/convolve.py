@@ -47,10 +47,10 @@ class Convolve:
         return effects.shrunk(sketch, self.where, 1 / self.groups, 1 / self.groups)
 
     def apply(self, work: Work) -> None:
-        """Fit every layer, from one pass over the examples; RecipeError where the groups do not divide one."""
+        """Fit every layer on the original's inputs, block by block; RecipeError where the groups do not divide one."""
         paths = [path for path, _ in layers.distinct(work.anatomy.whole(self.where))]
         grouping.check(self.groups, {path: size(work.model.get_submodule(path)) for path in paths})
-        for path, sums in scoring.grams(work, paths, self.samples, self.length).items():
+        for path, sums in scoring.grams(work, paths, self.samples, self.length):
             layers.swap(work.model, path, self._fitted(work.model.get_submodule(path), sums))
 
     @torch.no_grad()

@@ -45,26 +45,27 @@ class Heads:
         return replace(sketch, attention=sketch.attention * self.keep)
 
     def apply(self, work: Work) -> None:
-        """Score every head in one pass, then cut, then fit what is left."""
+        """Score every head in one pass; in another, through the original, fit what stays; then cut."""
         anatomy = work.anatomy
         parts = list(_parts(anatomy))
         sites = {a.o: a.head_size * _each(a) for _, _, attentions in parts for a in attentions}
-        watched = self.reconstruct or self.importance == "activation"
-        grams = scoring.grams(work, list(sites), self.samples) if watched else {}
         if self.importance == "activation":
-            scores = scoring.activation(work, sites, grams)
+            scores = scoring.activation(work, sites, self.samples)
         else:
             scores = scoring.gates(work, sites, self.samples, squared=self.importance == "fisher")
         summed = [torch.stack([scores[a.o] for a in attentions]).sum(0) for _, _, attentions in parts]  # (structures,)
+        cuts, stay = [], {}
         for (part, cross, attentions), kept in zip(parts, share(summed, self.keep, self.scope), strict=True):
             heads = range(attentions[0].heads)
             gone = [h for h in heads if h // _each(attentions[0]) not in kept]
             if gone:
-                before = {a.o: scoring.columns(work.model.get_submodule(a.o)) for a in attentions}
-                anatomy.remove_heads(part, gone, cross=cross)
-                for a in attentions if self.reconstruct else ():
-                    stay = a.columns([h for h in heads if h not in gone])
-                    scoring.refit(work.model.get_submodule(a.o), before[a.o], grams[a.o], stay)
+                cuts.append((part, gone, cross))
+                stay |= {a.o: a.columns([h for h in heads if h not in gone]) for a in attentions}
+        if self.reconstruct and stay:
+            for path, gram in scoring.grams(work, list(stay), self.samples):
+                scoring.refit(work.model.get_submodule(path), gram, stay[path])
+        for part, gone, cross in cuts:
+            anatomy.remove_heads(part, gone, cross=cross)
 
 
 def _each(attention: Attention) -> int:

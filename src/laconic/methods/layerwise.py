@@ -18,15 +18,14 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from laconic import calibration, layers, optimizers, options, scoring
+from laconic import calibration, layers, optimizers, options
 from laconic.anatomy import Anatomy, Stack
+from laconic.calibration.lessons import Lesson, Masks, alike, lessons
 from laconic.calibration.sums import tokens
 from laconic.contracts import PROPERTIES, Sketch, Teacher, Work
 from laconic.errors import RecipeError
 from laconic.flow import Seen
 from laconic.teacher import layer_map
-
-Lesson = tuple[Seen, torch.Tensor, scoring.Masks]  # a call of a block, the original's output there, masks of tokens
 
 
 @dataclass(frozen=True)
@@ -65,26 +64,16 @@ class Layerwise:
             raise RecipeError(f"hidden states are {mine.hidden} wide and the original's {theirs.hidden}; use distill")
         work.model.train(False)
         with _common_kept(work.model, mine.stacks):
-            self._teach_all(work, work.teacher, mine, theirs)
+            self._teach_all(work, work.teacher)
         work.model.train(was_training)
 
-    def _teach_all(self, work: Work, teacher: Teacher, mine: Anatomy, theirs: Anatomy) -> None:
+    def _teach_all(self, work: Work, teacher: Teacher) -> None:
         """Every block of every stack, each on what the blocks before it have become."""
-        for stack, original in zip(mine.stacks, theirs.stacks, strict=True):
-            goals = [_order(original)[place - 1] for place in layer_map(stack.depth, original.depth)]
-            for block in stack.blocks:
-                calls = [goal for (path, _), goal in zip(_order(stack), goals, strict=True) if path == block.path]
-                lessons = self._lessons(work, teacher, block.path, calls)
-                before, after = self._teach(work.model, block.path, lessons, work.seed)
-                work.log(f"  {block.path}: error {before:.3g} -> {after:.3g}")
-
-    def _lessons(self, work: Work, teacher: Teacher, path: str, goals: Sequence[tuple[str, int]]) -> list[Lesson]:
-        """Every call of the block at `path`, batch by batch, beside what the original gives at `goals`."""
-        found: list[Lesson] = []
-        told_at = [goal for goal, _ in goals]
-        for seen, told, masks in scoring.together(work, teacher, [path], told_at, self.samples, self.length):
-            found += [(call, told[goal][run].gave, masks) for call, (goal, run) in zip(seen[path], goals, strict=True)]
-        return found
+        mine, theirs = alike(work, teacher, self.samples, self.length)
+        goals = [layer_map(own.depth, other.depth) for own, other in zip(mine.stacks, theirs.stacks, strict=True)]
+        for path, told in lessons(mine, theirs, goals):
+            before, after = self._teach(work.model, path, told, work.seed)
+            work.log(f"  {path}: error {before:.3g} -> {after:.3g}")
 
     def _teach(self, model: nn.Module, path: str, lessons: Sequence[Lesson], seed: int) -> tuple[float, float]:
         """Train one block in place; its error before and after. One that learned nothing is left as it was."""
@@ -127,15 +116,9 @@ def _common_kept(model: nn.Module, stacks: Sequence[Stack]) -> Iterator[None]:
             parameter.requires_grad_(True)
 
 
-def _order(stack: Stack) -> list[tuple[str, int]]:
-    """(path of the block, which of its runs) at every depth of a stack; ALBERT's one block runs many times."""
-    return [(block.path, run) for block in stack.blocks for run in range(block.repeats)]
-
-
-def _loss(model: nn.Module, seen: Seen, target: torch.Tensor, masks: scoring.Masks) -> torch.Tensor:
-    """Squared error of the block's tokens in units of the target's mean square."""
-    out = seen.call.again(model, seen.given)
-    own, goal = tokens(out, masks), tokens(target, masks)  # (tokens, hidden)
+def _loss(model: nn.Module, seen: Seen, masks: Masks) -> torch.Tensor:
+    """Squared error of the block's tokens in units of the goal's mean square."""
+    own, goal = tokens(seen.call.again(model, seen.given), masks), tokens(seen.gave, masks)  # (tokens, hidden)
     return functional.mse_loss(own, goal) / goal.square().mean()
 
 

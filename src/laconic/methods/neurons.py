@@ -39,21 +39,19 @@ class Neurons:
         return replace(sketch, ffn=sketch.ffn * self.keep)
 
     def apply(self, work: Work) -> None:
-        """Score every neuron in one pass, then cut, then fit what is left."""
+        """Score every neuron in one pass; in another, through the original, fit what stays; then cut."""
         anatomy = work.anatomy
         blocks = [block for stack in anatomy.stacks for block in stack.blocks]
         sites = {block.ffn.output: 1 for block in blocks}
-        watched = self.reconstruct or self.importance == "activation"
-        grams = scoring.grams(work, list(sites), self.samples) if watched else {}
         if self.importance == "activation":
-            scores = scoring.activation(work, sites, grams)
+            scores = scoring.activation(work, sites, self.samples)
         else:
             scores = scoring.gates(work, sites, self.samples, squared=self.importance == "fisher")
-        for block, kept in zip(blocks, share([scores[p] for p in sites], self.keep, self.scope), strict=True):
-            path = block.ffn.output
-            gone = sorted(set(range(len(scores[path]))) - set(kept))
-            if gone:
-                before = scoring.columns(work.model.get_submodule(path))
-                anatomy.remove_neurons(block, gone)
-                if self.reconstruct:
-                    scoring.refit(work.model.get_submodule(path), before, grams[path], kept)
+        shares = dict(zip(sites, share([scores[p] for p in sites], self.keep, self.scope), strict=True))
+        kept = {path: some for path, some in shares.items() if len(some) < len(scores[path])}
+        if self.reconstruct and kept:
+            for path, gram in scoring.grams(work, list(kept), self.samples):
+                scoring.refit(work.model.get_submodule(path), gram, kept[path])
+        for block in blocks:
+            if block.ffn.output in kept:
+                anatomy.remove_neurons(block, sorted(set(range(block.ffn.size)) - set(kept[block.ffn.output])))

@@ -52,20 +52,15 @@ class Separable:
         return effects.shrunk(sketch, self.where, left, left)
 
     def apply(self, work: Work) -> None:
-        """Fit every layer to the model as it is, in a pass over the examples for each block, then put them all in.
+        """Fit every layer on the original's inputs, block by block.
 
         RecipeError where the groups do not divide a layer, or where no part of the model reads its texts whole.
         """
         places = _whole_texts(work)
         paths = [path for path, _ in layers.distinct(work.anatomy.whole(self.where)) if path.startswith(places)]
         grouping.check(self.groups, {path: size(work.model.get_submodule(path)) for path in paths})
-        made: dict[str, Layer] = {}
-        for place in places:
-            some = [path for path in paths if path.startswith(place)]
-            for path, sums in scoring.grams(work, some, self.samples, self.length, taps=self.taps).items():
-                made[path] = self._fitted(work.model.get_submodule(path), sums)
-        for path, layer in made.items():
-            layers.swap(work.model, path, layer)
+        for path, sums in scoring.grams(work, paths, self.samples, self.length, taps=self.taps):
+            layers.swap(work.model, path, self._fitted(work.model.get_submodule(path), sums))
 
     @torch.no_grad()
     def _fitted(self, module: nn.Module, sums: torch.Tensor) -> Layer:

@@ -9,6 +9,7 @@ where the paper fits one factor to the other.
 """
 
 import copy
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -17,6 +18,7 @@ from torch import nn
 
 from laconic import calibration, effects, layers, options, scoring
 from laconic.anatomy.cut import size
+from laconic.calibration import original
 from laconic.contracts import Sketch, Work
 from laconic.errors import RecipeError
 from laconic.layers.lowrank import LowRank
@@ -75,26 +77,25 @@ class SVD:
                 chosen[path] = rank
         if self.update:
             before = copy.deepcopy(work.model)
-            for block in [block for stack in work.anatomy.stacks for block in stack.blocks]:
-                inside = [path for path in chosen if path.startswith(f"{block.path}.")]
-                for path, sums in scoring.crossed(work, before, inside, self.samples, self.length).items():
-                    _replace(work.model, path, *_fitted(work.model.get_submodule(path), *sums, chosen[path]))
+            for path, sums in original.crossed(work, before, list(chosen), self.samples, self.length):
+                _replace(work.model, path, *_fitted(work.model.get_submodule(path), *sums, chosen[path]))
             return
-        for path, gram in self._weights(work, list(chosen)).items():
+        for path, gram in self._weights(work, list(chosen)):
             weight = layers.take(work.model.get_submodule(path)).weight.detach()  # (out, in)
             lower = None if gram is None else factor.whitening(gram)
             _replace(work.model, path, *factor.truncate(weight, chosen[path], lower))
 
-    def _weights(self, work: Work, paths: list[str]) -> dict[str, torch.Tensor | None]:
-        """What each layer's error is weighed by, (in, in), None for nothing."""
+    def _weights(self, work: Work, paths: list[str]) -> Iterator[tuple[str, torch.Tensor | None]]:
+        """What each layer's error is weighed by in the original, (in, in), None for nothing; a block's at a time."""
         if not paths or self.importance == "none":
-            return dict.fromkeys(paths)
-        if self.importance == "fisher":
-            found = scoring.fisher(work, paths, self.samples)
-            return {path: torch.diag(values.double().sum(0)) for path, values in found.items()}
-        sums = scoring.grams(work, paths, self.samples, self.length)
-        inputs = {path: layers.take(work.model.get_submodule(path)).weight.shape[1] for path in paths}
-        return {path: sums[path][:n, :n] for path, n in inputs.items()}
+            yield from ((path, None) for path in paths)
+        elif self.importance == "fisher":
+            for path, values in scoring.fisher(work, paths, self.samples).items():
+                yield path, torch.diag(values)
+        else:
+            inputs = {path: size(work.model.get_submodule(path))[1] for path in paths}
+            for path, gram in scoring.grams(work, paths, self.samples, self.length):
+                yield path, gram[: inputs[path], : inputs[path]]
 
 
 @torch.no_grad()

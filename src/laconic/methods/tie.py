@@ -4,8 +4,11 @@ Lan et al. 2020, arXiv:1909.11942 (ALBERT: sharing across blocks); Bae et al. 20
 transformers: sharing with a low-rank difference for each block).
 Differs from the papers: the shared weight is the least-squares solution over the calibration inputs of all its layers;
 every layer keeps a bias, fitted as well, and norms of its own, which weigh next to nothing.
+All inputs are those of the original. Neighbours are fitted when the last of them has been run. Of blocks far apart,
+as many sets are watched in one pass as their sums weigh no more than the model does.
 """
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -13,6 +16,7 @@ import torch
 from torch import nn
 
 from laconic import calibration, effects, layers, options, scoring
+from laconic.anatomy.cut import size
 from laconic.contracts import Sketch, Work
 from laconic.layers.delta import Delta
 from laconic.layers.dense import Dense
@@ -56,19 +60,25 @@ class Tie:
         return effects.shrunk(sketch, self.where, left, left)
 
     def apply(self, work: Work) -> None:
-        """Fit every matrix that blocks share, from one pass over the examples."""
+        """Fit every matrix that blocks share; where that takes several passes, put all in when the last has ended."""
         anatomy = work.anatomy
-        alike = []
+        alike: list[list[str]] = []
         for stack in anatomy.stacks:
             for indices in sharing.sets(len(stack.blocks), self.share, self.pattern):
                 if len(indices) > 1:
                     alike += anatomy.alike([stack.blocks[i] for i in indices], self.where)
-        sums = scoring.grams(work, [path for paths in alike for path in paths], self.samples, self.length)
-        for paths in alike:
-            self._share(work.model, paths, [sums[path] for path in paths])
+        rounds = [alike] if self.pattern == "sequence" else list(_rounds(work.model, alike))
+        made: calibration.Pairs = []
+        for sets in rounds:
+            for paths, sums in scoring.gathered(work, sets, self.samples, self.length):
+                made += self._shared(work.model, paths, sums)
+                while made and len(rounds) == 1:
+                    layers.swap(work.model, *made.pop(0))
+        for path, layer in made:
+            layers.swap(work.model, path, layer)
 
     @torch.no_grad()
-    def _share(self, model: nn.Module, paths: list[str], sums: list[torch.Tensor]) -> None:
+    def _shared(self, model: nn.Module, paths: Sequence[str], sums: Sequence[torch.Tensor]) -> calibration.Pairs:
         """One weight for the layers at `paths`; `sums` are their inputs' Gram matrices, a bias as the last column."""
         parts = [layers.take(model.get_submodule(path)) for path in paths]
         about = [factor.centred(gram, part.bias is not None) for part, gram in zip(parts, sums, strict=True)]
@@ -76,6 +86,7 @@ class Tie:
         weights = [part.weight.double() for part in parts]  # (out, in) each
         weight, deltas = sharing.common(weights, [gram for gram, _ in about], rank)
         source = f"{paths[0]}.base" if rank else paths[0]
+        made: calibration.Pairs = []
         for i, (path, part, (_, mean)) in enumerate(zip(paths, parts, about, strict=True)):
             own = weight + deltas[i][0] @ deltas[i][1] if rank else weight
             old = model.get_submodule(path)
@@ -84,4 +95,21 @@ class Tie:
             layer = dense if i == 0 else Shared.of(dense, source)
             if layer.bias is not None and part.bias is not None:
                 layer.bias.copy_(part.bias.double() + (weights[i] - own) @ mean)
-            layers.swap(model, path, Delta.of(layer, *deltas[i]) if rank else layer)
+            made.append((path, Delta.of(layer, *deltas[i]) if rank else layer))
+        return made
+
+
+def _rounds(model: nn.Module, alike: Sequence[list[str]]) -> Iterator[list[list[str]]]:
+    """Sets of layers in rounds: sums of several sets weigh no more than the model does, or ROOM."""
+    room = max(calibration.ROOM, sum(p.numel() * p.element_size() for p in model.parameters()))
+    sets: list[list[str]] = []
+    held = 0
+    for paths in alike:
+        weigh = sum(4 * size(model.get_submodule(path))[1] ** 2 for path in paths)
+        if sets and held + weigh > room:
+            yield sets
+            sets, held = [], 0
+        sets.append(paths)
+        held += weigh
+    if sets:
+        yield sets

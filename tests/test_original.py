@@ -1,0 +1,220 @@
+"""Block by block as by whole models: the same results, sums of one block at a time, and passes that grow with depth."""
+
+import weakref
+from collections import Counter
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from laconic import calibration, scoring
+from laconic.calibration import examples, original
+from laconic.methods import autoround, layerwise, tie
+from laconic.methods.autoround import AutoRound
+from laconic.methods.awq import AWQ
+from laconic.methods.basis import Basis
+from laconic.methods.blocks import Blocks
+from laconic.methods.convolve import Convolve
+from laconic.methods.heads import Heads
+from laconic.methods.layerwise import Layerwise
+from laconic.methods.neurons import Neurons
+from laconic.methods.rtn import RTN
+from laconic.methods.svd import SVD
+from laconic.methods.tie import Tie
+from tests import slow, workshop
+from tests.methods import small
+
+FAMILIES = [("bert", "tokens"), ("gpt2", "lm"), ("llama", "lm"), ("t5", "translate"), ("albert", "sequence")]
+STEPS = {
+    "awq": [AWQ(4, 8)],
+    "awq of shared weights": [Tie(share=3), AWQ(4, 8)],
+    "svd": [SVD()],
+    "svd with update": [SVD(update=True)],
+    "tie": [Tie(delta_rank=2)],
+    "tie in a cycle": [Tie(pattern="cycle")],
+    "basis": [Basis()],
+    "convolve": [Convolve(2)],
+    "heads": [Heads(), Heads(importance="activation", scope="global")],
+    "neurons": [Neurons(), Neurons(importance="activation", scope="global")],
+    "layerwise": [RTN(3, where="linears"), Layerwise(epochs=2, samples=12)],
+    "layerwise of fewer blocks": [Blocks(keep=0.6), Layerwise(epochs=2, samples=12)],
+    "autoround": [AutoRound(3, 8, steps=12, samples=12, batch=4)],
+    "autoround of shared weights": [Tie(), AutoRound(3, 8, steps=12, samples=12, batch=4)],
+}
+SHORT = {
+    "awq": AWQ(4, 8),
+    "svd": SVD(),
+    "svd with update": SVD(update=True),
+    "fisher": SVD(importance="fisher"),
+    "tie": Tie(delta_rank=2),
+    "tie in a cycle": Tie(pattern="cycle"),
+    "basis": Basis(),
+    "convolve": Convolve(2),
+    "heads": Heads(),
+    "heads by activation": Heads(importance="activation"),
+    "neurons": Neurons(),
+    "neurons by activation": Neurons(importance="activation"),
+}
+TAUGHT = {
+    "layerwise": [RTN(3, where="linears"), Layerwise(epochs=1, samples=8)],
+    "autoround": [AutoRound(3, 8, steps=1, samples=8)],
+}
+
+
+def through_whole_models(monkeypatch):
+    monkeypatch.setattr(original, "grams", lambda *given: iter([slow.grams(*given)]))
+    monkeypatch.setattr(original, "crossed", slow.crossed_by_block)
+    for module in (layerwise, autoround):
+        monkeypatch.setattr(module, "lessons", slow.lessons)
+
+
+@pytest.mark.parametrize("name", STEPS)
+@pytest.mark.parametrize(("family", "head"), FAMILIES)
+def test_results_are_those_of_passes_over_whole_models(family, head, name, monkeypatch):
+    if family == "albert" and name in ("tie", "tie in a cycle", "basis", "layerwise of fewer blocks"):
+        pytest.skip("it has one block")
+    monkeypatch.setattr(examples, "TOKENS", 30)  # several batches
+    monkeypatch.setattr(calibration, "ROOM", 0)
+    found = []
+    for whole in (False, True):
+        if whole:
+            through_whole_models(monkeypatch)
+        w = workshop.work(family, head=head)
+        before = {name: value.clone() for name, value in w.model.state_dict().items()}
+        for step in STEPS[name]:
+            step.apply(w)
+        found.append(w.model.state_dict())
+    assert found[0].keys() == found[1].keys()
+    assert any(name not in before or not torch.equal(value, before[name]) for name, value in found[0].items())
+    for key, value in found[0].items():
+        torch.testing.assert_close(
+            value, found[1][key], rtol=1e-3, atol=1e-4, msg=lambda says, key=key: f"{key}: {says}"
+        )
+
+
+@pytest.mark.parametrize(("family", "head"), [*FAMILIES, ("marian", "translate")])
+def test_sums_are_those_of_the_original_whatever_the_caller_does(family, head, monkeypatch):
+    monkeypatch.setattr(examples, "TOKENS", 30)
+    w = workshop.work(family, head=head)
+    paths = [path for path, _ in w.anatomy.linears("linears")]
+    wanted, seen = slow.grams(w, paths, 8), []
+    for path, gram in scoring.grams(w, paths, 8):
+        torch.testing.assert_close(gram, wanted[path], rtol=1e-4, atol=1e-3)
+        w.model.get_submodule(path).weight.data.normal_()
+        seen.append(path)
+    assert sorted(seen) == sorted(paths)
+
+
+def test_sums_of_a_shared_weight_come_when_its_last_reader_has_been_run():
+    w = workshop.work("bert")
+    Tie(share=3, where="attention").apply(w)
+    first, *_, last = w.anatomy.stacks[0].blocks
+    paths = [first.attention.q, first.ffn.output, last.ffn.output]
+    wanted = slow.grams(w, paths, 8)
+    seen = []
+    for found in original.grams(w, paths, 8):
+        seen.append(list(found))
+        for path, gram in original.each(found):
+            torch.testing.assert_close(gram, wanted[path], rtol=1e-4, atol=1e-3)
+    assert seen == [[first.ffn.output], [], [first.attention.q, last.ffn.output]]
+
+
+def test_sets_come_when_their_last_layer_has_and_layers_that_read_one_tensor_have_one_matrix():
+    w = workshop.work("bert")
+    blocks = [block.attention for block in w.anatomy.stacks[0].blocks]
+    sets = [[blocks[0].q, blocks[2].q], [blocks[0].k, blocks[1].k], [blocks[1].q]]
+    found = list(scoring.gathered(w, sets, 8))
+    assert [paths for paths, _ in found] == [sets[1], sets[2], sets[0]]
+    assert found[0][1][1].data_ptr() == found[1][1][0].data_ptr()
+    wanted = slow.grams(w, [blocks[2].q], 8)
+    torch.testing.assert_close(found[2][1][1], wanted[blocks[2].q], rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize(("family", "head"), FAMILIES)
+def test_a_lesson_is_what_a_block_reads_now_and_what_the_original_gave(family, head, monkeypatch):
+    w, before = (workshop.work(family, head=head) for _ in range(2))
+    seen, real = [], autoround.lessons
+
+    def compared(mine, theirs, wanted):
+        for path, told in real(mine, theirs, wanted):
+            now, then = (slow.calls(one, path, 12, None, 4) for one in (w, before))
+            for (call, _), (reads, _), (gave, _) in zip(told, now, then, strict=True):
+                torch.testing.assert_close(call.given, reads.given, rtol=1e-4, atol=1e-4)
+                torch.testing.assert_close(call.gave, gave.gave, rtol=1e-4, atol=1e-4)
+            seen.append(float((told[0][0].given - then[0][0].given).abs().max()))
+            yield path, told
+
+    monkeypatch.setattr(autoround, "lessons", compared)
+    AutoRound(3, 8, steps=1, samples=12, batch=4).apply(w)
+    assert len(seen) == sum(len(stack.blocks) for stack in w.anatomy.stacks)
+    assert seen[-1] > 0.01 or family == "albert"  # whose only block reads what stands before it
+
+
+class Alive(TorchDispatchMode):
+    """The most matrices of some sizes that there are at a time, whoever holds them; views of one count once."""
+
+    def __init__(self, *sizes: int) -> None:
+        super().__init__()
+        self.shapes, self.held, self.most = [(n, n) for n in sizes], [], 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        for x in tree_leaves(out):
+            if isinstance(x, torch.Tensor) and tuple(x.shape) in self.shapes:
+                self.held = [(ref, of) for ref, of in self.held if ref() is not None]
+                self.held.append((weakref.ref(x), x.untyped_storage()._cdata))
+                self.most = max(self.most, len({of for _, of in self.held}))
+        return out
+
+
+def most_alive(method, blocks, tmp_path):
+    work = small.work(tmp_path, small.model(blocks))
+    with Alive(33, 48, 49) as alive:  # inputs with a 1 behind, and the widest ones: no weight is of that size
+        method.apply(work)
+    return alive.most
+
+
+@pytest.mark.parametrize("name", SHORT)
+def test_sums_of_more_blocks_take_no_more_room(name, tmp_path, monkeypatch):
+    monkeypatch.setattr(calibration, "ROOM", 0)
+    monkeypatch.setattr(tie, "_rounds", lambda _, alike: [[paths] for paths in alike])
+    few, many = (most_alive(SHORT[name], blocks, tmp_path) for blocks in (4, 8))
+    assert 0 < many <= few < 30
+
+
+def test_the_count_of_what_is_alive_sees_what_is_kept(tmp_path, monkeypatch):
+    through_whole_models(monkeypatch)
+    few, many = (most_alive(SHORT["svd"], blocks, tmp_path) for blocks in (4, 8))
+    assert many > 1.5 * few
+
+
+def test_rounds_hold_no_more_than_the_model_weighs(monkeypatch):
+    model = small.model(4)
+    paths = [[f"bert.encoder.layer.{i}.output.dense" for i in (a, a + 2)] for a in (0, 1)]  # 48 inputs
+    assert list(tie._rounds(model, paths)) == [paths]
+    monkeypatch.setattr(calibration, "ROOM", 4 * 48**2 * 3)
+    assert list(tie._rounds(model, paths)) == [paths]
+    for parameter in model.parameters():
+        parameter.data = parameter.data[:0]
+    monkeypatch.setattr(tie, "size", lambda _: (32, 48))
+    assert list(tie._rounds(model, paths)) == [[paths[0]], [paths[1]]]
+
+
+def most_calls(steps, blocks, tmp_path):
+    """How often the last norm of a block is computed, of the block where that is most often, in all models together."""
+    work, calls = small.work(tmp_path, small.model(blocks)), Counter()
+    for model in (work.model, work.teacher.model):
+        for i in range(blocks):
+            norm = model.get_submodule(f"bert.encoder.layer.{i}.output.LayerNorm")
+            norm.register_forward_hook(lambda *_, i=i: calls.update([i]))
+    for step in steps:
+        step.apply(work)
+    return max(calls.values())
+
+
+@pytest.mark.parametrize("name", [*TAUGHT, *SHORT])
+def test_deeper_models_run_each_block_no_more_often(name, tmp_path):
+    steps = TAUGHT.get(name) or [SHORT[name]]
+    few, many = (most_calls(steps, blocks, tmp_path) for blocks in (3, 8))
+    assert 0 < many <= few
