@@ -92,3 +92,8 @@ class Stack:
     blocks: tuple[Block, ...]  # each once, however often it runs
     depth: int  # blocks that run in one pass: more than len(blocks) where ALBERT repeats one
     shared_heads: bool  # T5: all blocks must have the same heads
+
+    @property
+    def runs(self) -> int:
+        """How often its blocks are called in one pass, each counted."""
+        return sum(block.repeats for block in self.blocks)

@@ -126,7 +126,6 @@ class Examples:
         nothing, as the first batch shows, no block has to compute.
         """
         calls: list[Call] = []
-        runs = sum(block.repeats for block in stack.blocks)
 
         def answer(call: Call, given: torch.Tensor, own: Callable[[], Any]) -> Any:
             if not calls:
@@ -134,7 +133,7 @@ class Examples:
                 bare = batch > 0 and isinstance(self.gave[0][stack.path], torch.Tensor)
                 self.gave[batch][stack.path] = given if bare else replaced(own(), given)
             calls.append(call)
-            if len(calls) == runs:
+            if len(calls) == stack.runs:
                 raise Enough
             return self.gave[batch][stack.path]
 

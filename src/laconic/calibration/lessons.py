@@ -29,8 +29,8 @@ Lesson = tuple[Seen, Masks]
 def lessons(mine: Examples, original: Examples, wanted: Sequence[Sequence[int]]) -> Iterator[tuple[str, list[Lesson]]]:
     """Each block's path in turn, and its lessons, batch by batch; the caller rewrites it before it asks for the next.
 
-    `wanted` says for each stack, at each of its depths, behind how many of the original's blocks stands what is to be
-    given there; it never falls, and ends with all of them.
+    `wanted` says for each stack, at each of its runs, behind how many runs of the original's blocks stands what is to
+    be given there: from 1, never falling, all of them in the end.
     """
     for stack, other, places in zip(mine.stacks, original.stacks, wanted, strict=True):
         behind, done, depth = original.behind(other), 0, 0

@@ -98,12 +98,15 @@ def _summed(stage: Stage, ones: Mapping[str, bool], taps: int) -> Iterator[tuple
     firsts = [group.paths[0] for group in order]
     ends = {group.paths[0]: _biased(group, ones) for group in order}
     below: Sums = {}
-    outputs = []
+    outputs: list[torch.Tensor] = []
     with entering(stage.examples.model, firsts, None if part else (firsts[-1], order[-1].calls)) as seen:
         for batch, sides in enumerate(stage.examples.masks):
             seen.clear()
             with suppress(Enough):
-                outputs.append(part.run(batch) if part else stage.run(batch))
+                if part:
+                    outputs.append(part.run(batch))
+                else:
+                    stage.run(batch)
             for path in firsts:
                 for given in seen[path]:
                     wide = given if taps == 1 else behind(given, taps).flatten(-2)  # (batch, tokens, taps * in)
@@ -139,7 +142,7 @@ def _crossed(now: Stage, then: Part) -> dict[str, Crossed]:
                 for pair in zip(before[path], after[path], strict=True):
                     x, y = (tokens(given, sides, ones=_biased(group, ones)) for given in pair)  # (tokens, in)
                     sums[path] = sums[path][0] + gram(x, y), sums[path][1] + gram(y)
-    found = {}
+    found: dict[str, Crossed] = {}
     for group in order:
         cross, own = (dict(_each_of(group, each, ones)) for each in sums.pop(group.paths[0]))
         found |= {path: (cross[path], own[path]) for path in group.paths}

@@ -69,7 +69,7 @@ class AutoRound:
         original = replace(work, model=copy.deepcopy(work.model))
         features = calibration.draw(work, self.samples, length=self.length)
         mine, theirs = (batched(one, features, self.batch) for one in (work, original))
-        depths = [range(1, stack.depth + 1) for stack in mine.stacks]
+        depths = [range(1, stack.runs + 1) for stack in mine.stacks]
         chosen = layers.distinct(work.anatomy.linears(self.where))
         for block, calls in lessons(mine, theirs, depths):
             paths = [path for path, _ in chosen if path.startswith(f"{block}.")]

@@ -6,6 +6,7 @@ outputs) has a basis for each block.
 Differs from the paper: coefficients are solved for on each block's own inputs.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -70,8 +71,8 @@ class Basis:
             if rank is not None:
                 chosen[tuple(paths)] = rank
         if chosen:
-            for paths, sums in scoring.gathered(work, list(chosen), self.samples, self.length):
-                _share(work.model, tuple(paths), sums, chosen[tuple(paths)])
+            for together, sums in scoring.gathered(work, list(chosen), self.samples, self.length):
+                _share(work.model, together, sums, chosen[tuple(together)])
 
 
 def _writers(block: Block) -> list[str]:
@@ -80,7 +81,7 @@ def _writers(block: Block) -> list[str]:
 
 
 @torch.no_grad()
-def _share(model: nn.Module, paths: tuple[str, ...], sums: list[torch.Tensor], rank: int) -> None:
+def _share(model: nn.Module, paths: Sequence[str], sums: list[torch.Tensor], rank: int) -> None:
     modules = [model.get_submodule(path) for path in paths]
     weights = [layers.take(module).weight for module in modules]  # (out, in) each
     grams = [gram[: w.shape[1], : w.shape[1]] for gram, w in zip(sums, weights, strict=True)]

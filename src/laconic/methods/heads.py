@@ -54,7 +54,8 @@ class Heads:
         else:
             scores = scoring.gates(work, sites, self.samples, squared=self.importance == "fisher")
         summed = [torch.stack([scores[a.o] for a in attentions]).sum(0) for _, _, attentions in parts]  # (structures,)
-        cuts, stay = [], {}
+        cuts: list[tuple[Block | Stack, list[int], bool]] = []
+        stay: dict[str, list[int]] = {}  # columns of the projections
         for (part, cross, attentions), kept in zip(parts, share(summed, self.keep, self.scope), strict=True):
             heads = range(attentions[0].heads)
             gone = [h for h in heads if h // _each(attentions[0]) not in kept]

@@ -70,7 +70,7 @@ class Layerwise:
     def _teach_all(self, work: Work, teacher: Teacher) -> None:
         """Every block of every stack, each on what the blocks before it have become."""
         mine, theirs = alike(work, teacher, self.samples, self.length)
-        goals = [layer_map(own.depth, other.depth) for own, other in zip(mine.stacks, theirs.stacks, strict=True)]
+        goals = [layer_map(own.runs, other.runs) for own, other in zip(mine.stacks, theirs.stacks, strict=True)]
         for path, told in lessons(mine, theirs, goals):
             before, after = self._teach(work.model, path, told, work.seed)
             work.log(f"  {path}: error {before:.3g} -> {after:.3g}")
