@@ -20,7 +20,7 @@ PROCESSOR = torch.device("cpu")
 CROSSING = {"aten::copy_", "aten::_to_copy"}  # what takes numbers from one device to another
 INDEXED = {"aten::index", "aten::_unsafe_index", "aten::index_put", "aten::index_put_", "aten::_index_put_impl_"}
 GIVEN = {torch.tensor, torch.as_tensor, torch.asarray}  # these look for a real device of that type
-FUSED = "torch.optim.optimizer._get_fused_kernels_supported_devices"  # which optimizers ask before they take a fused step
+FUSED = "torch.optim.optimizer._get_fused_kernels_supported_devices"  # asked by optimizers before a fused step
 CHOSEN = {torch.Tensor.__getitem__, torch.Tensor.__setitem__}  # and these, to put lists of indices there
 
 
@@ -71,7 +71,7 @@ class _Given(TorchFunctionMode):
 @contextmanager
 def accelerator() -> Iterator[torch.device]:
     """The device, as long as it lasts."""
-    with _Given(), _Dispatched(), mock.patch(FUSED, lambda: [PROCESSOR.type, DEVICE.type]):
+    with _Given(), _Dispatched(), mock.patch(FUSED, return_value=[PROCESSOR.type, DEVICE.type]):
         yield DEVICE
 
 

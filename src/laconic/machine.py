@@ -106,7 +106,7 @@ def on_device(models: Sequence[nn.Module], log: Callable[[str], None]) -> Iterat
     """Models are on `device`, if it has room for them, and afterwards on the processor, from where they are saved."""
     where, size = device(), sum(t.nbytes for model in models for t in (*model.parameters(), *model.buffers()))
     if AS_MUCH * size > free(where):
-        log(f"  {where} has no room for {AS_MUCH} times the {size:,} bytes that are worked on: the processor takes them")
+        log(f"  {where} has no room for {AS_MUCH} times the {size:,} bytes that are worked on; the processor has it")
         where = PROCESSOR
     try:
         for model in models:

@@ -31,9 +31,7 @@ Found = TypeVar("Found")
 
 
 @torch.no_grad()
-def grams(
-    work: Work, paths: Sequence[str], samples: int, length: int | None = None, taps: int = 1
-) -> Iterator[Sums]:
+def grams(work: Work, paths: Sequence[str], samples: int, length: int | None = None, taps: int = 1) -> Iterator[Sums]:
     """sum x x^T over the tokens that enter each layer, {path: (in, in)} float32, of one block after another.
 
     The inputs of a layer with a bias end with a 1, so its matrix is (in + 1, in + 1) and the bias counts as a column.
