@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import torch
+from torch.nn import functional
 
 from laconic import calibration, layers
 from laconic.answers import room
@@ -31,15 +32,16 @@ def given(work, path, seen, sides):
     return tokens(seen.given, sides, ones=biased)
 
 
-def grams(work, paths, samples, length=None) -> dict[str, torch.Tensor]:
-    """sum x x^T of each layer and of those that read its weight, a bias as a last 1."""
+def grams(work, paths, samples, length=None, taps=1) -> dict[str, torch.Tensor]:
+    """sum x x^T of each layer and of those that read its weight, a bias as a last 1; x with those of places before."""
     others = layers.readers(work.model)
     every = {path: [path, *(o for o in others.get(path, ()) if o not in paths)] for path in paths}
     sums = dict.fromkeys(paths, 0.0)
     for (seen,), sides in passes(work, [work.model], [p for some in every.values() for p in some], samples, length):
         for path, some in every.items():
             for call in (call for p in some for call in seen[p]):
-                x = given(work, path, call, sides)
+                wide = [functional.pad(call.given, (0, 0, back, 0))[:, : call.given.shape[1]] for back in range(taps)]
+                x = given(work, path, replace(call, given=torch.cat(wide, -1)), sides)
                 sums[path] = sums[path] + x.T @ x
     return sums
 

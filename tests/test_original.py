@@ -138,6 +138,18 @@ def test_sums_are_those_of_the_original_whatever_the_caller_does(family, head, m
     assert sorted(seen) == sorted(paths)
 
 
+@pytest.mark.parametrize("taps", [2, 3])
+def test_sums_over_taps_are_of_a_token_and_those_before_it(taps):
+    w = workshop.work("bert")
+    first, *_, last = w.anatomy.stacks[0].blocks
+    paths = [first.attention.k, last.ffn.output]
+    wanted = slow.grams(w, paths, 8, None, taps)
+    found = dict(scoring.grams(w, paths, 8, taps=taps))
+    assert list(found) == paths
+    for path in paths:
+        torch.testing.assert_close(found[path], wanted[path], rtol=1e-4, atol=1e-3)
+
+
 def test_sums_of_a_shared_weight_come_when_its_last_reader_has_been_run():
     w = workshop.work("bert")
     Tie(share=3, where="attention").apply(w)
