@@ -247,15 +247,7 @@ def _step(
     taught = [work.teacher.model] if work.teacher and "teacher" in method.needs else []
     with machine.on_device([work.model, *taught], work.log):
         method.apply(work)
-        claims.finite(work.model, method, step)
-        after = effects.measure(work.model)
-        if work.idle is None:
-            claims.made(method, before, after, step)
-            claims.kept(methods[:-1], [*amounts, after], step)
-        elif before != after:
-            raise EffectError(f"{step} says it had nothing to do ({work.idle}), but the model is another")
-        else:
-            work.log(f"{step} has nothing to do: {work.idle}")
+        after = _verified(work, methods, amounts, before, step)
         score = answers.evaluate(work.model, work.tokenizer, work.task, work.data.validation)[work.task.main]
     fresh = folder / "model"
     shutil.rmtree(fresh, ignore_errors=True)
@@ -271,6 +263,22 @@ def _step(
     shutil.rmtree(work.folder)
     work.log(f"{step}: validation {work.task.main} {score:.4f}, {row['seconds']:.0f} s")
     return row
+
+
+def _verified(
+    work: Work, methods: list[Method], amounts: list[dict[str, float]], before: dict[str, float], step: str
+) -> dict[str, float]:
+    """The effects after the last of the methods; EffectError where they are not what it says of itself."""
+    claims.finite(work.model, methods[-1], step)
+    after = effects.measure(work.model)
+    if work.idle is None:
+        claims.made(methods[-1], before, after, step)
+        claims.kept(methods[:-1], [*amounts, after], step)
+    elif before != after:
+        raise EffectError(f"{step} says it had nothing to do ({work.idle}), but the model is another")
+    else:
+        work.log(f"{step} has nothing to do: {work.idle}")
+    return after
 
 
 def _all_options(method: Method) -> dict[str, Any]:
