@@ -5,7 +5,10 @@ import torch
 from transformers import BertConfig, BertForMaskedLM
 
 from laconic import effects, layers
+from laconic.anatomy import Anatomy
 from laconic.contracts import Sketch
+from laconic.layers.inputs import Inputs
+from laconic.layers.lowrank import LowRank
 from laconic.layers.quantized import Quantized
 from laconic.layers.sparse import Sparse
 
@@ -96,6 +99,32 @@ def test_a_tenth_of_what_was_made_may_go_and_no_more():
     assert not effects.lost(start, made, trained, "low_bit")
     assert effects.lost(start, made, {**trained, "low_bit": 0.0}, "low_bit")
     assert effects.lost(start, made, {**made, "low_bit": 20.0}, "low_bit")
+
+
+def test_blocks_that_go_take_their_widths_along():
+    made = model(num_hidden_layers=4)
+    start = effects.measure(made)
+    for block, neurons in zip(Anatomy(made).stacks[0].blocks, (20, 20, 4, 4), strict=True):
+        Anatomy(made).remove_neurons(block, range(neurons))
+    cut = effects.measure(made)
+    assert effects.left(start, cut, cut, "narrow") == 12
+    for _ in range(2):
+        Anatomy(made).remove_blocks(Anatomy(made).stacks[0], [0])
+        assert not effects.lost(start, cut, effects.measure(made), "narrow")
+    assert effects.measure(made)["narrow"] < cut["narrow"]  # either that stays is wider than the four on average
+    assert effects.lost(start, cut, start, "narrow")
+
+
+def test_a_matrix_has_one_share_of_the_inputs_bits_however_many_parts_hold_it():
+    made = model()
+    ends = "attention.self.query", "intermediate.dense"
+    layers.swap(made, f"bert.encoder.layer.0.{ends[0]}", Inputs.of(made.bert.encoder.layer[0].attention.self.query, 8))
+    path = f"bert.encoder.layer.0.{ends[1]}"
+    assert effects.measure(made)["low_bit_inputs"] == pytest.approx(24 / 12)
+    layers.swap(made, path, LowRank.of(made.get_submodule(path), torch.ones(24, 2), torch.ones(2, 16)))
+    assert effects.measure(made)["low_bit_inputs"] == pytest.approx(24 / 12)
+    layers.swap(made, f"{path}.up", Inputs.of(made.get_submodule(path).up, 8))
+    assert effects.measure(made)["low_bit_inputs"] == pytest.approx(24 * 1.5 / 12)
 
 
 def test_sketches():

@@ -37,7 +37,8 @@ def made(method: Method, before: dict[str, float], after: dict[str, float], step
     for property in sorted(method.makes):
         if not effects.grew(before, after, property):
             raise EffectError(
-                f"{step} says it makes the model {property}, but that did not grow ({after[property]:.6g}); "
+                f"{step} says it makes the model {property}, but that did not grow (it was "
+                f"{before[property]:.6g} and is {after[property]:.6g}); "
                 "ask it for more or leave the step out"
             )
 
@@ -48,7 +49,9 @@ def kept(earlier: list[Method], amounts: list[dict[str, float]], step: str) -> N
     for number, (method, (start, made)) in enumerate(zip(earlier, pairwise(amounts[:-1]), strict=True), 1):
         for property in sorted(method.makes):
             if effects.lost(start, made, now, property):
+                grown = made[property] - start[property]
+                there = max(0.0, effects.left(start, made, now, property))
                 raise EffectError(
-                    f"{step} says it keeps what step {number} made {property}, but of {made[property]:.6g} "
-                    f"{now[property]:.6g} is left; move it before step {number} or leave it out"
+                    f"{step} says it keeps what step {number} made {property}, but of a growth by {grown:.6g}, "
+                    f"{there:.6g} is left; move it before step {number} or leave it out"
                 )

@@ -29,7 +29,7 @@ def measure(model: PreTrainedModel) -> dict[str, float]:
     """Property -> amount.
 
     sparse: share of zeros in the blocks' linears and the embeddings. low_bit: 32 minus the mean bits of a weight with
-    scales and masks. low_bit_inputs: 32 minus the mean bits of what enters a linear of the blocks. low_rank: share of
+    scales and masks. low_bit_inputs: 32 minus the mean bits of what enters a matrix of the blocks. low_rank: share of
     these matrices' full ranks that their factors leave out. grouped: share of their connections that groups leave out.
     narrow: minus the hidden size and the mean inner widths of a block. shallow: minus the blocks that run. tied: uses
     of a weight beyond its first. small_vocabulary: minus the rows of the word embedding. half: share of the floats that
@@ -58,16 +58,25 @@ def grew(before: dict[str, float], after: dict[str, float], property: str) -> bo
     return after[property] > before[property]
 
 
-def lost(start: dict[str, float], made: dict[str, float], now: dict[str, float], property: str) -> bool:
-    """Whether a model lost what a step made of a property: amounts before it, after it, and now.
+def left(start: dict[str, float], made: dict[str, float], now: dict[str, float], property: str) -> float:
+    """What a model has left of a property's growth in a step: amounts before it, after it, and now.
 
     Floats that happen to need 16 bits, as those of a checkpoint in half precision, need 32 once they are trained; that
-    is no loss of low bits, which are of weights on grids.
+    is no loss of low bits, which are of weights on grids. Nor is it a loss of narrowness where the narrowest blocks are
+    removed: of fewer blocks the widths count in sum, not on average.
     """
-    least = start[property] + LEFT * (made[property] - start[property])
+    amount = now[property]
     if property == "low_bit":
-        least -= HALF_BITS * max(0.0, made["half"] - now["half"])
-    return grew(start, made, property) and now[property] < least
+        amount += HALF_BITS * max(0.0, made["half"] - now["half"])
+    if property == "narrow" and made["shallow"]:
+        amount *= min(1.0, now["shallow"] / made["shallow"])
+    return amount - start[property]
+
+
+def lost(start: dict[str, float], made: dict[str, float], now: dict[str, float], property: str) -> bool:
+    """Whether too little is `left` of what a step made."""
+    grown = made[property] - start[property]
+    return grown > 0 and left(start, made, now, property) < LEFT * grown
 
 
 def floats(model: nn.Module) -> Iterator[torch.Tensor]:
@@ -156,10 +165,11 @@ def _grouped(anatomy: Anatomy) -> float:
 
 
 def _low_bit_inputs(anatomy: Anatomy) -> float:
+    """Of the blocks' matrices, each of which counts once, however many parts hold it."""
     bits = []
-    for path, _ in anatomy.linears("linears"):
-        around = anatomy.model.get_submodule(path.rpartition(".")[0])
-        bits.append(getattr(around, "input_bits", FULL_BITS))
+    for path, module in anatomy.whole("linears"):
+        around = [anatomy.model.get_submodule(p.rpartition(".")[0]) for p, _ in layers.leaves(path, module)]
+        bits.append(sum(getattr(layer, "input_bits", FULL_BITS) for layer in around) / len(around))
     return FULL_BITS - sum(bits) / max(len(bits), 1)
 
 

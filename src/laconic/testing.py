@@ -176,7 +176,7 @@ def pairs(first: Method, second: Method, names: tuple[str, str], fresh: Fresh) -
     layers.freeze(work.model)
     end = effects.measure(work.model)
     for made in sorted(first.makes):
-        kept = effects.grew(start, end, made) and (made in second.makes or not effects.lost(start, middle, end, made))
+        kept = effects.grew(start, end, made) if made in second.makes else not effects.lost(start, middle, end, made)
         assert kept, f"{names[1]} undid what {names[0]} made {made}: {middle[made]}, {end[made]}"
     for made in sorted(second.makes - first.makes):
         assert effects.grew(middle, end, made), (

@@ -53,6 +53,23 @@ APART = [
     for i, pair in enumerate(APART)
 ]
 
+SPLIT = [  # pairs that only their own `where` keeps apart
+    (first, one, second, other)
+    for first, second in itertools.product(NAMES, NAMES)
+    if hasattr(METHODS[first], "where") and hasattr(METHODS[second], "where")
+    for one, other in itertools.product(
+        testing.others(METHODS[first], "where"), testing.others(METHODS[second], "where")
+    )
+    if "head" not in (one.where, other.where) and not meet(one, other) and one.makes - other.keeps
+]
+SPLIT = [
+    pytest.param(
+        *pair, id=f"{pair[0]}-{pair[1].where}-{pair[2]}-{pair[3].where}",
+        marks=() if i % (6 * SHARE) == 0 or {pair[0], pair[2]} == {"activations", "svd"} else pytest.mark.slow,
+    )
+    for i, pair in enumerate(SPLIT)
+]  # fmt: skip
+
 
 @pytest.fixture
 def fresh(tmp_path: Path, request: pytest.FixtureRequest) -> Callable[[], Work]:
@@ -144,6 +161,17 @@ def test_what_makes_nothing_keeps_what_was_made(first, second, fresh):
 def test_pairs_on_other_parts(first, narrowed, second, fresh):
     testing.pairs(narrowed, METHODS[second], (first, second), fresh)
     testing.pairs(METHODS[second], narrowed, (second, first), fresh)
+
+
+@pytest.mark.parametrize(("first", "one", "second", "other"), SPLIT)
+def test_pairs_that_split_a_model(first, one, second, other, fresh):
+    testing.pairs(one, other, (first, second), fresh)
+
+
+@pytest.mark.parametrize("block", range(3))
+def test_any_block_may_stay_of_those_that_are_cut_unevenly(block, tmp_path):
+    uneven = replace(METHODS["neurons"], scope="global")
+    testing.pairs(uneven, methods.kind("blocks")(blocks=[block]), ("neurons", "blocks"), maker("bert", tmp_path))
 
 
 @pytest.mark.parametrize("name", NAMES)
