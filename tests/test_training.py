@@ -86,6 +86,28 @@ def test_patience_lasts_as_long_after_a_kill(tmp_path):
     assert same(weights(one), weights(resumed))
 
 
+@pytest.mark.parametrize("best", [True, False])
+def test_a_run_whose_patience_had_ended_when_it_was_killed_learns_no_step_more(tmp_path, monkeypatch, best):
+    patient = Training(epochs=9, learning_rate=1e-9, batch=4, patience=1)
+    one = work(folder=tmp_path / "1")
+    rows = fit(one, patient, best=best)
+
+    def kill(*_):
+        raise Killed
+
+    with monkeypatch.context() as while_it_ends:
+        while_it_ends.setattr("transformers.Trainer._finalize_training", kill)
+        with pytest.raises(Killed):
+            fit(work(folder=tmp_path / "2"), patient, best=best)
+    resumed, more = work(folder=tmp_path / "2"), []
+    again = fit(resumed, patient, best=best, on_step=lambda step, _: more.append(step))
+    assert more == []
+    assert same(weights(one), weights(resumed))
+    assert [(r["step"], r.get("loss"), r.get("eval_entity_f1")) for r in rows] == [
+        (r["step"], r.get("loss"), r.get("eval_entity_f1")) for r in again
+    ]
+
+
 @pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
 def test_every_optimizer_lowers_the_loss(tmp_path, name):
     one = work(folder=tmp_path)

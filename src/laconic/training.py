@@ -157,6 +157,15 @@ class _Learner(Trainer):
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
+    def _run_epoch(self, *given: Any, **named: Any) -> None:
+        """Nothing for a run that was killed when its patience had ended: it would learn one step more before it stops.
+
+        Trainer takes up how long patience has lasted and forgets that it asked for an end.
+        """
+        patient = [c for c in self.callback_handler.callbacks if isinstance(c, EarlyStoppingCallback)]
+        if all(c.early_stopping_patience_counter < c.early_stopping_patience for c in patient):
+            super()._run_epoch(*given, **named)  # type: ignore[no-untyped-call]
+
     def _save_checkpoint(self, *given: Any, **named: Any) -> None:
         with writing(Path(str(self.args.output_dir))):
             super()._save_checkpoint(*given, **named)
