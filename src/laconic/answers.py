@@ -82,14 +82,12 @@ def slot_labels(batch: Batch) -> torch.Tensor:
 
 
 def answered_in(batch: Batch) -> float:
-    """Answers that a batch's loss is the mean over: labels that are given, or places that answer, or texts."""
-    if "asked" in batch:
+    """Answers that a batch's loss is the mean over: labels that are given, or slots that answer, or texts."""
+    if "asked" in batch:  # a share of a batch, whose loss is the mean over what a share holds on average
         return float(batch["asked"])
     if "labels" in batch:
-        labels = slot_labels(batch)
-        return float(len(labels) if labels.is_floating_point() else (labels != PADDING["labels"]).sum())
-    where = batch.get("slots", batch.get("places"))
-    return float(len(batch["input_ids"]) if where is None else (where >= 0).sum())
+        return float((slot_labels(batch) != PADDING["labels"]).sum())
+    return float((batch["slots"] >= 0).sum() if "slots" in batch else len(batch["input_ids"]))
 
 
 def task_objective(task: Task) -> Objective:
