@@ -176,6 +176,20 @@ def test_tags_follow_one_another_across_words_without_pieces(number, there, seed
     assert said == best
 
 
+def test_without_o_among_the_labels_a_word_without_pieces_leaves_the_others_their_tags():
+    """Of parts of speech the others have theirs; of entities the likeliest whole sequence goes on through it."""
+    example = {"tokens": ["in", " ", "york", "new"]}
+    kinds = NER(("ADJ", "NOUN", "VERB"))
+    (feature,) = kinds.encode([example], tokenizer(), answers=False)
+    output = np.eye(3, dtype=np.float32)[[2, 1, 1]]
+    (said,) = kinds.predict([output], [feature], [example])
+    assert (said[0], *said[2:]) == ("VERB", "NOUN", "NOUN")
+    assert said[1] in kinds.labels
+    entities = NER(("B-LOC", "I-LOC", "B-PER", "I-PER"))
+    output = np.log(np.array([[0.7, 0.1, 0.1, 0.1], [0.1, 0.1, 0.1, 0.7], [0.1, 0.1, 0.1, 0.7]], dtype=np.float32))
+    assert entities.predict([output], [feature], [example]) == [["B-LOC", "B-PER", "I-PER", "I-PER"]]
+
+
 def test_a_loss_that_is_not_known_is_refused():
     with pytest.raises(RecipeError, match="there is no loss ''; choose one of cross_entropy"):
         NER(TAGS, loss_name="")

@@ -101,9 +101,14 @@ class NER:
     def predict(
         self, outputs: Sequence[np.ndarray], features: Sequence[Feature], examples: Sequence[Example]
     ) -> list[list[str]]:
-        """Tags of every word, likeliest for the text; words without a slot are O, also to those beside them."""
-        outside = np.where(np.array(self.labels) == "O", 0.0, -np.inf)  # (labels,)
-        scores = [np.tile(outside, (len(example["tokens"]), 1)) for example in examples]  # (words, labels) each
+        """Tags of every word, likeliest for the text; words without a slot are O, also to those beside them.
+
+        Where no label is O, all are as likely for such words.
+        """
+        silent = np.zeros(len(self.labels))  # (labels,)
+        if "O" in self.labels:
+            silent[np.array(self.labels) != "O"] = -np.inf
+        scores = [np.tile(silent, (len(example["tokens"]), 1)) for example in examples]  # (words, labels) each
         for output, feature in zip(outputs, features, strict=True):
             scores[feature["example"][0]][feature["words"]] = output
         return [[self.labels[label] for label in best_path(rows, self.labels)] for rows in scores]
