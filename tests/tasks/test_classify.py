@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, f1_score
+from sklearn.preprocessing import MultiLabelBinarizer
 
 from laconic import tasks
 from laconic.errors import RecipeError
@@ -30,9 +31,28 @@ def test_a_label_that_is_neither_true_nor_said_is_not_averaged():
     score = Classify(LABELS).score(["ask", "buy"], [{"label": "ask"}, {"label": "buy"}])
     assert score["macro_f1"] == score["table"]["macro"]["precision"] == 1.0
     assert score["table"]["cry"] == {"precision": 0, "recall": 0, "f1": 0, "support": 0}
-    task = Classify(LABELS, multiple=True)
-    assert task.score([["ask"], ["cry"]], [{"label": ["ask"]}, {"label": []}])["macro_f1"] == 0.5
-    assert task.score([[]], [{"label": []}])["macro_f1"] == 0
+    assert Classify(LABELS, multiple=True).score([[]], [{"label": []}])["macro_f1"] == 0
+
+
+several = st.lists(st.sampled_from(LABELS), unique=True)
+
+
+@given(st.lists(st.tuples(several, several), min_size=1, max_size=20))
+def test_figures_of_several_labels_are_scikit_learns(rows):
+    """There a label that is neither true nor said is averaged with an F1 of 0."""
+    true, said = zip(*rows, strict=True)
+    score = Classify(LABELS, multiple=True).score(said, [{"text": "x", "label": labels} for labels in true])
+    flags = [MultiLabelBinarizer(classes=LABELS).fit_transform(side) for side in (true, said)]
+    for average in ("micro", "macro", "weighted"):
+        wanted = f1_score(*flags, average=average, zero_division=0.0)
+        assert score["table"][average]["f1"] == pytest.approx(wanted)
+    assert score["macro_f1"] == score["table"]["macro"]["f1"]
+    assert score["accuracy"] == pytest.approx(accuracy_score(*flags))
+
+
+def test_one_label_of_three_is_a_third():
+    score = Classify(LABELS, multiple=True).score([["ask"], ["cry"]], [{"label": ["ask"]}, {"label": []}])
+    assert score["macro_f1"] == pytest.approx(1 / 3)
 
 
 def test_multiple_labels_hold_at_a_half():

@@ -94,7 +94,7 @@ class Classify:
     def score(self, predictions: Sequence[Any], examples: Sequence[Example]) -> dict[str, Any]:
         """Accuracy (all labels of an example right), Matthews correlation, and every label's table.
 
-        F1 is averaged over the labels that are true or said somewhere, as scikit-learn does.
+        F1 is averaged as scikit-learn does: over the labels that are true or said somewhere; with `multiple` over all.
         """
         said, true = self._flags(predictions), self._flags([e["label"] for e in examples])
         columns = precision_recall_fscore_support(true, said, average=None, zero_division=0.0)
@@ -102,7 +102,8 @@ class Classify:
             label: dict(zip(("precision", "recall", "f1", "support"), map(float, row), strict=True))
             for label, row in zip(self.labels, zip(*columns, strict=True), strict=True)
         }
-        there = np.flatnonzero((true | said).any(0)) if (true | said).any() else None  # labels that are averaged
+        some = not self.multiple and (true | said).any()
+        there = np.flatnonzero((true | said).any(0)) if some else None  # labels that are averaged
         for average in ("micro", "macro", "weighted"):
             p, r, f, _ = precision_recall_fscore_support(true, said, labels=there, average=average, zero_division=0.0)
             table[average] = {"precision": float(p), "recall": float(r), "f1": float(f), "support": float(true.sum())}
