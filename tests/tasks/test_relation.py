@@ -132,10 +132,13 @@ def test_a_label_of_no_relation_that_is_given_is_among_the_labels():
     assert Relation(("Cause(e1,e2)", "Cause(e2,e1)")).relations == ["Cause"]  # all have a relation
 
 
+TEXT = example()["text"]
 FAULTS = [
     ({"e1": {"text": "fire", "start": 5, "end": 9}}, ("bad offsets", "e1")),
     ({"e2": {"text": "", "start": 0, "end": 0}}, ("bad offsets", "e2")),
     ({"e1": {"text": "se", "start": -2, "end": 22}}, ("bad offsets", "e1")),
+    ({"e1": {"text": TEXT[4:], "start": 4, "end": len(TEXT) + 1}}, ("bad offsets", "e1")),
+    ({"e1": {"text": TEXT[:-2], "start": 0, "end": -2}}, ("bad offsets", "e1")),
     ({"label": ""}, ("empty label", "label")),
     ({"label": ["a", "b"]}, ("several labels", "label")),
     ({}, None),
@@ -146,6 +149,11 @@ FAULTS = [
 def test_faults_of_records(change, found):
     faults = {(f.check, f.field) for f in records.faults({**example(), **change}, "relation") if f.level == "error"}
     assert faults == ({found} if found else set())
+
+
+def test_an_end_behind_the_text_is_said_with_its_length():
+    (fault,) = records.faults({**example(), "e1": {"text": TEXT[4:], "start": 4, "end": 99}}, "relation")
+    assert fault.message == f"{TEXT[4:]!r} ends at 99, but the text has {len(TEXT)} characters; mend the offsets"
 
 
 @pytest.mark.parametrize("value", ["fire", {"text": "fire", "start": 4}, {"text": "fire", "start": 4.0, "end": 8}])

@@ -42,10 +42,14 @@ def misplaced(record: dict[str, Any]) -> Iterator[Wrong]:
     """What is wrong with the entities of a record."""
     for field in ("e1", "e2"):
         start, end, text = (record[field][key] for key in ("start", "end", "text"))
-        if not text.strip() or start < 0 or record["text"][start:end] != text:
-            there = record["text"][max(start, 0) : end][:40]
-            message = f"{text[:40]!r} is not at {start} to {end} of the text, where {there!r} stands; mend the offsets"
-            yield "error", "bad offsets", field, message
+        there, length = record["text"][max(start, 0) : max(end, 0)], len(record["text"])
+        if end > length:
+            wrong = f"ends at {end}, but the text has {length} characters"
+        elif not text.strip() or start < 0 or there != text:
+            wrong = f"is not at {start} to {end} of the text, where {there[:40]!r} stands"
+        else:
+            continue
+        yield "error", "bad offsets", field, f"{text[:40]!r} {wrong}; mend the offsets"
 
 
 def unlabelled(record: dict[str, Any]) -> Iterator[Wrong]:
