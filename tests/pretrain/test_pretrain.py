@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from laconic import answers, checkpoint, finetune, training
 from laconic.errors import ArtifactError, DataError, RecipeError
-from laconic.pretrain import PLOT, RECORD, Stretches, _judge, config, objectives, pretrain, speed
+from laconic.pretrain import PLOT, RECORD, Stretches, _judge, config, objectives, pretrain, scratch, speed
 from laconic.tasks.lm import LM
 
 LLAMA = {
@@ -339,6 +339,24 @@ def test_it_reads_as_much_as_its_architecture_can_not_a_block(stories, tmp_path,
     made, reader = checkpoint.model(objectives.head(objective), out), checkpoint.tokenizer(out)
     assert checkpoint.limit(made, reader) == usual
     assert checkpoint.limit(made, reader, 2000) == asked
+
+
+@pytest.mark.parametrize(("family", "first"), [("bert", 0), ("roberta", 1)])
+def test_the_tokenizer_cuts_where_the_positions_of_the_model_end(stories, tmp_path, family, first):
+    """RoBERTa's first position is the row behind the padding id's."""
+    shape = {**BERT, "model_type": family}
+    out = run(stories, tmp_path / "out", "mlm", plan(shape, vocabulary=400, steps=1))
+    reader = checkpoint.tokenizer(out)
+    anew = scratch.reader(config.Plan(shape, config.Tokens(vocabulary=400)), ["The cat saw a bird."])
+    assert reader.pad_token_id == anew.pad_token_id == 0
+    assert reader.model_max_length == anew.model_max_length == 32 - first
+    model = checkpoint.model(objectives.head("mlm"), out).eval()
+    read = reader("The cat saw a bird. " * 20, truncation=True, return_tensors="pt")
+    assert read["input_ids"].shape == (1, 32 - first)
+    with torch.no_grad():
+        assert model(**read).logits.isfinite().all()
+        with pytest.raises((IndexError, RuntimeError)):
+            model(torch.cat([read["input_ids"], read["input_ids"][:, -1:]], 1))
 
 
 def test_every_token_that_is_asked_for_counts_alike_in_validation(stories, tmp_path):

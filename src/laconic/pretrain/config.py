@@ -11,13 +11,15 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, get_type_hints
 
+import torch
 import yaml
 from huggingface_hub.errors import StrictDataclassError
-from transformers import AutoConfig, PreTrainedConfig
+from transformers import AutoConfig, AutoModel, PreTrainedConfig
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.tokenization_utils_base import VERY_LARGE_INTEGER
 
 from laconic import options, ranks, training
+from laconic.anatomy import Anatomy
 from laconic.errors import RecipeError
 
 SECTIONS = ("model", "tokenizer", "training")
@@ -145,9 +147,16 @@ def architecture(model: dict[str, Any], given: dict[str, Any], where: str = "mod
     return made
 
 
-def longest(model: dict[str, Any]) -> int:
-    """Tokens of the longest text that the model which is described promises to read."""
-    return int(getattr(architecture(model, {}), "max_position_embeddings", None) or VERY_LARGE_INTEGER)
+def longest(model: dict[str, Any], pad: int) -> int:
+    """Tokens of the longest text that the model which is described promises to read; `pad` is its padding token's id.
+
+    Some count learned positions from behind the padding id, as RoBERTa does, and so have fewer than rows.
+    """
+    described = architecture(model, {"pad_token_id": pad})
+    with torch.device("meta"):
+        learned = Anatomy(AutoModel.from_config(described)).positions  # type: ignore[no-untyped-call]
+    promised = getattr(described, "max_position_embeddings", None) if learned is None else learned
+    return int(promised or VERY_LARGE_INTEGER)
 
 
 def known(held: dict[Any, Any], allowed: Iterable[str], where: str) -> None:

@@ -53,4 +53,4 @@ def reader(plan: Plan, texts: Iterable[str]) -> PreTrainedTokenizerFast:
     kind = described(plan)
     masked = kind.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES
     marks = "seq2seq" if kind.is_encoder_decoder else "mlm" if masked else "clm"
-    return tokenizer.train(plan.tokenizer, texts, marks, config.longest(plan.model))
+    return tokenizer.train(plan.tokenizer, texts, marks, config.longest(plan.model, tokenizer.PAD))

@@ -37,6 +37,7 @@ SPECIAL: dict[str, dict[str, Any]] = {  # what it is for -> the special tokens, 
         "pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>", "extra_special_tokens": SENTINELS,
     },
 }  # fmt: skip
+PAD = 0  # id of the padding token, the first of all these
 AROUND = {
     "clm": "bos_token $A", "mlm": "cls_token $A sep_token",
     "seq2seq": "$A eos_token", "span-corruption": "$A eos_token",
