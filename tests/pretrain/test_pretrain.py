@@ -375,3 +375,23 @@ def test_every_token_that_is_asked_for_counts_alike_in_validation(stories, tmp_p
             nats, asked = nats - float(logs[row, column, labels[row, column]]), asked + 1
     assert 3 < data.count < 7
     assert _judge(model, data, None)["loss"] == pytest.approx(nats / asked, rel=1e-5)
+
+
+def test_a_batch_in_which_nothing_is_hidden_counts_for_nothing_in_validation(stories, tmp_path):
+    out = run(stories, tmp_path / "out", "mlm", plan(BERT))
+    model, reader = checkpoint.model(objectives.head("mlm"), out).eval(), checkpoint.tokenizer(out)
+    pretext = objectives.build("mlm", reader, 16, 0.05, 3.0)
+    ids = np.random.default_rng(0).integers(8, 60, 16 * 9).astype(np.uint16)
+    data = Stretches(ids, pretext, plan(BERT, batch=1).training, 0)
+    nats, silent = [], 0
+    for i in range(data.count):
+        batch = data.at([i], np.random.default_rng([i, 2]))
+        labels = batch.pop("labels")
+        with torch.no_grad():
+            logs = model(**batch).logits.log_softmax(-1)
+        here = [-float(logs[0, place, labels[0, place]]) for place in (labels[0] != -100).nonzero().flatten()]
+        nats, silent = nats + here, silent + (not here)
+    assert 0 < silent < data.count
+    assert _judge(model, data, None)["loss"] == pytest.approx(sum(nats) / len(nats), rel=1e-5)
+    with pytest.raises(DataError, match=r"mask is 1e-05, which hides nothing of the validation text; give more"):
+        run(stories, tmp_path / "none", "mlm", plan(BERT, mask=1e-5))

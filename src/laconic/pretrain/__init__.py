@@ -11,7 +11,7 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -174,6 +174,8 @@ def _prepared(
     ids = {name: corpus.ids(kept / f"{name}.tokens", reader) for name in counts}
     data = Stretches(ids["train"], pretext, taught, seed, (ranks.rank(), ranks.count()))
     checked = Stretches(ids["validation"], pretext, replace(taught, epochs=1, steps=None, accumulate=1), seed)
+    if not any(objectives.targets(batch) for batch in _checks(checked)):
+        raise DataError(f"mask is {taught.mask}, which hides nothing of the validation text; give more of either")
     ratio = counts["validation"].tokens / counts["validation"].bytes if objective == "clm" else None
     return _lesson(model, data, taught, partial(_judge, model, checked, ratio), kept / "checkpoints"), counts
 
@@ -254,6 +256,13 @@ def _named(reader: PreTrainedTokenizerFast, pretext: objectives.Pretext) -> dict
     return given
 
 
+def _checks(data: Stretches) -> Iterator[Batch]:
+    """The first stretches of the validation text, in which every check hides the same."""
+    count = min(data.count, CHECKED)
+    for i, begin in enumerate(range(0, count, data.batch)):
+        yield data.at(list(range(begin, min(begin + data.batch, count))), np.random.default_rng([i, 2]))
+
+
 @torch.no_grad()
 def _judge(model: PreTrainedModel, data: Stretches, tokens_per_byte: float | None) -> dict[str, float]:
     """Loss over the first stretches of the validation text and perplexity of what is asked for; of a causal model also
@@ -261,12 +270,9 @@ def _judge(model: PreTrainedModel, data: Stretches, tokens_per_byte: float | Non
     """
     was_training = model.training
     model.eval()  # type: ignore[no-untyped-call]
-    count = min(data.count, CHECKED)
-    chosen = [list(range(b, min(b + data.batch, count))) for b in range(0, count, data.batch)]
     nats, asked = 0.0, 0
-    for i, some in enumerate(chosen):
-        batch = data.at(some, np.random.default_rng([i, 2]))
-        number = int(objectives.asked(batch))
+    for batch in _checks(data):
+        number = int(objectives.targets(batch))
         nats, asked = nats + float(objectives.loss(model, batch)) * number, asked + number
     model.train(was_training)
     mean = nats / asked

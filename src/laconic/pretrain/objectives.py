@@ -195,9 +195,14 @@ def around(name: str, tokenizer: PreTrainedTokenizerFast) -> tuple[list[int], li
     return [], [_first(tokenizer, "sep", "eos")]
 
 
+def targets(batch: Batch) -> torch.Tensor:
+    """How many tokens are asked for: none, where nothing happens to be hidden."""
+    return (batch["labels"] != IGNORED).sum()
+
+
 def asked(batch: Batch) -> torch.Tensor:
-    """How many tokens are asked for, at least 1."""
-    return (batch["labels"] != IGNORED).sum().clamp(min=1)
+    """What a loss is divided by: the tokens that are asked for, at least 1."""
+    return targets(batch).clamp(min=1)
 
 
 def loss(model: PreTrainedModel, batch: Batch) -> torch.Tensor:
