@@ -83,6 +83,13 @@ def test_a_csv_record_of_several_lines_is_at_its_first(folder):
     assert [line for line, _ in readers.read(path)] == [2, 5]
 
 
+@pytest.mark.parametrize("cell", ["so " * 100_000, '"' + "so,\n" * 100_000 + '"'])
+def test_a_csv_cell_is_as_long_as_it_is(folder, cell):
+    csv.field_size_limit(131_072)  # what it is in a fresh process
+    path = written(folder, "a.csv", f"text,label\n{cell},x\n")
+    assert read(path, "classify") == [{"text": cell.strip('"'), "label": "x"}]
+
+
 def test_a_csv_whose_lines_end_in_carriage_returns(folder):
     path = written(folder, "a.csv", "text,label\ra,x\rb,y\r")
     assert list(readers.read(path, "classify")) == [(2, {"text": "a", "label": "x"}), (3, {"text": "b", "label": "y"})]
@@ -261,6 +268,9 @@ TURNS = [{"speaker": "a", "text": "b"}, {"speaker": "c", "text": "[d]"}]
     [
         ("classify", {"text": "[1] a", "label": '["a", "b"]'}, {"text": "[1] a", "label": ["a", "b"]}),
         ("classify", {"text": '["a"]', "intent": "a [b]"}, {"text": '["a"]', "label": "a [b]"}),
+        ("classify", {"text": "a", "label": "[NEG]"}, {"label": "[NEG]", "text": "a"}),
+        ("classify", {"text": "a", "label": "[very good] so"}, {"label": "[very good] so", "text": "a"}),
+        ("classify", {"text": "a", "label": "[1, 2]"}, {"label": ["1", "2"], "text": "a"}),
         ("choice", {"question": "[a", "choices": ' ["b", "c"]', "label": "1"}, {"choices": ["b", "c"], "label": 1}),
         ("choice", {"prefix": "a", "target": "b [c", "label": ""}, {"question": "a", "choices": ["b [c"]}),
         ("translate", {"source": "{a", "target": "[b]"}, {"source": "{a", "target": "[b]"}),
@@ -268,6 +278,8 @@ TURNS = [{"speaker": "a", "text": "b"}, {"speaker": "c", "text": "[d]"}]
         ("summarize", {"document": "a", "summary": "b", "references": ""}, {"document": "a", "summary": "b"}),
         ("dialogue", {"turns": json.dumps(TURNS)}, {"turns": TURNS}),
         ("ner", {"tokens": "[ Reuters ]", "tags": '["O", "B-ORG", "O"]'}, {"tokens": ["[", "Reuters", "]"]}),
+        ("ner", {"tokens": ' ["[", "5"] ', "tags": " [] "}, {"tokens": ["[", "5"], "tags": []}),
+        ("ner", {"tokens": "[ 5 ]", "tags": "O O O"}, {"tokens": ["[", "5", "]"]}),
         ("lm", {"text": "a", "label": "[b"}, {"text": "a"}),
     ],
 )
@@ -284,6 +296,9 @@ def test_a_cell_holds_what_its_field_of_the_task_does(folder, suffix, kind, cell
     ("kind", "cells", "words"),
     [
         ("classify", ("text,label", 'a,"[""a"", ""b"""'), "field 'label' begins with [ but is not JSON"),
+        ("classify", ("text,label", "a,\"['b', 'c']\""), "field 'label' begins with [ but is not JSON"),
+        ("classify", ("text,label", "a,[0 1]"), "field 'label' begins with [ but is not JSON"),
+        ("ner", ("tokens,tags", '"[""It"", 5]",O O'), "field 'tokens' holds 5 as item 2; every item is text"),
         ("choice", ("question,choices,label", "a,[b|c],0"), "field 'choices' begins with [ but is not JSON"),
         ("choice", ("question,choices,label", 'a,"[""b"", ""c""]",one'), "field 'label' is 'one', not a place among"),
         ("choice", ("question,choices,label", 'a,"[1, 2]",1'), "field 'choices' holds 1 as item 1"),

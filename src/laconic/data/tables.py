@@ -14,6 +14,7 @@ from laconic.errors import DataError
 WORDS = frozenset({"tokens", "tags"})  # lists of words
 PLACES = frozenset({"choice.label"})  # whole numbers, of one task
 PLACE = re.compile(r"\s*[0-9]{1,9}\s*")
+BRACKETED = re.compile(r"""\s*\[[^\W\d_][^"',]*""")  # a label such as [NEG]; a list has quotes, commas or numbers
 OPENS = {
     "label": "[", "choices": "[", "references": "[", "turns": "[", "e1": "{", "e2": "{", "answers": "{",
 }  # fmt: skip
@@ -61,18 +62,23 @@ def value(cell: Cell, kind: str, field: str, where: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
+        if field == "label" and BRACKETED.fullmatch(text):
+            return text
         raise DataError(
             f"{where} begins with {opens} but is not JSON ({error}); mend it, or give text that begins so in JSON Lines"
         ) from error
 
 
-def _words(text: str) -> list[str]:
-    """A JSON list, or words with spaces between, which may begin and end with brackets too."""
-    if text.startswith("[") and text.endswith("]"):
+def _words(text: str) -> list[Any]:
+    """A JSON list, or words with spaces between, which may begin and end with brackets too, as [ 5 ] does.
+
+    What in a list with a text in it is none is left for who reads the field to refuse.
+    """
+    if text.lstrip().startswith("[") and text.rstrip().endswith("]"):
         try:
             listed = json.loads(text)
         except (ValueError, RecursionError):
             return text.split()
-        if all(isinstance(item, str) for item in listed):
+        if not listed or any(isinstance(item, str) for item in listed):
             return list(listed)
     return text.split()

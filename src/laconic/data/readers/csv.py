@@ -13,10 +13,16 @@ from laconic.data.records import Raw
 from laconic.errors import DataError
 
 SUFFIXES = (".csv",)
+LONGEST = 2**31 - 1  # characters of a cell: the most that csv can be told everywhere
 
 
 def read(path: Path) -> Iterator[tuple[int, Raw]]:
-    """Yield (line, record); raises DataError naming the line whose cells do not fit the columns."""
+    """Yield (line, record); raises DataError naming the line whose cells do not fit the columns.
+
+    The csv module has one bound on cells for the whole process, 131,072 characters; it is raised and stays so, since a
+    reader that put it back would cut off another that is not done yet.
+    """
+    csv.field_size_limit(LONGEST)
     rows = csv.reader(_lines(path), strict=True)
     names: list[str] | None = None
     before = 0
