@@ -1,5 +1,8 @@
 """A run folder is whole or not there, and unfinished work is of one run."""
 
+import os
+import sys
+
 import pytest
 
 from laconic import workspace
@@ -16,6 +19,34 @@ def test_a_run_folder_is_on_disk_before_it_is_in_its_place(tmp_path, monkeypatch
     workspace.publish(tmp_path / "run", work, tiny("bert"), tokenizer(), {"laconic.json": b"{}"})
     assert is_last(seen, tmp_path / "run")
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def opened(name):
+    """Open files of this process by the end of their names; one that was removed is called so."""
+    links = (f"/proc/self/fd/{number}" for number in os.listdir("/proc/self/fd"))
+    return [there for link in links if os.path.lexists(link) and (there := os.readlink(link)).count(name)]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="open files are listed on Linux only")
+def test_the_lock_is_given_back_with_the_work(tmp_path):
+    for end in ("published", "refused", "refused later", "another's"):
+        work = workspace.begin(tmp_path / end, {"seed": 0})
+        workspace.begin(tmp_path / end, {"seed": 0})
+        assert len(opened(str(work / "lock"))) == 1
+        if end == "published":
+            workspace.publish(tmp_path / end, work, tiny("bert"), tokenizer(), {})
+        elif end == "refused":
+            with pytest.raises(DataError), workspace.refusing(work):
+                raise DataError("no")
+        elif end == "refused later":
+            (work / "checkpoints" / "weights").write_text("")
+            with pytest.raises(DataError, match="another seed"):
+                workspace.begin(tmp_path / end, {"seed": 1})
+        else:
+            (tmp_path / end / "put").mkdir(parents=True)
+            with pytest.raises(DataError, match="another process has put"):
+                workspace.begin(tmp_path / end, {"seed": 0})
+        assert not opened(str(work / "lock"))
 
 
 def test_a_run_that_another_process_trains_is_refused_until_that_ends(tmp_path):

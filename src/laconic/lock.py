@@ -1,7 +1,8 @@
 """One process at a time in a place, by a lock that vanishes with the process that holds it.
 
-No paper: a record lock of POSIX, fcntl(2), which a process may take again and networked disks know. Where the system or
-the disk has none, processes are not kept apart.
+No paper: a record lock of POSIX, fcntl(2), which networked disks know. A process gives it up when it closes the file
+under any handle, so it opens a file that it has once. Where the system or the disk has none, processes are not kept
+apart.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import errno
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from laconic.errors import MENDS, ArtifactError
@@ -21,32 +22,55 @@ if sys.platform != "win32":
 LACKING = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}  # what a disk without locks answers
 
 
+HELD: dict[tuple[int, str], int] = {}  # a process (a fork has no locks of its parent) and a path -> the open handle
+
+
 @contextmanager
 def held(file: Path, busy: Callable[[], None]) -> Iterator[None]:
-    """`keep` within the block."""
-    handle = keep(file, busy)
+    """`keep` within the block; of two blocks of one process, one in the other, the outer one gives it back."""
+    outer = _is_ours(file)
+    keep(file, busy)
     try:
         yield
     finally:
-        file.unlink(missing_ok=True)  # before it is given back, so that it is nobody else's by then
-        os.close(handle)
+        if not outer:
+            file.unlink(missing_ok=True)  # before it is given back, so that it is nobody else's by then
+            release(file)
 
 
-def keep(file: Path, busy: Callable[[], None]) -> int:
-    """Lock a file, made for it, until the process ends or closes what is returned.
+def keep(file: Path, busy: Callable[[], None]) -> None:
+    """Lock a file, made for it, until the process ends or `release`s it; what the process has already it keeps.
 
     Where another process has it, `busy` is called, which says so or raises; then it is waited for.
     """
-    while True:
-        handle, mine = _opened(file), False
-        try:
+    while not _is_ours(file):  # one that was removed during the wait keeps nobody out
+        release(file)
+        with ExitStack() as undo:
+            handle = _opened(file)
+            undo.callback(os.close, handle)
             _lock(handle, busy)
-            mine = file.exists() and os.path.samestat(os.fstat(handle), file.stat())  # not removed during the wait
-        finally:
-            if not mine:
-                os.close(handle)
-        if mine:
-            return handle
+            undo.pop_all()
+        HELD[_key(file)] = handle
+
+
+def release(file: Path) -> None:
+    """Give a file back that may be removed by now; nothing where it is not held."""
+    handle = HELD.pop(_key(file), None)
+    if handle is not None:
+        os.close(handle)
+
+
+def _is_ours(file: Path) -> bool:
+    """Whether this process holds the very file that stands there."""
+    handle = HELD.get(_key(file))
+    try:
+        return handle is not None and os.path.samestat(os.fstat(handle), file.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _key(file: Path) -> tuple[int, str]:
+    return os.getpid(), os.path.realpath(file)
 
 
 def _opened(file: Path) -> int:

@@ -53,9 +53,9 @@ def _same(held: dict[str, Any], key: str, value: Any) -> bool:
 
 
 def begin(out: Path, record: dict[str, Any]) -> Path:
-    """Make the folder beside `out` where a run's work goes, and keep other processes out of it; this very run goes on.
+    """Make the folder beside `out` where a run's work goes; this very run goes on.
 
-    Raises DataError where another process has it, or where the work in it is that of another run.
+    Other processes are kept out until it is published or removed, or this process ends. Raises DataError where another process has it, or where the work in it is that of another run.
     """
     out = out.absolute()
     work = out.with_name(f".{out.name}.training")
@@ -66,11 +66,12 @@ def begin(out: Path, record: dict[str, Any]) -> Path:
         return work
     lock.keep(work / LOCK, partial(_taken, out))
     if out.exists() and any(out.iterdir()):
-        shutil.rmtree(work)
+        _remove(work)
         raise DataError(f"{out}: another process has put a run there meanwhile; give the same command again")
     text = json.dumps(record, sort_keys=True)
     other = _difference(ticket, json.loads(text)) if ticket.exists() and _is_worked(work) else ""
     if other:
+        lock.release(work / LOCK)
         raise DataError(
             f"{work} holds the work of a run that did not end, with another {other}; give what it had, and it goes on, "
             "or remove that folder to begin anew"
@@ -112,7 +113,7 @@ def refusing(work: Path) -> Iterator[None]:
         yield
     except (DataError, RecipeError):
         if not any((work / "checkpoints").iterdir()):
-            shutil.rmtree(work)
+            _remove(work)
         raise
 
 
@@ -132,4 +133,10 @@ def publish(
         out.rmdir()
     os.replace(fresh, out)
     artifact.flush(out.parent)
+    _remove(work)
+
+
+def _remove(work: Path) -> None:
+    """The folder of a run, and then the lock on it."""
     shutil.rmtree(work)
+    lock.release(work / LOCK)
