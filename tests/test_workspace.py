@@ -72,9 +72,28 @@ def test_the_work_of_another_run_is_never_removed(tmp_path):
         with pytest.raises(DataError, match=rf"run.training holds the work of a run that did not end, with {words}"):
             workspace.begin(tmp_path / "run", {**record, **changed})
     assert (work / "checkpoints" / "weights").is_file()
-    (work / "run.json").write_text("{")
-    with pytest.raises(DataError, match="another record, which is damaged; give"):
-        workspace.begin(tmp_path / "run", record)
+
+
+def test_work_whose_ticket_does_not_say_what_it_was_made_with_is_kept(tmp_path):
+    work = workspace.begin(tmp_path / "run", {"seed": 0})
+    (work / "checkpoints" / "weights").write_text("ten hours of work")
+    for ticket, words in (
+        (b"{", r"but a run\.json that is damaged"), (b"\xff", r"but a run\.json that is damaged"),
+        (b"[]", r"but a run\.json that is a JSON list, not an object"), (None, r"but not its run\.json"),
+    ):  # fmt: skip
+        (work / "run.json").unlink()
+        if ticket is not None:
+            (work / "run.json").write_bytes(ticket)
+        with pytest.raises(DataError, match=rf"a run that did not end, {words}.* put that file back as it was, or"):
+            workspace.begin(tmp_path / "run", {"seed": 0})
+    assert (work / "checkpoints" / "weights").is_file()
+
+
+def test_an_option_of_nothing_that_older_work_does_not_name_is_said(tmp_path):
+    work = workspace.begin(tmp_path / "run", {"training": {"epochs": 3}})
+    (work / "checkpoints" / "weights").write_text("")
+    with pytest.raises(DataError, match=r"with another training patience \(None, where this one has None\)"):
+        workspace.begin(tmp_path / "run", {"training": {"epochs": 3, "patience": None}})
 
 
 def test_a_run_that_was_put_there_meanwhile_stays(tmp_path):

@@ -55,7 +55,8 @@ def _same(held: dict[str, Any], key: str, value: Any) -> bool:
 def begin(out: Path, record: dict[str, Any]) -> Path:
     """Make the folder beside `out` where a run's work goes; this very run goes on.
 
-    Other processes are kept out until it is published or removed, or this process ends. Raises DataError where another process has it, or where the work in it is that of another run.
+    Other processes are kept out until it is published or removed, or this process ends. Raises DataError where another
+    process has it, or where the work in it is that of another run, or of one that is not known.
     """
     out = out.absolute()
     work = out.with_name(f".{out.name}.training")
@@ -69,12 +70,11 @@ def begin(out: Path, record: dict[str, Any]) -> Path:
         _remove(work)
         raise DataError(f"{out}: another process has put a run there meanwhile; give the same command again")
     text = json.dumps(record, sort_keys=True)
-    other = _difference(ticket, json.loads(text)) if ticket.exists() and _is_worked(work) else ""
-    if other:
+    wrong = _difference(ticket, json.loads(text)) if _is_worked(work) else ""
+    if wrong:
         lock.release(work / LOCK)
         raise DataError(
-            f"{work} holds the work of a run that did not end, with another {other}; give what it had, and it goes on, "
-            "or remove that folder to begin anew"
+            f"{work} holds the work of a run that did not end, {wrong}, or remove that folder to begin anew"
         )
     (work / "checkpoints").mkdir(parents=True, exist_ok=True)
     artifact.write_file(ticket, text.encode())
@@ -91,19 +91,25 @@ def _is_worked(work: Path) -> bool:
 
 
 def _difference(ticket: Path, record: dict[str, Any]) -> str:
-    """The first word of a run's record that is another, with both of its values; nothing where none is."""
+    """What is another in a run's record, with both of its values, and what to do; nothing where all is the same."""
+    mend = "which says what it was made with; put that file back as it was"
+    if not ticket.exists():
+        return f"but not its {ticket.name}, {mend}"
     try:
         held = notation.read(ticket.read_bytes())
-    except ValueError:
-        return "record, which is damaged"
+    except ValueError as error:
+        return f"but a {ticket.name} that is damaged ({error}), {mend}"
+    if not isinstance(held, dict):
+        return f"but a {ticket.name} that is a JSON {type(held).__name__}, not an object, {mend}"
     key = next((key for key in sorted({*held, *record}) if not _same(held, key, record.get(key))), None)
     if key is None:
         return ""
     old, new = held.get(key), record.get(key)
     if isinstance(old, dict) and isinstance(new, dict):
-        inner = next(k for k in sorted({*old, *new}) if old.get(k) != new.get(k))
+        inner = next(k for k in sorted({*old, *new}) if k not in old or k not in new or old[k] != new[k])
         key, old, new = f"{key} {inner}", old.get(inner), new.get(inner)
-    return f"{key} ({str(old)[:SHORT]}, where this one has {str(new)[:SHORT]})"
+    values = f"{str(old)[:SHORT]}, where this one has {str(new)[:SHORT]}"
+    return f"with another {key} ({values}); give what it had, and it goes on"
 
 
 @contextmanager
