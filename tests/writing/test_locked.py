@@ -15,6 +15,26 @@ from laconic.writing import locked
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="locked in on Linux only")
 
 
+THREADS = """
+import threading
+said, all_there = [], threading.Barrier(40)
+def add(i):
+    all_there.wait()
+    said.append(i)
+threads = [threading.Thread(target=add, args=(i,)) for i in range(40)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+assert sorted(said) == list(range(40))
+"""
+POOL = """
+from concurrent.futures import ThreadPoolExecutor
+with ThreadPoolExecutor(8) as pool:
+    assert list(pool.map(abs, range(-9, 0))) == list(range(9, 0, -1))
+"""
+
+
 @pytest.mark.parametrize(
     "program",
     [
@@ -25,6 +45,9 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="locked in on Li
         "from collections import namedtuple\nfrom typing import NamedTuple\nP = namedtuple('P', 'x')\nassert P(1).x",
         "import math, re, collections, typing, heapq, itertools, hashlib\nassert math.isclose(0.1 + 0.2, 0.3)",
         "print('said ' * 10000)",
+        "import sys\nprint('said', file=sys.stderr, flush=True)",
+        THREADS,
+        POOL,
         "def f(n):\n    return n if n < 2 else f(n - 1) + f(n - 2)\nassert f(12) == 144",
     ],
 )
@@ -91,6 +114,30 @@ def test_the_kernel_refuses_where_python_is_led_past_the_hook(tmp_path):
     command = [sys.executable, "-I", "-c", program]
     ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert ran.stdout.strip() == str(len(tries)), ran.stderr
+
+
+def test_the_kernel_lets_threads_begin_and_nothing_else_that_is_cloned():
+    """By the calls themselves, whose stack is ours: errno of clone3, of a process, and of threads out of their view."""
+    program = f"""
+import ctypes, errno, os, platform, runpy, threading
+child = runpy.run_path({str(locked.CHILD)!r})
+libc = ctypes.CDLL(None, use_errno=True)
+clone = {{"x86_64": 56, "aarch64": 220}}[platform.machine()]
+child["filter_calls"]()
+thread = 0x3D0F00
+for number, *given in [
+    (435, 0, 0), (clone, 17, 0, 0, 0, 0), (clone, 0x4111, 0, 0, 0, 0), (clone, thread | 0x10000000, 0, 0, 0, 0),
+    (clone, thread | 0x20000, 0, 0, 0, 0),
+]:
+    assert libc.syscall(number, *map(ctypes.c_ulong, given)) == -1
+    print(errno.errorcode[ctypes.get_errno()])
+ran = threading.Thread(target=print, args=("ran",))
+ran.start()
+ran.join()
+"""
+    command = [sys.executable, "-I", "-S", "-c", program]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ran.stdout.split() == ["ENOSYS", "EPERM", "EPERM", "EPERM", "EPERM", "ran"], ran.stderr
 
 
 def test_the_kernel_hides_files_where_python_is_led_past_the_hook(tmp_path):
@@ -191,15 +238,24 @@ def test_time_and_memory_end(monkeypatch):
     assert not locked.passes("x = bytearray(2 << 30)", 3)
     monkeypatch.setattr(locked, "START", 1)
     assert not locked.passes("import time\ntime.sleep(60)", 1)  # takes no processor time
+    behind = "import threading, time\nthreading.Thread(target=time.sleep, args=(60,)).start()"
+    assert not locked.passes(behind, 1)  # the program is at its end, its thread is not
     assert time.monotonic() - began < 30
 
 
 def test_a_child_that_cannot_be_locked_is_an_error_not_a_verdict(monkeypatch, tmp_path):
-    broken = tmp_path / "child.py"
+    broken, whole = tmp_path / "child.py", locked.CHILD.read_text()
     broken.write_text("raise RuntimeError('no locks today')")
     monkeypatch.setattr(locked, "CHILD", broken)
     with pytest.raises(EngineError, match="no locks today"):
         locked.passes("x = 2", 3)
+    for step, other, words in (
+        ("platform.machine()", "'z80'", "for a z80 no calls are listed; there are: x86_64, aarch64"),
+        ("sys.addaudithook(refuse)", "1 / 0", "division by zero"),
+    ):
+        broken.write_text(whole.replace(step, other))
+        with pytest.raises(EngineError, match=words):
+            locked.passes("x = 2", 3)
     monkeypatch.setattr(sys, "platform", "win32")
     with pytest.raises(EngineError, match="on Linux only"):
         locked.passes("x = 3", 3)

@@ -37,19 +37,21 @@ WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 FILES = 64  # open at once: imports need some
 NOBODY = 65534
 READY = b"locked in\n"
-CALLS = {  # of a machine: what its kernel calls it, openat, and what computing needs, of asm/unistd.h
-    "x86_64": (0xC000003E, 257, (
+CALLS = {  # of a machine: what its kernel calls it, openat, clone, and what computing needs, of asm/unistd.h
+    "x86_64": (0xC000003E, 257, 56, (
         0, 1, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 19, 20, 21, 23, 24, 25, 28, 32, 35, 39, 60, 63, 72,
         79, 89, 96, 98, 99, 100, 102, 104, 107, 108, 110, 131, 186, 201, 202, 204, 217, 219, 228, 229, 230, 231, 262,
         267, 269, 270, 271, 273, 318, 324, 332, 334, 439,
     )),
-    "aarch64": (0xC00000B7, 56, (
+    "aarch64": (0xC00000B7, 56, 220, (
         17, 23, 25, 29, 48, 57, 61, 62, 63, 64, 65, 66, 67, 72, 73, 78, 79, 80, 93, 94, 98, 99, 101, 113, 114, 115,
         123, 124, 128, 132, 134, 135, 139, 153, 160, 165, 169, 172, 173, 174, 175, 176, 177, 178, 179, 214, 215, 216,
         222, 226, 233, 278, 283, 291, 293, 439,
     )),
 }  # fmt: skip
 NO_NEW_PRIVILEGES, SECCOMP, FILTER = 38, 22, 2  # of prctl(2)
+CLONE3 = 435  # on all machines; its flags are out of a filter's reach
+THREAD, NAMESPACES = 0x10000, 0x7E020000  # flags of clone(2): no new process; a view of the system of its own
 LOAD, EQUAL, ANY, SAY = 0x20, 0x15, 0x45, 0x06  # of bpf: a word, jumps if it is equal or has any of these bits, the end
 CREATE, ADD, RESTRICT = 444, 445, 446  # the calls of Landlock, alike on all machines
 READ_FILE, READ_FOLDER, BENEATH = 1 << 2, 1 << 3, 1  # of linux/landlock.h: what is refused, and a rule for a path
@@ -57,14 +59,17 @@ SHARED = (  # what the loader of Python's modules reads, and the clock; all may 
     "/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/nix/store", "/gnu/store", "/etc/ld.so.cache",
     "/etc/localtime",
 )  # fmt: skip
-ALLOWED, REFUSED = 0x7FFF0000, 0x00050000 | errno.EPERM
+ALLOWED, REFUSED, LACKING = 0x7FFF0000, 0x00050000 | errno.EPERM, 0x00050000 | errno.ENOSYS
 
 
 def limit(seconds: int, megabytes: int) -> None:
-    """Bound processor time, memory, files; let nothing be written to a file or started, where the system sees to it."""
+    """Bound processor time, memory, files; let nothing be written to a file, where the system sees to it.
+
+    Processes are not counted: a user's threads, of all that he runs, would count as such.
+    """
     bounds = {
         resource.RLIMIT_CPU: seconds, resource.RLIMIT_AS: megabytes << 20, resource.RLIMIT_FSIZE: 0,
-        resource.RLIMIT_CORE: 0, resource.RLIMIT_NOFILE: FILES, resource.RLIMIT_NPROC: 0,
+        resource.RLIMIT_CORE: 0, resource.RLIMIT_NOFILE: FILES,
     }  # fmt: skip
     for kind, bound in bounds.items():
         resource.setrlimit(kind, (bound, bound))
@@ -114,14 +119,19 @@ def hide_files(own: tuple[str, ...]) -> bool:
 
 
 def filter_calls() -> None:
-    """Let the kernel refuse every call but those of CALLS, and openat where a file would be written."""
+    """Let the kernel refuse every call but those of CALLS; openat where a file would be written; clone but for threads.
+
+    clone3 is said to be lacking, as in old kernels, and the C library then starts threads by clone.
+    """
     if platform.machine() not in CALLS:
         raise OSError(f"for a {platform.machine()} no calls are listed; there are: {', '.join(CALLS)}")
-    machine, openat, calls = CALLS[platform.machine()]
-    checks = [(EQUAL, len(calls) - i + 3, 0, call) for i, call in enumerate(calls)]
+    machine, openat, clone, calls = CALLS[platform.machine()]
+    checks = [(EQUAL, len(calls) - i + 9, 0, call) for i, call in enumerate(calls)]  # if so, to the last line
     lines = [
-        (LOAD, 0, 0, 4), (EQUAL, 0, len(calls) + 4, machine), (LOAD, 0, 0, 0), *checks,
-        (EQUAL, 0, 2, openat), (LOAD, 0, 0, 32), (ANY, 0, 1, WRITING), (SAY, 0, 0, REFUSED), (SAY, 0, 0, ALLOWED),
+        (LOAD, 0, 0, 4), (EQUAL, 0, len(calls) + 10, machine), (LOAD, 0, 0, 0), *checks,
+        (EQUAL, 0, 2, openat), (LOAD, 0, 0, 32), (ANY, 6, 7, WRITING),
+        (EQUAL, 0, 3, clone), (LOAD, 0, 0, 16), (ANY, 3, 0, NAMESPACES), (ANY, 3, 2, THREAD),
+        (EQUAL, 0, 1, CLONE3), (SAY, 0, 0, LACKING), (SAY, 0, 0, REFUSED), (SAY, 0, 0, ALLOWED),
     ]  # fmt: skip
     code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *line) for line in lines))
     program = ctypes.create_string_buffer(struct.pack("HP", len(lines), ctypes.addressof(code)))
@@ -165,14 +175,15 @@ def folders() -> tuple[str, ...]:
 def steps() -> Iterator[object]:
     """To lock, to run the program and to say the word, each done when it is asked for.
 
-    No frame that the program can see holds the word, for this one has gone by then.
+    What goes wrong with locking is told on stderr, which is nowhere from then on. No frame that the program can see
+    holds the word, for this one has gone by then.
     """
     seconds, megabytes = (int(number) for number in sys.argv[1:])
     del sys.argv[1:]
     with io.FileIO(0, closefd=False) as given:  # of which no buffer stays
         word, _, program = given.readall().partition(b"\n")
     said, nowhere = os.dup(1), os.open(os.devnull, os.O_RDWR)
-    for stream in (0, 1, 2):
+    for stream in (0, 1):
         os.dup2(nowhere, stream)
     own = folders()
     demote(own)
@@ -183,6 +194,8 @@ def steps() -> Iterator[object]:
         del sys.modules[name]
     del globals()["ctypes"]
     lock(own)
+    os.close(2)
+    os.dup(nowhere)  # takes the lowest number that is free, and no call that is refused
     run = partial(exec, program, {"__name__": "program"})
     return map(methodcaller("__call__"), (partial(os.write, said, READY), run, partial(os.write, said, word)))
 

@@ -1,9 +1,10 @@
 """Whether a program comes to its end, run in a child process that may compute and nothing else.
 
-Chen et al. 2021, arXiv:2107.03374, section 2.3. The child has no environment, an empty folder, its own session, bounds
-on time and memory, a filter by which the kernel refuses processes, sockets and writing, rules by which it refuses to
-read files, where it has Landlock, and a hook that refuses the same: see `child`. That holds what models write by
-mistake; against a program that sets out to break out of Python, to pass for right, run Laconic itself in a container.
+Chen et al. 2021, arXiv:2107.03374, section 2.3. The child has nothing of our environment, an empty folder, its own
+session, bounds on time and memory, a filter by which the kernel refuses new processes, sockets and writing, rules by
+which it refuses to read files, where it has Landlock, and a hook that refuses the same: see `child`. That holds what
+models write by mistake; against a program that sets out to break out of Python, to pass for right, run Laconic itself
+in a container.
 """
 
 from __future__ import annotations
@@ -43,19 +44,22 @@ def passes(program: str, seconds: int) -> bool:
 
 
 def _run(bounds: list[str], given: bytes, seconds: int) -> tuple[bytes, bytes]:
-    """What the child says, and what it complains of, until it ends or `seconds` have gone by."""
-    command = [sys.executable, "-I", "-S", "-B", str(CHILD), *bounds]
+    """What the child says, and what it complains of, until it ends; no word of one that `seconds` later has not.
+
+    By its one variable the C library takes memory for all threads from one place, or a few would fill the bound.
+    """
+    command, env = [sys.executable, "-I", "-S", "-B", str(CHILD), *bounds], {"MALLOC_ARENA_MAX": "1"}
     pipe = subprocess.PIPE
     with (
         tempfile.TemporaryDirectory() as empty,
         subprocess.Popen(
-            command, stdin=pipe, stdout=pipe, stderr=pipe, cwd=empty, env={}, start_new_session=True
+            command, stdin=pipe, stdout=pipe, stderr=pipe, cwd=empty, env=env, start_new_session=True
         ) as running,
     ):
         try:
             return running.communicate(given, timeout=seconds)
         except subprocess.TimeoutExpired as late:
-            return late.output or b"", late.stderr or b""
+            return (late.output or b"")[: len(READY)], late.stderr or b""
         finally:
             if running.poll() is None:
                 os.killpg(running.pid, signal.SIGKILL)
