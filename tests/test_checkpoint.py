@@ -195,11 +195,14 @@ def test_a_byte_level_tokenizer_reads_words_with_their_space(folder):
     assert not checkpoint.tokenizer(folder).add_prefix_space
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json", "vocab.txt", "chat.jinja"])
+@pytest.mark.parametrize(
+    "name", ["model.safetensors", "config.json", "tokenizer.json", "vocab.txt", "chat_template.jinja", "laconic.json"]
+)
 def test_what_is_read_of_a_folder_is_its_content(folder, tmp_path, name):
     before = checkpoint.content(folder)
     moved = shutil.copytree(folder, tmp_path / "moved")
-    (moved / "README.md").write_text("not read")
+    for stray in ("README.md", "notes.json", "all_results.json", "other.safetensors", "page.jinja"):
+        (moved / stray).write_text("not read")
     (moved / "runs").mkdir()
     assert checkpoint.content(moved) == before
     with (moved / name).open("ab") as file:

@@ -33,7 +33,6 @@ from laconic.artifact.damage import Reading
 from laconic.errors import ArtifactError
 
 LABELS = ("num_labels", "id2label", "label2id")  # of a configuration: what a head follows
-READ = (".safetensors", ".json", ".jinja", ".model", ".spm", "vocab.txt", "merges.txt")  # ends or names of files
 UNNAMED = ("_name_or_path", "transformers_version", "architectures")  # of a configuration: what no answer depends on
 LENGTH = 512  # tokens read where neither tokenizer nor model sets a limit
 
@@ -169,10 +168,9 @@ def content(source: str | Path) -> str | None:
         cached = try_to_load_from_cache(str(source), "config.json")
         return Path(cached).parent.name if isinstance(cached, str) else None
     found = hashlib.sha256()
-    for path in sorted(Path(source).iterdir()):
-        if path.is_file() and (path.suffix in READ or path.name in READ):
-            with path.open("rb") as file:
-                found.update(f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+    for path in sorted(artifact.read_files(Path(source), spare=True)):
+        with path.open("rb") as file:
+            found.update(f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
     return found.hexdigest()
 
 

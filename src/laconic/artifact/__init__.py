@@ -7,13 +7,12 @@ coders are in `integers`, `masks`, `floats` and `planes`, each with its source.
 from laconic.artifact.folder import Opened, load, save, weigh
 from laconic.artifact.manifest import MANIFEST, REPORTS, Manifest, is_artifact, is_damaged
 from laconic.artifact.manifest import read as read_manifest
-from laconic.artifact.original import SHARDS, check_model_folder, weight_files
+from laconic.artifact.original import check_model_folder, read_files, weight_files
 from laconic.artifact.place import check_target, flush, is_underfoot, settle, write_file
 
 __all__ = [
     "MANIFEST",
     "REPORTS",
-    "SHARDS",
     "Manifest",
     "Opened",
     "check_model_folder",
@@ -23,6 +22,7 @@ __all__ = [
     "is_damaged",
     "is_underfoot",
     "load",
+    "read_files",
     "read_manifest",
     "save",
     "settle",

@@ -14,6 +14,14 @@ from laconic.errors import ArtifactError
 PICKLES = frozenset({".bin", ".pt", ".pkl", ".pth", ".ckpt", ".pickle"})
 TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model", "spiece.model", "source.spm")
 SHARDS = "model.safetensors.index.json"
+READ = (  # files of an ordinary checkpoint that are read beside its weights
+    "config.json", "generation_config.json", "laconic.json", "tokenizer.json", "tokenizer_config.json",
+    "special_tokens_map.json", "added_tokens.json", "chat_template.jinja", SHARDS,
+)  # fmt: skip
+WITHOUT = (  # and where there is no tokenizer.json
+    "vocab.txt", "vocab.json", "merges.txt", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model",
+    "source.spm", "target.spm",
+)  # fmt: skip
 
 
 def check_model_folder(folder: Path | str) -> None:
@@ -51,3 +59,12 @@ def weight_files(folder: Path) -> list[Path]:
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise ArtifactError(f"{index}: does not read ({error}); copy the model again") from error
     return [folder / plain_name(str(name), index) for name in names]
+
+
+def read_files(folder: Path, *, spare: bool = False) -> list[Path]:
+    """Files of an ordinary checkpoint that are read when it is opened; with `spare`, also those that could be.
+
+    Vocabularies are read in place of a tokenizer.json only.
+    """
+    named = (*READ, *WITHOUT) if spare or not (folder / "tokenizer.json").is_file() else READ
+    return [file for file in (*(folder / name for name in named), *weight_files(folder)) if file.is_file()]

@@ -21,14 +21,6 @@ from laconic.errors import ArtifactError
 PARTS = ("embeddings", "attention", "ffn", "head", "other")
 MULTIPLY = ("attention", "ffn", "head")  # an embedding is looked up
 TOKENS = 128  # length of the text whose multiplications are counted
-READ = (  # files of an ordinary checkpoint that are read beside its weights
-    "config.json", "generation_config.json", "laconic.json", "tokenizer.json", "tokenizer_config.json",
-    "special_tokens_map.json", "added_tokens.json", "chat_template.jinja",
-)  # fmt: skip
-WITHOUT = (  # and where there is no tokenizer.json
-    "vocab.txt", "vocab.json", "merges.txt", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model",
-    "source.spm", "target.spm",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -91,20 +83,12 @@ def folder_bytes(folder: Path) -> int:
     if artifact.is_artifact(folder):
         listed = artifact.read_manifest(folder).files.values()
         return (folder / artifact.MANIFEST).stat().st_size + sum(int(said["bytes"]) for said in listed)
-    return sum(file.stat().st_size for file in _read(folder))
+    return sum(file.stat().st_size for file in artifact.read_files(folder))
 
 
 def strangers(folder: Path) -> list[Path]:
     """Files in or below an ordinary checkpoint's folder that are not read: weights of other tools, pictures."""
-    return sorted({file for file in folder.rglob("*") if file.is_file()} - set(_read(folder)))
-
-
-def _read(folder: Path) -> list[Path]:
-    """Files of an ordinary checkpoint that are read when it is opened."""
-    named = READ if (folder / "tokenizer.json").is_file() else (*READ, *WITHOUT)
-    index = [folder / artifact.SHARDS] if (folder / artifact.SHARDS).is_file() else []
-    files = [*(folder / name for name in named), *index, *artifact.weight_files(folder)]
-    return [file for file in files if file.is_file()]
+    return sorted({file for file in folder.rglob("*") if file.is_file()} - set(artifact.read_files(folder)))
 
 
 def checkpoint(folder: Path) -> dict[str, int]:
