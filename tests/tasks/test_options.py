@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from laconic import tasks
+from laconic.data import records
 from laconic.errors import RecipeError
 
 LABELS = {"ner": ("O", "B-A"), "classify": ("a", "b"), "relation": ("r(e1,e2)", "Other"), "qa": ("start", "end")}
@@ -53,6 +54,16 @@ def test_what_is_fixed_is_not_offered_and_kept_where_it_is_written_down():
     assert "beams" not in str(refused.value)
     built = tasks.build("control", labels=(), beams=1)
     assert tasks.build(**tasks.describe(built)) == built
+
+
+@pytest.mark.parametrize("name", tasks.names())
+def test_a_task_that_needs_labels_says_so_and_others_need_none(name):
+    if records.labelled(name):
+        for given, said in (({}, "not given"), ({"labels": None}, "None"), ({"labels": "ab"}, "'ab'")):
+            with pytest.raises(RecipeError, match=f"the labels of the task '{name}' are {said}; give a list of them"):
+                tasks.build(name, **given)
+    else:
+        assert tasks.build(name) == tasks.kind(name)()
 
 
 def test_a_value_that_is_nested_too_deep_is_one_line():

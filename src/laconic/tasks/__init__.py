@@ -5,7 +5,7 @@ No paper: discovery.
 
 import sys
 from collections.abc import Sequence
-from dataclasses import Field, asdict, fields
+from dataclasses import MISSING, Field, asdict, fields
 from typing import Any, cast, get_type_hints
 
 from laconic import options as checks
@@ -30,7 +30,10 @@ def offered(name: str) -> list[Field[Any]]:
 
 
 def build(name: str, **options: Any) -> Task:
-    """The task called `name` with its options; raises RecipeError for an unknown name or option, or a wrong type."""
+    """The task called `name` with its options, `labels` among them where it has a known set of answers.
+
+    Raises RecipeError for an unknown name or option, a wrong type, and where labels are needed and not given.
+    """
     made = kind(name)
     known, hints = [f.name for f in fields(cast(Any, made))], get_type_hints(made)
     for option, value in options.items():
@@ -39,7 +42,14 @@ def build(name: str, **options: Any) -> Task:
             raise RecipeError(f"the task {name!r} has no option {option!r}; it has: {choices}")
         if option != "labels" and not checks.fits(value, hints[option]):
             raise RecipeError(f"{option} is {value!r}; in the task {name!r} it takes {checks.say(hints[option])}")
-    return cast(Any, made)(**{**options, "labels": tuple(options["labels"])})  # type: ignore[no-any-return]
+    usual = next(f.default for f in fields(cast(Any, made)) if f.name == "labels")
+    labels = options.get("labels", usual)
+    if not isinstance(labels, list | tuple):
+        given = "not given" if labels is MISSING else repr(labels)
+        raise RecipeError(
+            f"the labels of the task {name!r} are {given}; give a list of them, such as data.labels(records, {name!r})"
+        )
+    return cast(Any, made)(**{**options, "labels": tuple(labels)})  # type: ignore[no-any-return]
 
 
 def has(name: str, option: str) -> bool:
