@@ -1,5 +1,6 @@
 """Relations: markers, the official score counted by hand and by sets, typed texts, refusals, and the whole road."""
 
+import copy
 import json
 
 import numpy as np
@@ -16,6 +17,7 @@ from laconic.measures.memory import Memory
 from laconic.report import page, terminal
 from laconic.tasks.relation import Relation, marked
 from tests import road
+from tests.subwords import built
 from tests.workshop import USED, tokenizer
 
 LABELS = ("Cause(e1,e2)", "Cause(e2,e1)", "Other", "Part(e1,e2)", "Part(e2,e1)")
@@ -60,6 +62,30 @@ def test_a_long_text_is_read_around_its_entities():
         if (one, two) == (40, 37):
             read, places = len(behind), [behind.index(mark) for mark in marks]
             assert abs(min(places) - (read - 1 - max(places))) <= 1  # as much before as behind
+
+
+@pytest.mark.parametrize("kind", built.KINDS)
+def test_no_mark_is_lost_where_the_entities_all_but_fill_what_is_read(kind):
+    """A text that begins within a word may have more pieces than it had there, at the cost of its last ones."""
+    reader, task, rng = copy.deepcopy(built.build(kind)), Relation(LABELS), np.random.default_rng(0)
+    reader.add_tokens(list(Relation.tokens), special_tokens=True)
+    marks, known = reader.convert_tokens_to_ids(list(Relation.tokens)), " ".join(built.TEXT[:4]).split()
+    for _ in range(20):
+        words = ["".join(rng.choice(known, 2)) for _ in range(12)]
+        places, spans = (6, int(rng.integers(8, 12))), {}
+        for name, place in zip(("e1", "e2"), places, strict=True):
+            start = len(" ".join([*words[:place], ""]))
+            spans[name] = {"text": words[place], "start": start, "end": start + len(words[place])}
+        given = {"text": " ".join(words), **spans}
+        first = " ".join(f"[{e.upper()}] {given[e]['text']} [/{e.upper()}]" for e in ("e1", "e2"))
+        before, ids = (reader(text, add_special_tokens=False)["input_ids"] for text in (first, marked(given)))
+        found = [ids.index(mark) for mark in marks]
+        least = len(before) + reader.num_special_tokens_to_add(pair=True) + max(found) - min(found) + 1
+        for more in range(8):
+            reader.model_max_length = least + more
+            (feature,) = task.encode([given], reader, answers=False)
+            assert len(feature["input_ids"]) <= least + more
+            assert [feature["input_ids"].count(mark) for mark in marks] == [2] * 4
 
 
 def test_the_score_by_hand():

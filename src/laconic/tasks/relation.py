@@ -168,15 +168,27 @@ def marked(example: Example) -> str:
 def around(example: Example, first: str, tokenizer: PreTrainedTokenizerFast) -> str:
     """The marked text, without its beginning where what is read behind `first` would not hold both entities then.
 
-    As much is read before them as behind. Where they are too far apart to be read together it is the whole text.
+    As much is read before them as behind, or less where a text that begins within a word has more pieces than it had
+    there. Where they are too far apart to be read together it is the whole text.
     """
     text, starts, ends = marked(example), *([example[e][side] for e in ENTITIES] for side in ("start", "end"))
     last = len(text) - len(example["text"]) + max(ends)  # where the later one's mark ends
-    before, whole = ((tokenizer(x, add_special_tokens=False, verbose=False).encodings or [])[0] for x in (first, text))
-    room = tokenizer.model_max_length - len(before.ids) - tokenizer.num_special_tokens_to_add(pair=True)
-    places = [i for i, (start, end) in enumerate(whole.offsets) if end > min(starts) and start < last]
-    begin = min(places[0] - (room - len(places)) // 2, len(whole.ids) - room)
-    return text if places[-1] < room or len(places) > room else text[whole.offsets[begin][0] :]
+    before, whole = _offsets(first, tokenizer), _offsets(text, tokenizer)
+    room = tokenizer.model_max_length - len(before) - tokenizer.num_special_tokens_to_add(pair=True)
+    places = [i for i, (start, end) in enumerate(whole) if end > min(starts) and start < last]
+    if places[-1] < room or len(places) > room:
+        return text
+    begin = min(places[0] - (room - len(places)) // 2, len(whole) - room)
+    for left in (start for start, _ in whole[begin : places[0]]):
+        if sum(start < last - left for start, _ in _offsets(text[left:], tokenizer)) <= room:
+            return text[left:]
+    return text[whole[places[0]][0] :]
+
+
+def _offsets(text: str, tokenizer: PreTrainedTokenizerFast) -> list[tuple[int, int]]:
+    """Where each piece of a text begins and ends, in characters."""
+    (encoding,) = tokenizer(text, add_special_tokens=False, verbose=False).encodings or []
+    return list(encoding.offsets)
 
 
 def _plain(label: str) -> str:
