@@ -71,10 +71,18 @@ def test_latin_text_is_cut_and_stemmed_as_the_package_does():
         ("हिन्दी में लिखा", "हिन्दी", [["हिन्दी", "में", "लिखा"], ["हिन्दी"]]),
         ("models_trained – naïve", "model trains", [["model", "train", "naïve"], ["model", "train"]]),
         ("a \u2764\ufe0fb", "b", [["a", "b"], ["b"]]),  # a mark of what is no letter
+        ("क्\u200dष में", "क्ष", [["क्ष", "में"], ["क्ष"]]),  # a joiner, which only changes how letters look
+        ("می\u200cروم", "می\u200cروم به", [["میروم"], ["میروم", "به"]]),
+        ("co\u00adoperate now", "cooperate now", [["cooper", "now"]] * 2),
+        ("สวัสดี ok", "สวัส", [["ส", "วั", "ส", "ดี", "ok"], ["ส", "วั", "ส"]]),
+        ("ປີ\u200bတို ២០", "ကို", [["ປີ", "တို", "២០"], ["ကို"]]),
+        ("ジョン・スミスのﾃｽﾄ", "ジョン", [[*"ジョンスミスのﾃｽﾄ"], [*"ジョン"]]),
+        ("葛\U000e0100飾", "葛飾", [["葛", "飾"], ["葛", "飾"]]),
         ("用Ünïcode做摘要", "摘要", [["用", "ünïcode", "做", "摘", "要"], ["摘", "要"]]),
     ],
 )
 def test_other_scripts_and_accents_are_letters_too(said, true, words):
+    assert [_Words().tokenize(text) for text in (said, true)] == words
     score = Summarize().score([said], [{"document": "x", "summary": true}])
     assert score == {
         "rouge1": pytest.approx(overlap(*words, 1)), "rouge2": pytest.approx(overlap(*words, 2)),

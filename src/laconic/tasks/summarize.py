@@ -2,8 +2,9 @@
 
 Lin 2004 (W04-1013), ROUGE-1, ROUGE-2 and ROUGE-L as F1 with stemming, by the rouge-score package. Of several references
 the one counts that is nearest, for each figure by itself (Cachola et al. 2020, arXiv:2004.15011). Chinese, Japanese and
-Korean are counted by character (Hu et al. 2015, arXiv:1506.05865). Differs from the package, which takes
-all but a to z and digits for white space: letters of any script spell words, unstemmed where one is not of a to z.
+Korean are counted by character (Hu et al. 2015, arXiv:1506.05865), and so are Thai, Lao, Burmese and Khmer, which have
+no spaces between words either: a letter with the marks on it. Differs from the package, which takes all but a to z and
+digits for white space: letters of any script spell words, unstemmed where one is not of a to z.
 """
 
 import re
@@ -21,7 +22,12 @@ from laconic.data.words import HAN
 from laconic.writing.task import Asks
 
 FIGURES = {"rouge1": "rouge1", "rouge2": "rouge2", "rougeL": "rouge_l"}  # the package's name -> ours
-CHARACTER = re.compile(f"([{HAN}\u3040-\u30ff\uac00-\ud7af])")
+CHARACTER = re.compile(  # letters that are counted by themselves: kana in both widths, Hangul, and from Thai to Khmer
+    f"[{HAN}\u3040-\u30ff\u31f0-\u31ff\uff66-\uff9f\uac00-\ud7af\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff]"
+)
+UNSEEN = re.compile(  # what changes how its neighbours look or break, not what they spell: joiners, hyphens, variants
+    "[\u00ad\u200c-\u200f\u202a-\u202e\u2060-\u2069\ufe00-\ufe0f\ufeff\U000e0100-\U000e01ef]"
+)
 
 
 class _Words(Tokenizer):  # type: ignore[misc]
@@ -31,8 +37,7 @@ class _Words(Tokenizer):  # type: ignore[misc]
         self.plain = DefaultTokenizer(use_stemmer=True)
 
     def tokenize(self, text: str) -> list[str]:
-        parts = CHARACTER.split(unicodedata.normalize("NFC", text))  # every other one is a character
-        return [word for i, part in enumerate(parts) for word in ([part] if i % 2 else self._words(part))]
+        return list(self._words(UNSEEN.sub("", unicodedata.normalize("NFC", text))))
 
     def _words(self, text: str) -> Iterator[str]:
         for word in "".join(_spelt(text)).split():
@@ -40,12 +45,20 @@ class _Words(Tokenizer):  # type: ignore[misc]
 
 
 def _spelt(text: str) -> Iterator[str]:
-    """Letters and digits, with the marks that belong to them (the vowels of Hindi); else a space."""
-    before = " "
+    """Letters and digits, with the marks that belong to them (the vowels of Hindi); else a space.
+
+    Spaces also stand around a letter of CHARACTER.
+    """
+    before = " "  # what the last character was that is no mark: part of a word, alone, or neither
     for character in text:
-        marks = before != " " and unicodedata.category(character).startswith("M")
-        before = character if marks or character.isalnum() else " "
-        yield before
+        kind = unicodedata.category(character)
+        if before != " " and kind.startswith("M"):
+            yield character
+            continue
+        alone = kind.startswith("L") and CHARACTER.match(character)
+        yield " " if before == "alone" or alone else ""
+        before = "alone" if alone else "word" if character.isalnum() else " "
+        yield " " if before == " " else character
 
 
 @dataclass(frozen=True)
