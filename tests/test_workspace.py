@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from laconic import workspace
+from laconic import lock, workspace
 from laconic.errors import DataError
 from tests.flushing import is_last, watched
 from tests.holding import holding
@@ -42,6 +42,10 @@ def test_the_lock_is_given_back_with_the_work(tmp_path):
             (work / "checkpoints" / "weights").write_text("")
             with pytest.raises(DataError, match="another seed"):
                 workspace.begin(tmp_path / end, {"seed": 1})
+            assert opened(str(work / "lock"))  # of the run that goes on in this process
+            lock.release(work / "lock")
+            with pytest.raises(DataError, match="another seed"):
+                workspace.begin(tmp_path / end, {"seed": 1})
         else:
             (tmp_path / end / "put").mkdir(parents=True)
             with pytest.raises(DataError, match="another process has put"):
@@ -74,6 +78,12 @@ def test_the_work_of_another_run_is_never_removed(tmp_path):
     assert (work / "checkpoints" / "weights").is_file()
 
 
+def test_a_ticket_that_was_not_whole_when_its_run_was_killed_is_no_work(tmp_path):
+    work = workspace.begin(tmp_path / "run", {"seed": 0})
+    (work / "run.json").rename(work / ".run.json.7.partial")
+    assert workspace.begin(tmp_path / "run", {"seed": 1}) == work
+
+
 def test_work_whose_ticket_does_not_say_what_it_was_made_with_is_kept(tmp_path):
     work = workspace.begin(tmp_path / "run", {"seed": 0})
     (work / "checkpoints" / "weights").write_text("ten hours of work")
@@ -92,7 +102,7 @@ def test_work_whose_ticket_does_not_say_what_it_was_made_with_is_kept(tmp_path):
 def test_an_option_of_nothing_that_older_work_does_not_name_is_said(tmp_path):
     work = workspace.begin(tmp_path / "run", {"training": {"epochs": 3}})
     (work / "checkpoints" / "weights").write_text("")
-    with pytest.raises(DataError, match=r"with another training patience \(None, where this one has None\)"):
+    with pytest.raises(DataError, match=r"with another training patience \(not named, where this one has None\)"):
         workspace.begin(tmp_path / "run", {"training": {"epochs": 3, "patience": None}})
 
 

@@ -28,21 +28,21 @@ HELD: dict[tuple[int, str], int] = {}  # a process (a fork has no locks of its p
 @contextmanager
 def held(file: Path, busy: Callable[[], None]) -> Iterator[None]:
     """`keep` within the block; of two blocks of one process, one in the other, the outer one gives it back."""
-    outer = _is_ours(file)
-    keep(file, busy)
+    fresh = keep(file, busy)
     try:
         yield
     finally:
-        if not outer:
+        if fresh:
             file.unlink(missing_ok=True)  # before it is given back, so that it is nobody else's by then
             release(file)
 
 
-def keep(file: Path, busy: Callable[[], None]) -> None:
-    """Lock a file, made for it, until the process ends or `release`s it; what the process has already it keeps.
+def keep(file: Path, busy: Callable[[], None]) -> bool:
+    """Lock a file, made for it, until the process ends or `release`s it; whether the process did not have it already.
 
     Where another process has it, `busy` is called, which says so or raises; then it is waited for.
     """
+    fresh = not _is_ours(file)
     while not _is_ours(file):  # one that was removed during the wait keeps nobody out
         release(file)
         with ExitStack() as undo:
@@ -51,6 +51,7 @@ def keep(file: Path, busy: Callable[[], None]) -> None:
             _lock(handle, busy)
             undo.pop_all()
         HELD[_key(file)] = handle
+    return fresh
 
 
 def release(file: Path) -> None:

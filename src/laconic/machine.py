@@ -98,7 +98,10 @@ def device() -> torch.device:
 
 def free(where: torch.device) -> float:
     """Bytes that are free on a GPU; as many as are wanted on the processor, which holds the model already."""
-    return float(torch.cuda.mem_get_info(where)[0]) if where.type == "cuda" else float("inf")
+    if where.type != "cuda":
+        return float("inf")
+    kept = torch.cuda.memory_reserved(where) - torch.cuda.memory_allocated(where)  # by PyTorch, of what was used before
+    return float(torch.cuda.mem_get_info(where)[0] + kept)
 
 
 @contextmanager
@@ -106,7 +109,9 @@ def on_device(models: Sequence[nn.Module], log: Callable[[str], None]) -> Iterat
     """Models are on `device`, if it has room for them, and afterwards on the processor, from where they are saved."""
     where, size = device(), sum(t.nbytes for model in models for t in (*model.parameters(), *model.buffers()))
     if AS_MUCH * size > free(where):
-        log(f"  {where} has no room for {AS_MUCH} times the {size:,} bytes that are worked on; the processor has it")
+        log(
+            f"  {where} has no room for {AS_MUCH} times the {size:,} bytes that are worked on; all but training is here"
+        )
         where = PROCESSOR
     try:
         for model in models:

@@ -175,6 +175,8 @@ def pairs(first: Method, second: Method, names: tuple[str, str], fresh: Fresh) -
     second.apply(work)
     layers.freeze(work.model)
     end = effects.measure(work.model)
+    for made in sorted(first.makes - second.makes):
+        assert effects.grew(start, middle, made), f"{names[0]} made no {made}: {start[made]}, {middle[made]}"
     for made in sorted(first.makes):
         kept = effects.grew(start, end, made) if made in second.makes else not effects.lost(start, middle, end, made)
         assert kept, f"{names[1]} undid what {names[0]} made {made}: {middle[made]}, {end[made]}"

@@ -21,6 +21,7 @@ from laconic.callbacks import writing
 from laconic.errors import DataError, RecipeError
 
 TICKET, LOCK = "run.json", "lock"
+UNNAMED = "not named"  # in place of a value that a record does not hold
 SHORT = 60  # characters of a value in an error message
 LATER = frozenset({"content", "taught_as"})  # what the records of older runs do not say, and which then can't differ
 
@@ -65,14 +66,15 @@ def begin(out: Path, record: dict[str, Any]) -> Path:
         if not ticket.exists():
             raise DataError(f"{work}: what the first process began is not here; give a folder that all processes see")
         return work
-    lock.keep(work / LOCK, partial(_taken, out))
+    fresh = lock.keep(work / LOCK, partial(_taken, out))
     if out.exists() and any(out.iterdir()):
         _remove(work)
         raise DataError(f"{out}: another process has put a run there meanwhile; give the same command again")
     text = json.dumps(record, sort_keys=True)
     wrong = _difference(ticket, json.loads(text)) if _is_worked(work) else ""
     if wrong:
-        lock.release(work / LOCK)
+        if fresh:
+            lock.release(work / LOCK)
         raise DataError(
             f"{work} holds the work of a run that did not end, {wrong}, or remove that folder to begin anew"
         )
@@ -87,7 +89,8 @@ def _taken(out: Path) -> None:
 
 def _is_worked(work: Path) -> bool:
     """Whether anything would be lost with the folder of a run."""
-    return any(path.is_file() and path.name not in (TICKET, LOCK) for path in work.rglob("*"))
+    files = (path for path in work.rglob("*") if path.is_file() and path.suffix != artifact.PARTIAL)
+    return any(path.name not in (TICKET, LOCK) for path in files)
 
 
 def _difference(ticket: Path, record: dict[str, Any]) -> str:
@@ -104,10 +107,10 @@ def _difference(ticket: Path, record: dict[str, Any]) -> str:
     key = next((key for key in sorted({*held, *record}) if not _same(held, key, record.get(key))), None)
     if key is None:
         return ""
-    old, new = held.get(key), record.get(key)
+    old, new = (one.get(key, UNNAMED) for one in (held, record))
     if isinstance(old, dict) and isinstance(new, dict):
         inner = next(k for k in sorted({*old, *new}) if k not in old or k not in new or old[k] != new[k])
-        key, old, new = f"{key} {inner}", old.get(inner), new.get(inner)
+        key, old, new = f"{key} {inner}", old.get(inner, UNNAMED), new.get(inner, UNNAMED)
     values = f"{str(old)[:SHORT]}, where this one has {str(new)[:SHORT]}"
     return f"with another {key} ({values}); give what it had, and it goes on"
 

@@ -298,6 +298,8 @@ def test_a_cell_holds_what_its_field_of_the_task_does(folder, suffix, kind, cell
         ("classify", ("text,label", 'a,"[""a"", ""b"""'), "field 'label' begins with [ but is not JSON"),
         ("classify", ("text,label", "a,\"['b', 'c']\""), "field 'label' begins with [ but is not JSON"),
         ("classify", ("text,label", "a,[0 1]"), "field 'label' begins with [ but is not JSON"),
+        ("classify", ("text,label", "a,[NEG"), "field 'label' begins with [ but is not JSON"),
+        ("ner", ("tokens,tags", '"[5, 7]",O O'), "field 'tokens' holds 5 as item 1; every item is text"),
         ("ner", ("tokens,tags", '"[""It"", 5]",O O'), "field 'tokens' holds 5 as item 2; every item is text"),
         ("choice", ("question,choices,label", "a,[b|c],0"), "field 'choices' begins with [ but is not JSON"),
         ("choice", ("question,choices,label", 'a,"[""b"", ""c""]",one'), "field 'label' is 'one', not a place among"),

@@ -341,7 +341,11 @@ CAT = {"text": "cat", "start": 0, "end": 3}
         ("dialogue", {"turns": []}, "field 'turns': only one speaks"),
         ("choice", {"question": "q", "choices": []}, "field 'choices': there is no choice"),
         ("choice", {"question": "q"}, "no field 'choices' or 'target'; a text for choice has: question, choices"),
-        ("relation", {"text": "cat", "e1": CAT, "e2": CAT | {"start": 500, "end": 503}}, "not at 500 to 503"),
+        (
+            "relation",
+            {"text": "cat", "e1": CAT, "e2": CAT | {"start": 500, "end": 503}},
+            "ends at 503, but the text has 3",
+        ),
         ("relation", {"text": "cat", "e1": CAT | {"start": -3}, "e2": CAT}, "'cat' is not at -3 to 3"),
         ("qa", {"context": "c", "question": " "}, "field 'question': the question is empty"),
         ("translate", {"source": ""}, "field 'source': the source is empty"),

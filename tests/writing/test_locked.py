@@ -60,6 +60,7 @@ def test_a_program_that_computes_passes(program):
     [
         "assert 1 == 2", "syntax error", "import nothing_of_the_kind", "raise SystemExit(0)", "import os\nos._exit(0)",
         "import sys\nsys.exit()", "quit()",
+        "import os, threading, time\nthreading.Thread(target=lambda: (time.sleep(0.3), os._exit(1))).start()",
     ],
 )  # fmt: skip
 def test_one_that_fails_or_leaves_early_does_not(program):
@@ -240,6 +241,8 @@ def test_time_and_memory_end(monkeypatch):
     assert not locked.passes("import time\ntime.sleep(60)", 1)  # takes no processor time
     behind = "import threading, time\nthreading.Thread(target=time.sleep, args=(60,)).start()"
     assert not locked.passes(behind, 1)  # the program is at its end, its thread is not
+    busy = "import threading\ndef turn():\n    while True:\n        pass\nthreading.Thread(target=turn).start()"
+    assert not locked.passes(busy, 1)
     assert time.monotonic() - began < 30
 
 

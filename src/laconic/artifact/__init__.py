@@ -8,10 +8,11 @@ from laconic.artifact.folder import Opened, load, save, weigh
 from laconic.artifact.manifest import MANIFEST, REPORTS, Manifest, is_artifact, is_damaged
 from laconic.artifact.manifest import read as read_manifest
 from laconic.artifact.original import check_model_folder, read_files, weight_files
-from laconic.artifact.place import check_target, flush, is_underfoot, settle, write_file
+from laconic.artifact.place import PARTIAL, check_target, flush, is_underfoot, settle, write_file
 
 __all__ = [
     "MANIFEST",
+    "PARTIAL",
     "REPORTS",
     "Manifest",
     "Opened",

@@ -14,13 +14,14 @@ from pathlib import Path
 from laconic.artifact.manifest import CONFIG, MANIFEST, REPORTS, TOKENIZER, WEIGHTS, is_artifact
 from laconic.errors import MENDS, ArtifactError
 
-LEFT = re.compile(rf"\.({'|'.join(map(re.escape, REPORTS))})\.\d+\.partial$")  # what a kill leaves of `write_file`
+PARTIAL = ".partial"  # ends the name of what is not whole yet
+LEFT = re.compile(rf"\.({'|'.join(map(re.escape, REPORTS))})\.\d+\{PARTIAL}$")  # what a kill leaves of `write_file`
 
 
 def write(folder: Path, contents: Mapping[str, bytes]) -> None:
     """Make `folder` hold exactly these files; ArtifactError where it holds more than an artifact and its report."""
     folder = folder.absolute()
-    partial, old = folder.with_name(f".{folder.name}.partial"), folder.with_name(f".{folder.name}.old")
+    partial, old = folder.with_name(f".{folder.name}{PARTIAL}"), folder.with_name(f".{folder.name}.old")
     if not folder.exists() and is_artifact(old):
         os.rename(old, folder)  # a process died between the two renames below
     check_target(folder)
@@ -50,7 +51,7 @@ def write(folder: Path, contents: Mapping[str, bytes]) -> None:
 def write_file(path: Path, held: bytes) -> None:
     """Make one file hold these bytes at once, or leave what was there."""
     path = path.absolute()
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")  # runs that share their steps write the same file
+    partial = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL}")  # runs that share their steps write the same file
     try:
         _write(partial, held)
         os.replace(partial, path)

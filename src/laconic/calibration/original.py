@@ -121,11 +121,11 @@ def _summed(stage: Stage, ones: Mapping[str, bool], taps: int) -> Iterator[tuple
 def _crossed(now: Stage, then: Part) -> dict[str, Crossed]:
     """The sums of a block's layers, in the model now and in that before, whose part leaves its outputs."""
     order = now.groups()
+    if not order:
+        return {}
     ones = {path: layers.take(module).bias is not None for path, module in now.pairs}
     firsts = [group.paths[0] for group in order]
     sums = dict.fromkeys(firsts, (torch.zeros(()), torch.zeros(())))
-    if not order:
-        return {}
     then.outputs = []
     last = firsts[-1], order[-1].calls
     with entering(then.model, firsts) as before, entering(now.examples.model, firsts, last) as after:
@@ -140,11 +140,11 @@ def _crossed(now: Stage, then: Part) -> dict[str, Crossed]:
                 for pair in zip(before[path], after[path], strict=True):
                     x, y = (tokens(given, sides, ones=_biased(group, ones)) for given in pair)  # (tokens, in)
                     sums[path] = sums[path][0] + gram(x, y), sums[path][1] + gram(y)
-    found: dict[str, Crossed] = {}
+    made: dict[str, Crossed] = {}
     for group in order:
-        cross, own = (dict(_each_of(group, each, ones)) for each in sums.pop(group.paths[0]))
-        found |= {path: (cross[path], own[path]) for path in group.paths}
-    return found
+        cross, own = (dict(_each_of(group, found, ones)) for found in sums.pop(group.paths[0]))
+        made |= {path: (cross[path], own[path]) for path in group.paths}
+    return made
 
 
 def _biased(group: Group, ones: Mapping[str, bool]) -> bool:

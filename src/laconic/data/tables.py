@@ -14,7 +14,9 @@ from laconic.errors import DataError
 WORDS = frozenset({"tokens", "tags"})  # lists of words
 PLACES = frozenset({"choice.label"})  # whole numbers, of one task
 PLACE = re.compile(r"\s*[0-9]{1,9}\s*")
-BRACKETED = re.compile(r"""\s*\[[^\W\d_][^"',]*""")  # a label such as [NEG]; a list has quotes, commas or numbers
+BRACKETED = re.compile(
+    r"""\s*\[[^\W\d_][^"',\]]*\][^"',]*"""
+)  # a label such as [NEG]; a list has quotes, commas or numbers
 OPENS = {
     "label": "[", "choices": "[", "references": "[", "turns": "[", "e1": "{", "e2": "{", "answers": "{",
 }  # fmt: skip
@@ -72,13 +74,13 @@ def value(cell: Cell, kind: str, field: str, where: str) -> Any:
 def _words(text: str) -> list[Any]:
     """A JSON list, or words with spaces between, which may begin and end with brackets too, as [ 5 ] does.
 
-    What in a list with a text in it is none is left for who reads the field to refuse.
+    What in a list is no text is left for who reads the field to refuse.
     """
-    if text.lstrip().startswith("[") and text.rstrip().endswith("]"):
-        try:
-            listed = json.loads(text)
-        except (ValueError, RecursionError):
-            return text.split()
-        if not listed or any(isinstance(item, str) for item in listed):
-            return list(listed)
-    return text.split()
+    words = text.split()
+    if not (words and words[0].startswith("[") and words[-1].endswith("]")):
+        return words
+    try:
+        listed = json.loads(text)
+    except (ValueError, RecursionError):
+        return words
+    return words if words[0] == "[" and len(words) == 3 and not isinstance(listed[0], str) else list(listed)

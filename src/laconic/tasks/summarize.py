@@ -37,7 +37,7 @@ class _Words(Tokenizer):  # type: ignore[misc]
         self.plain = DefaultTokenizer(use_stemmer=True)
 
     def tokenize(self, text: str) -> list[str]:
-        return list(self._words(UNSEEN.sub("", unicodedata.normalize("NFC", text))))
+        return list(self._words(unicodedata.normalize("NFC", UNSEEN.sub("", text))))
 
     def _words(self, text: str) -> Iterator[str]:
         for word in "".join(_spelt(text)).split():

@@ -44,7 +44,7 @@ def passes(program: str, seconds: int) -> bool:
 
 
 def _run(bounds: list[str], given: bytes, seconds: int) -> tuple[bytes, bytes]:
-    """What the child says, and what it complains of, until it ends; no word of one that `seconds` later has not.
+    """What the child says, and what it complains of, until it ends; no word of one that ends badly or not in `seconds`.
 
     By its one variable the C library takes memory for all threads from one place, or a few would fill the bound.
     """
@@ -57,7 +57,8 @@ def _run(bounds: list[str], given: bytes, seconds: int) -> tuple[bytes, bytes]:
         ) as running,
     ):
         try:
-            return running.communicate(given, timeout=seconds)
+            said, error = running.communicate(given, timeout=seconds)  # its threads may outlast the program's last word
+            return said if running.returncode == 0 else said[: len(READY)], error
         except subprocess.TimeoutExpired as late:
             return (late.output or b"")[: len(READY)], late.stderr or b""
         finally:
