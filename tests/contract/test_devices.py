@@ -8,7 +8,7 @@ from tests.accelerator import accelerator
 from tests.contract.test_methods import FITTING, METHODS
 from tests.workshop import work
 
-CLOSE = 1e-2  # of the logits' deviation: sums in another order may tip single weights to the next value of a grid
+CLOSE = 5e-2  # of the logits' deviation: sums in another order tip single weights, and few examples let solutions swing
 
 
 def left(name, folder, device=machine.PROCESSOR):
