@@ -14,9 +14,7 @@ from laconic.errors import DataError
 WORDS = frozenset({"tokens", "tags"})  # lists of words
 PLACES = frozenset({"choice.label"})  # whole numbers, of one task
 PLACE = re.compile(r"\s*[0-9]{1,9}\s*")
-BRACKETED = re.compile(
-    r"""\s*\[[^\W\d_][^"',\]]*\][^"',]*"""
-)  # a label such as [NEG]; a list has quotes, commas or numbers
+BRACKETED = re.compile(r"""\s*\[[^\W\d_][^"',\]]*\][^"',]*""")  # such as [NEG]; lists have quotes, commas or numbers
 OPENS = {
     "label": "[", "choices": "[", "references": "[", "turns": "[", "e1": "{", "e2": "{", "answers": "{",
 }  # fmt: skip
