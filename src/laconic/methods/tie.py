@@ -5,7 +5,7 @@ transformers: sharing with a low-rank difference for each block).
 Differs from the papers: the shared weight is the least-squares solution over the calibration inputs of all its layers;
 every layer keeps a bias, fitted as well, and norms of its own, which weigh next to nothing.
 All inputs are those of the original. Neighbours are fitted when the last of them has been run. Of blocks far apart,
-as many sets are watched in one pass as their sums weigh no more than the model does.
+as many sets are watched in one pass as their sums weigh no more than the model does, or ROOM.
 """
 
 from collections.abc import Iterator, Sequence
