@@ -138,7 +138,7 @@ def verdicts(held: list[dict[str, Any]]) -> list[list[str]]:
         line = [row["dataset"], row["task"], row["name"], row["metric"], f"{row['score']:.4f}", change]
         line += [f"{row['bytes']:,}", f"{row['times_smaller']:.1f}", f"{row['engine_agreement']:.1%}"]
         line += [f"{row['speedup_batch1']:.1f}", f"{row['speedup_batch32']:.1f}"]
-        line += [row.get("precision", "bfloat16"), row["commit"][:8], verdict(row)]
+        line += [row["precision"], row["commit"][:8], verdict(row)]
         lines.append(line)
     return lines
 
