@@ -113,7 +113,8 @@ def publish(name: str, rows: list[dict[str, Any]]) -> None:
 
 
 REMARK = (
-    "CoNLL-2003 has [a benchmark of its own](conll2003.md). Test is read once, after all choices. Differences are to the original, with their paired bootstrap interval of "
+    "CoNLL-2003 has [a benchmark of its own](conll2003.md). Test is read once, after all choices. "
+    "Differences are to the original, with their paired bootstrap interval of "
     "95 %. Of bits per byte less is better, of the other figures more. The last column says whether the original "
     f"reaches the bar that was set for it, and `{RECIPE}` is {SMALLER} times smaller and at most {100 * WITHIN:g} "
     f"points worse, of bits per byte {WITHIN_BITS:.0%}. As PyTorch: the share of answers that PyTorch gives as well "
