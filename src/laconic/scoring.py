@@ -41,12 +41,12 @@ def gates(work: Work, sites: Mapping[str, int], samples: int, *, squared: bool =
     times (ALBERT's) has one gate in all its runs.
     """
     scores = dict.fromkeys(sites, torch.zeros(()))
-    for loss, seen, _ in _runs(work, list(sites), samples):
+    for loss, seen, sides in _runs(work, list(sites), samples):
         tensors = {path: [s.given for s in seen[path]] for path in sites}
         flat = [x for path in sites for x in tensors[path]]
         gradients = iter(torch.autograd.grad(loss, flat, allow_unused=True, materialize_grads=True))
         for path, size in sites.items():
-            pairs = [(_rows(x.detach()), _rows(next(gradients))) for x in tensors[path]]
+            pairs = [(_rows(x.detach(), sides), _rows(next(gradients), sides)) for x in tensors[path]]
             values, slopes = (torch.cat(runs, 1) for runs in zip(*pairs, strict=True))  # (batch, runs * tokens, in)
             scores[path] = scores[path] + importance.gates(values, slopes, size, squared=squared)
     return scores
@@ -87,7 +87,7 @@ def fisher(work: Work, paths: Sequence[str], samples: int) -> dict[str, torch.Te
         gave = [s.gave for path in paths for s in seen[path]]
         slopes = iter(torch.autograd.grad(loss, gave, allow_unused=True, materialize_grads=True))
         for path in paths:
-            pairs = [(_rows(s.given.detach()), _rows(next(slopes))) for s in seen[path]]
+            pairs = [(_rows(s.given.detach(), sides), _rows(next(slopes), sides)) for s in seen[path]]
             own = sum(torch.einsum("bti,bto->boi", x, slope) for x, slope in pairs)  # (batch, out, in)
             sums[path] = sums[path] + torch.as_tensor(own).square().sum(0).double().sum(0)
         examples += len(sides[0])
@@ -221,6 +221,6 @@ def _batches(
     yield from batches(features, room(work.model, features, size or BATCH), work.tokenizer.pad_token_id or 0)
 
 
-def _rows(x: torch.Tensor) -> torch.Tensor:
-    """(batch, tokens, channels), with one token where only one is read (a pooler's)."""
-    return x.reshape(len(x), -1, x.shape[-1])
+def _rows(x: torch.Tensor, sides: Masks) -> torch.Tensor:
+    """(batch, tokens, channels), also where a block flattens its tokens (OPT's) or one alone is read (a pooler's)."""
+    return x.reshape(len(sides[0]), -1, x.shape[-1])

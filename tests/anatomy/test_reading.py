@@ -3,20 +3,23 @@
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import GPT2Config, GPT2LMHeadModel, MarianMTModel, OPTConfig, OPTForCausalLM
+from transformers import BloomConfig, BloomForCausalLM, GPT2Config, GPT2LMHeadModel, MarianMTModel
 
 from laconic import layers
 from laconic.anatomy import Anatomy
 from laconic.errors import AnatomyError
 from laconic.layers.dense import Dense
 from laconic.layers.quantized import Quantized
-from tests.tiny import FAMILIES, GROUPED, config, heads, tiny, tiny_inputs, tiny_logits
+from tests.tiny import ALIKE, FAMILIES, GROUPED, config, heads, tiny, tiny_inputs, tiny_logits
 
 torch.set_num_threads(1)
 ALL = [(family, head) for family in FAMILIES for head in heads(family)]
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+GATED = {*GROUPED, "t5", "umt5", "mt5"} - {"phi3", "starcoder2"}  # Phi-3's one matrix holds both
+
+
+@pytest.mark.parametrize("family", FAMILIES + ALIKE)
 def test_parts_have_the_sizes_of_the_config(family):
     anatomy = Anatomy(tiny(family))
     assert (anatomy.family, anatomy.hidden, anatomy.vocabulary) == (family, 32, 100)
@@ -28,7 +31,8 @@ def test_parts_have_the_sizes_of_the_config(family):
             kv_heads = 2 if family in GROUPED else 4
             assert (attention.heads, attention.kv_heads, attention.head_size) == (4, kv_heads, 8)
             assert block.ffn.size == 64
-            assert len(block.ffn.inputs) == (2 if family in (*GROUPED, "t5") else 1)
+            assert len(block.ffn.inputs) == (2 if family in GATED else 1)
+            assert block.ffn.gated == (family in {*GATED, "phi3"})
 
 
 def test_parts_of_some_models_are_these():
@@ -46,6 +50,8 @@ def test_parts_of_some_models_are_these():
     albert = Anatomy(tiny("albert"))
     assert [block.repeats for block in albert.stacks[0].blocks] == [3]
     assert albert.projections == ["albert.encoder.embedding_hidden_mapping_in"]
+    opt = Anatomy(tiny("opt", head="lm", word_embed_proj_dim=24))
+    assert (opt.projections, opt.head) == (["model.decoder.project_in"], ["model.decoder.project_out", "lm_head"])
 
 
 def test_rows_of_a_fused_matrix_make_the_head_they_say():
@@ -61,7 +67,34 @@ def test_rows_of_a_fused_matrix_make_the_head_they_say():
     torch.testing.assert_close(x @ weight.weight[rows].T + weight.bias[rows], key.view(2, 4, 8)[:, 1])
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@torch.no_grad()
+def test_rows_of_a_matrix_fused_head_by_head_make_the_head_they_say():
+    model = tiny("gpt_neox")
+    attention = Anatomy(model).stacks[0].blocks[0].attention
+    module = model.get_submodule(attention.q)
+    x = torch.randn(2, 32)
+    each = module(x).view(2, 4, 3 * 8)  # as GPT-NeoX views it
+    for part, columns in (("q", slice(0, 8)), ("k", slice(8, 16)), ("v", slice(16, 24))):
+        rows = attention.rows(part, [1, 3])
+        said = x @ module.weight[rows].T + module.bias[rows]
+        torch.testing.assert_close(said.view(2, 2, 8), each[:, [1, 3], columns])
+
+
+@torch.no_grad()
+def test_rows_of_phi_3_make_the_grouped_heads_gates_and_neurons_they_say():
+    model = tiny("phi3")
+    block = Anatomy(model).stacks[0].blocks[0]
+    weight = model.get_submodule(block.attention.q).weight
+    q, k, v = weight.split([32, 16, 16])  # as Phi-3 cuts it: four query heads of 8, two heads of keys and values
+    for part, rows in (("q", q), ("k", k), ("v", v)):
+        assert weight[block.attention.rows(part, [1])].equal(rows[8:16])
+    gate, up = model.get_submodule(block.ffn.inputs[0]).weight.chunk(2)
+    whole = model.get_submodule(block.ffn.inputs[0]).weight
+    assert whole[block.ffn.ungated].equal(up)
+    assert whole[block.ffn.rows([3, 5])].equal(torch.cat([up[[3, 5]], gate[[3, 5]]]).roll(2, 0))
+
+
+@pytest.mark.parametrize("family", FAMILIES + ALIKE)
 def test_every_matrix_is_in_exactly_one_place(family):
     model = tiny(family, head="lm")
     anatomy = Anatomy(model)
@@ -154,17 +187,30 @@ def test_macs_are_half_the_flops_that_torch_counts(family, head):
 
 
 def test_an_unknown_architecture_says_what_to_add_and_where():
-    sizes = {"hidden_size": 8, "num_attention_heads": 2, "ffn_dim": 8, "num_hidden_layers": 1, "word_embed_proj_dim": 8}
-    model = OPTForCausalLM(OPTConfig(**sizes, vocab_size=10, max_position_embeddings=8))
-    words = r"is a 'opt' model, which has no anatomy .*add an entry 'opt' to FAMILIES in laconic/anatomy/families.py"
+    model = BloomForCausalLM(BloomConfig(hidden_size=8, n_head=2, n_layer=1, vocab_size=10))
+    words = r"is a 'bloom' model, which has no anatomy .*add an entry 'bloom' to FAMILIES in laconic/anatomy/families"
     with pytest.raises(AnatomyError, match=words):
         Anatomy(model)
 
 
 def test_parts_that_no_entry_names_are_refused():
     sizes = {"n_embd": 8, "n_head": 2, "n_layer": 1, "vocab_size": 10, "n_positions": 8}
-    with pytest.raises(AnatomyError, match="gpt2 with add_cross_attention has parts"):
+    with pytest.raises(AnatomyError, match="gpt2 with add_cross_attention=True has other parts"):
         Anatomy(GPT2LMHeadModel(GPT2Config(**sizes, add_cross_attention=True)))
+
+
+@pytest.mark.parametrize(
+    ("family", "changed"),
+    [
+        ("opt", {"do_layer_norm_before": False}),
+        ("opt", {"layer_norm_elementwise_affine": False}),
+        ("phi", {"qk_layernorm": True}),
+    ],
+)
+def test_variants_of_other_parts_are_refused(family, changed):
+    ((flag, value),) = changed.items()
+    with pytest.raises(AnatomyError, match=f"{family} with {flag}={value} has other parts"):
+        Anatomy(tiny(family, head="lm", **changed))
 
 
 def test_two_vocabularies_are_not_cut_as_one():

@@ -8,11 +8,12 @@ import torch
 
 from laconic.anatomy import Anatomy, buffers
 from laconic.errors import AnatomyError
-from tests.tiny import FAMILIES, GROUPED, heads, tiny, tiny_inputs
+from tests.tiny import ALIKE, FAMILIES, GROUPED, VARIANTS, heads, tiny, tiny_inputs
 from tests.tiny import tiny_logits as logits
 
 torch.set_num_threads(1)
 ALL = [(family, head) for family in FAMILIES for head in heads(family)]
+ALL += [(family, heads(family)[-1]) for family in ALIKE]
 
 
 def nothing(anatomy):
@@ -98,6 +99,11 @@ def test_each_surgery_is_rebuilt(family, head, cut):
 @pytest.mark.parametrize(("family", "head"), ALL)
 def test_all_surgery_together_is_rebuilt(family, head):
     check(family, head, CUTS)
+
+
+@pytest.mark.parametrize(("family", "changed"), VARIANTS)
+def test_all_surgery_of_variants_is_rebuilt(family, changed):
+    check_model(tiny(family, head="lm", **changed), family, CUTS)
 
 
 def test_a_scale_that_depended_on_the_depth_stays():

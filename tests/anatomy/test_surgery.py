@@ -9,14 +9,15 @@ from transformers.pytorch_utils import Conv1D
 
 from laconic.anatomy import Anatomy
 from laconic.errors import AnatomyError
-from tests.tiny import FAMILIES, GROUPED, HIDDEN, PAD, VOCABULARY, heads, tiny, tiny_inputs
+from tests.tiny import ALIKE, FAMILIES, GROUPED, HIDDEN, PAD, PRE_NORM, VARIANTS, VOCABULARY, heads, tiny, tiny_inputs
 from tests.tiny import tiny_logits as logits
 
 torch.set_num_threads(1)
 ALL = [(family, head) for family in FAMILIES for head in heads(family)]
 FIRST = [(family, heads(family)[0]) for family in FAMILIES]
-PRE_NORM = ("gpt2", "llama", "mistral", "qwen2", "qwen3", "t5", "blenderbot")
 NEVER_RESIDUAL = {"query", "key", "value", "q_lin", "k_lin", "v_lin", "q_proj", "k_proj", "v_proj", "q", "k", "v"}
+TYPED = ("qwen2", "gemma2", "gemma3_text")  # their config says of each block whether it slides
+NEVER_RESIDUAL |= {"q_norm", "k_norm"}
 
 
 def same(model, reference, family):
@@ -32,8 +33,9 @@ def silence(model, path, columns):
     weight[:, columns] = 0
 
 
-@pytest.mark.parametrize(("family", "head"), FIRST)
-def test_removing_heads_is_silencing_them(family, head):
+@pytest.mark.parametrize("family", FAMILIES + ALIKE)
+def test_removing_heads_is_silencing_them(family):
+    head = heads(family)[0]
     model = tiny(family, head=head)
     reference, whole = copy.deepcopy(model), copy.deepcopy(model)
     anatomy = Anatomy(model)
@@ -117,6 +119,15 @@ def test_removing_hidden_dimensions_is_holding_them_at_zero(family, head):
     assert model.config.hidden_size == HIDDEN - 3
 
 
+@pytest.mark.parametrize(("family", "changed"), VARIANTS)
+def test_removing_hidden_dimensions_of_variants_is_holding_them_at_zero(family, changed):
+    model = tiny(family, head="lm", **changed)
+    gone = [0, 9, 31]
+    reference = masked(model, gone)
+    Anatomy(model).remove_hidden(gone)
+    same(model, reference, family)
+
+
 def test_an_embedding_as_wide_as_the_hidden_size_goes_along():
     """ELECTRA base has no projection; a small one may be cut to the width of its embeddings and keeps its own."""
     model = tiny("electra", head="lm")
@@ -148,7 +159,7 @@ def test_removing_a_block_is_passing_it_by(family, head, index):
     for stack in anatomy.stacks:
         if family == "albert":
             reference.config.num_hidden_layers = 2
-        elif family in PRE_NORM:
+        elif family in PRE_NORM:  # what stands behind them, a norm of nothing or a scale, gives nothing
             block = stack.blocks[index]
             for path in [block.attention.o, block.ffn.output, *([block.cross.o] if block.cross else [])]:
                 for parameter in reference.get_submodule(path).parameters():
@@ -161,15 +172,21 @@ def test_removing_a_block_is_passing_it_by(family, head, index):
     assert model.config.num_hidden_layers == 2
 
 
-def test_caches_and_layer_types_follow_the_blocks():
-    model = tiny("qwen2", head="lm")
-    types = list(model.config.layer_types)
-    assert len(set(types)) == 2
+@pytest.mark.parametrize(
+    "family", ["qwen2", "gpt_neo", "gpt_neox", "opt", "phi", "phi3", "gemma2", "gemma3_text", "smollm3", "starcoder2"]
+)
+def test_caches_and_types_follow_the_blocks(family):
+    model = tiny(family, head="lm")
+    fields = {"gpt_neo": ["attention_layers"], "smollm3": ["layer_types", "no_rope_layers"]}
+    types = {
+        name: list(getattr(model.config, name)) for name in fields.get(family, ["layer_types"] * (family in TYPED))
+    }
     anatomy = Anatomy(model)
     anatomy.remove_blocks(anatomy.stacks[0], [0])
-    assert model.config.layer_types == types[1:]
-    assert [block.self_attn.layer_idx for block in model.model.layers] == [0, 1]
-    inputs = {k: v[:1] for k, v in tiny_inputs("qwen2").items()}
+    assert types == {name: [kinds[0], *getattr(model.config, name)] for name, kinds in types.items()}
+    places = {vars(m).get("layer_idx", vars(m).get("layer_id")) for m in model.modules()} - {None}
+    assert places == {0, 1}
+    inputs = {k: v[:1] for k, v in tiny_inputs(family).items()}
     said = model.generate(**inputs, max_new_tokens=4, do_sample=False, use_cache=True)
     assert said.equal(model.generate(**inputs, max_new_tokens=4, do_sample=False, use_cache=False))
 
@@ -265,12 +282,12 @@ def test_the_config_says_what_it_has_fields_for(family):
     for stack in anatomy.stacks:
         for block in stack.blocks:
             anatomy.remove_neurons(block, range(40))
-        if family in (*GROUPED, "t5"):
+        if family in (*GROUPED, "t5", "umt5"):
             anatomy.remove_heads(stack, [0, 1])
-            if family == "t5" and stack.blocks[0].cross is not None:
+            if family in ("t5", "umt5") and stack.blocks[0].cross is not None:
                 anatomy.remove_heads(stack, [0, 1], cross=True)
         anatomy.remove_blocks(stack, [1])
-    if family in (*GROUPED, "t5"):
+    if family in (*GROUPED, "t5", "umt5"):
         anatomy.remove_hidden([2])
     anatomy.keep_vocabulary(range(60))
     if anatomy.positions is not None:
@@ -280,7 +297,7 @@ def test_the_config_says_what_it_has_fields_for(family):
     assert shapes == {name: tensor.shape for name, tensor in stock.state_dict().items()}
     assert [b.shape for b in stock.buffers()] == [b.shape for b in model.buffers()]
     stock.load_state_dict(model.state_dict())
-    if family != "t5":  # T5 scales its tied head by the width it was built with
+    if family not in ("t5", "umt5", "gemma", "gemma3_text"):  # scale head or words by the width they were built with
         assert logits(stock.eval(), family, **_small(family)).equal(logits(model, family, **_small(family)))
 
 
@@ -296,6 +313,7 @@ def _small(family):
         ("llama", lambda a: a.remove_heads(a.stacks[0].blocks[0], [1]), "2 query heads share a key and a value"),
         ("llama", lambda a: a.remove_heads(a.stacks[0].blocks[0], [1, 2]), r"such as \[0, 1\], and not \[1, 2\]"),
         ("t5", lambda a: a.remove_heads(a.stacks[0].blocks[0], [1]), "give the stack"),
+        ("phi3", lambda a: a.remove_heads(a.stacks[0].blocks[0], [0, 1]), "shares what counts its heads"),
         ("bert", lambda a: a.remove_heads(a.stacks[0], [1], cross=True), "has no cross-attention"),
         ("bert", lambda a: a.remove_neurons(a.stacks[0].blocks[0], [64]), "has 64 neurons, 0 to 63"),
         ("bert", lambda a: a.remove_hidden(range(32)), "all were to be removed"),

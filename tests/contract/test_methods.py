@@ -25,6 +25,10 @@ WRITERS = ("t5", "marian", "bart")
 WITHOUT = {("positions", "llama"), ("positions", "t5")}  # their positions are not learned
 WITHOUT |= {("rotate", family) for family in (*FAMILIES, *WRITERS) if family != "llama"}  # not pre-norm with RMS norms
 WHOLE = {"separable"}  # reads other positions, and a decoder that writes sees one at a time
+SHAPES = ("gpt_neox", "opt", "phi3", "gemma3_text")  # fused otherwise, side by side, flat, normed again
+SHAPED = ("awq", "blocks", "gptq", "heads", "neurons", "positions", "rotate", "rtn", "smoothquant")
+SHAPED += ("vocabulary", "wanda", "width")
+WITHOUT |= {("rotate", family) for family in SHAPES if family != "phi3"}
 FITTING = {"rotate": "llama", "smoothquant": "llama"}  # the family for checks that need one only; bert for the others
 UNSEEN = {name: ["patience"] for name in TRAINERS}  # ends training early, for which 2 epochs are too few
 UNSEEN["blocks"] = ["length"]  # of so few blocks the same go; its own tests have a model where others do
@@ -111,6 +115,19 @@ def test_language_models(name, family, tmp_path):
     """With their own head, which is as wide as the vocabulary, and tied to the embeddings in GPT-2."""
     if (name, family) not in WITHOUT and name not in WHOLE:
         testing.round_trip(METHODS[name], maker(family, tmp_path, "lm"), tmp_path / "artifact")
+
+
+@pytest.mark.parametrize("family", SHAPES)
+@pytest.mark.parametrize("name", SHAPED)
+def test_decoders_of_other_shapes(name, family, tmp_path):
+    """Those methods that see how a block is built; what does not fit is refused in words."""
+    fresh = maker(family, tmp_path, "lm")
+    if (name, family) in WITHOUT:
+        with pytest.raises(AnatomyError, match=f"{family} can't be rotated"):
+            METHODS[name].apply(fresh())
+        return
+    testing.round_trip(METHODS[name], fresh, tmp_path / "artifact")
+    testing.harmless_at_zero(METHODS[name], fresh)
 
 
 @pytest.mark.parametrize("family", WRITERS)

@@ -15,7 +15,7 @@ from laconic.layers.separable import Separable
 from laconic.lowering import lower, read
 from tests.tiny import config, tiny, tiny_inputs
 
-ENCODERS = ("bert", "roberta", "electra", "distilbert", "albert")
+ENCODERS = ("bert", "roberta", "xlm-roberta", "electra", "distilbert", "albert")
 HEADS = ("tokens", "sequence", "spans")
 
 

@@ -10,7 +10,9 @@ from tests import slow, workshop
 from tests.tiny import tiny_logits
 
 
-@pytest.mark.parametrize("family", ["bert", "albert", "gpt2", "llama", "qwen2", "t5"])
+@pytest.mark.parametrize(
+    "family", ["bert", "albert", "gpt2", "llama", "qwen2", "t5", "phi3", "gemma3_text", "gpt_neox", "phi"]
+)
 def test_the_float_function_stays(family):
     work = workshop.work(family)
     work.model.double()

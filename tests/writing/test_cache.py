@@ -80,7 +80,7 @@ def test_rows_of_the_batch_go_where_beams_go():
     assert layer.get_seq_length() == 0
 
 
-@pytest.mark.parametrize("family", ["gpt2", "llama", "mistral", "qwen2", "qwen3"])
+@pytest.mark.parametrize("family", ["gpt2", "gpt_neox", "opt", "llama", "mistral", "qwen2", "qwen3", "phi3"])
 def test_logits_step_by_step_are_near_those_with_floats(family):
     """8 bits are nearer than 4, and 4 bits are near."""
     model = tiny(family, 2, "lm").eval()

@@ -29,8 +29,8 @@ from laconic.anatomy import (
     vocabulary,
 )
 from laconic.anatomy.cut import size
-from laconic.anatomy.families import Blocks
 from laconic.anatomy.feeds import Feed
+from laconic.anatomy.names import Blocks
 from laconic.anatomy.parts import Attention, Block, FeedForward, Residual, Stack
 from laconic.contracts import WHERE
 from laconic.errors import AnatomyError
@@ -146,20 +146,23 @@ class Anatomy:
     def feeds(self, where: str) -> tuple[list[Feed], dict[str, str]]:
         """What feeds linears in one of contracts.WHERE and no others, and why the rest has none: {path: reason}."""
         chosen = {path for each in (self.linears, self.whole) for path, _ in each(where)}
-        found, reasons = feeds.feeds(self.model, self.family, self.stacks)
+        entries = [(stack, self.stack_entry(stack)) for stack in self.stacks]
+        found, reasons = feeds.feeds(self.model, entries, self.entry.plus)
         inside = [feed for feed in found if set(feed.readers) <= chosen]
+        reasons |= {path: feeds.SPLIT for feed in found if feed not in inside for path in feed.readers}
         return inside, {path: reason for path, reason in reasons.items() if path in chosen}
 
     def remove_heads(self, part: Block | Stack, heads_gone: Sequence[int], *, cross: bool = False) -> None:
         """Remove query heads of a block, or the same ones of every block in a stack; with `cross`, of cross-attention.
 
-        Query heads that share a key and a value go together, so name all of such a group. Where blocks share a table
-        per head (T5's relative positions) the stack must be given. Raises AnatomyError otherwise.
+        Query heads that share a key and a value go together, so name all of such a group. Where blocks share what
+        counts heads (T5's relative positions) the stack must be given. Raises AnatomyError otherwise.
         """
-        if isinstance(part, Block) and any(s.shared_heads for s in self.stacks if part.path.startswith(f"{s.path}.")):
+        stack = next((s for s in self.stacks if f"{part.path}.".startswith(f"{s.path}.")), None)
+        if isinstance(part, Block) and stack is not None and stack.shared_heads:
             raise AnatomyError(
-                f"{part.path} shares its position bias, one number a head, with all blocks of its stack; give the "
-                "stack, so that the heads go from every block"
+                f"{part.path} shares what counts its heads, such as a position bias, with all blocks of its stack; "
+                "give the stack, so that the heads go from every block"
             )
         for path in [b.path for b in (part.blocks if isinstance(part, Stack) else (part,))]:
             block = self._block(path)
@@ -212,8 +215,8 @@ class Anatomy:
 
         Norms' gains move into linears, and a tied head is untied. AnatomyError unless all norms are pre-norm RMS norms.
         """
-        rotate.check(self)
-        rotate.fold_gains(self)
+        final = rotate.check(self)
+        rotate.fold_gains(self, final)
         rotate.turn_stream(self, stream)
         if values is not None:
             rotate.turn_values(self, values)

@@ -11,13 +11,16 @@ from typing import Any, cast
 from torch import nn
 from transformers import PreTrainedModel
 
-from laconic.anatomy.families import Blocks
 from laconic.anatomy.heads import RELATIVE
+from laconic.anatomy.names import Blocks
 from laconic.anatomy.neurons import rest
 from laconic.anatomy.parts import Stack
 from laconic.anatomy.read import at
 from laconic.anatomy.sizes import configs
 from laconic.errors import AnatomyError
+
+PLACES = ("layer_idx", "layer_id")  # names modules give to the place of their block
+KINDS = ("layer_types", "attention_layers", "no_rope_layers")  # config fields with an entry for each block
 
 
 def remove(model: PreTrainedModel, stack: Stack, entry: Blocks, indices: Sequence[int]) -> None:
@@ -41,16 +44,24 @@ def remove(model: PreTrainedModel, stack: Stack, entry: Blocks, indices: Sequenc
     listed._modules = {str(i): listed[k] for i, k in enumerate(kept)}
     for i, block in enumerate(listed):
         for module in block.modules():
-            if getattr(module, "layer_idx", None) is not None:
-                cast(Any, module).layer_idx = i
+            for name in PLACES:
+                if getattr(module, name, None) is not None:
+                    setattr(module, name, i)
     for config in configs(model):
-        if len(getattr(config, "layer_types", None) or []) == stack.depth:
-            config.layer_types = [config.layer_types[k] for k in kept]
+        for name in KINDS:
+            if len(getattr(config, name, None) or []) == stack.depth:
+                setattr(config, name, [getattr(config, name)[k] for k in kept])
+
+
+def kinds(config: Any, depth: int) -> list[str] | None:
+    """What a config says of each of its blocks; None where it says nothing of single ones."""
+    lists = [found for name in KINDS if len(found := getattr(config, name, None) or []) == depth]
+    return ["/".join(map(str, each)) for each in zip(*lists, strict=True)] if lists else None
 
 
 def _hand_on(first: nn.Module, then: nn.Module, entry: Blocks) -> None:
     """Give what only a stack's first block holds to the block that becomes the first."""
     old, new = (cast(Any, at(block, entry.attention.path)) for block in (first, then))
-    if old is not new and hasattr(old, RELATIVE):
+    if hasattr(old, RELATIVE) and not hasattr(new, RELATIVE):
         new.relative_attention_bias = old.relative_attention_bias
         new.has_relative_attention_bias = True

@@ -5,6 +5,7 @@ No paper: transformers computes these once, when a model is built, and does not 
 
 from __future__ import annotations
 
+import copy
 from typing import Any, cast
 
 import torch
@@ -13,7 +14,7 @@ from torch import nn
 from laconic.anatomy.positions import resize
 from laconic.errors import AnatomyError
 
-ROTARY = ("inv_freq", "original_inv_freq")  # Su et al. 2021, arXiv:2104.09864
+ROTARY = "inv_freq"  # ends the names of frequencies; Su et al. 2021, arXiv:2104.09864
 
 
 def materialise(model: nn.Module, device: str | torch.device = "cpu") -> None:
@@ -38,9 +39,11 @@ def fill(model: nn.Module) -> None:
             buffer = module._buffers.get(name)
             if buffer is None:
                 continue
-            if name in ROTARY:
+            if name.endswith(ROTARY):
                 _rotary(module, name, buffer.device)
-            elif name in ("position_ids", "token_type_ids"):
+            elif name == "embed_scale":  # Gemma
+                buffer.fill_(float(cast(Any, module).scalar_embed_scale))
+            elif name in ("position_ids", "token_type_ids", "bias"):
                 resize(module, name, buffer.shape[-1])
             else:
                 raise AnatomyError(
@@ -50,5 +53,8 @@ def fill(model: nn.Module) -> None:
 
 def _rotary(module: nn.Module, name: str, device: torch.device) -> None:
     with torch.device("cpu" if device.type == "meta" else device):
-        fresh = cast(Any, type(module))(config=module.config)
+        config: Any = copy.copy(module.config)
+        if hasattr(module, "layer_types"):  # Gemma 3 has frequencies for each type that blocks had when it was built
+            config.layer_types = module.layer_types
+        fresh = cast(Any, type(module))(config=config)
     setattr(module, name, getattr(fresh, name).to(device))

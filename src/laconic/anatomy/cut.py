@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from laconic import layers
-from laconic.anatomy.families import Family
+from laconic.anatomy.names import Family
 from laconic.errors import AnatomyError
 
 CUTTABLE = ("dense", "shared")
@@ -53,10 +53,7 @@ def keep(model: nn.Module, sides: Iterable[Side], indices: Sequence[int]) -> Non
     Raises AnatomyError, before anything is changed, when a layer is held in a form that can't be cut.
     """
     chosen = [(side, model.get_submodule(side.path)) for side in sides]
-    for side, module in chosen:
-        if isinstance(module, layers.kinds()) and cast(Any, module).kind not in CUTTABLE:
-            kind = cast(Any, module).kind
-            raise AnatomyError(f"{side.path} is held as {kind}, which can't be cut; remove structures before that step")
+    check(model, (side for side, _ in chosen))
     made: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}  # id of the old -> the old, kept alive, and the new
     for side, module in chosen:
         if side.name == "weight" and layers.is_shared(module):
@@ -69,6 +66,14 @@ def keep(model: nn.Module, sides: Iterable[Side], indices: Sequence[int]) -> Non
             made[id(old)] = old, nn.Parameter(new, old.requires_grad) if isinstance(old, nn.Parameter) else new
         setattr(module, side.name, made[id(old)][1])
         _measure(module)
+
+
+def check(model: nn.Module, sides: Iterable[Side]) -> None:
+    """Raise AnatomyError when one of the layers is held in a form that can't be cut."""
+    for side in sides:
+        kind = getattr(model.get_submodule(side.path), "kind", None)
+        if isinstance(model.get_submodule(side.path), layers.kinds()) and kind not in CUTTABLE:
+            raise AnatomyError(f"{side.path} is held as {kind}, which can't be cut; remove structures before that step")
 
 
 def growing(

@@ -1,63 +1,16 @@
 """Where the parts of each architecture are: one entry a family, found by the config's `model_type`.
 
-No paper: names taken from transformers 5's modeling files. What follows the hidden size, the vocabulary or the
-positions is not listed here: `cut.growing` reads it off two empty models.
+No paper: names taken from transformers 5's modeling files. What an entry can say stands in `names.py`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import Any
 
+from laconic.anatomy.names import Blocks, Family, Heads
 
-@dataclass(frozen=True)
-class Heads:
-    """An attention's paths below its block: the module that holds the counts, the projections, the head size's name.
-
-    One path as q, k and v means that one matrix holds them, below one another.
-    """
-
-    path: str
-    q: str
-    k: str
-    v: str
-    o: str
-    size: str
-
-
-@dataclass(frozen=True)
-class Blocks:
-    """A list of blocks below the base model, the parts of a block, and the config fields that say their sizes."""
-
-    path: str
-    attention: Heads
-    inputs: tuple[str, ...]  # up, then gate; those that a block has are taken
-    output: str
-    cross: Heads | None = None
-    inner: str | None = None  # ALBERT: the list holds groups, and the blocks are in this list of each
-    pre_norm: bool = False  # norms stand before attention and feed-forward, not behind them
-    shared_heads: bool = False  # T5: one relative bias serves all blocks, so heads go from all of them at once
-    depth: str = "num_hidden_layers"
-    ffn: str = "intermediate_size"
-    heads: str = "num_attention_heads"
-    kv_heads: str | None = None
-
-
-@dataclass(frozen=True)
-class Family:
-    """One architecture; paths are below the base model, other names are config fields."""
-
-    words: tuple[str, ...]  # the first that the model has is its word embedding
-    stacks: tuple[Blocks, ...]  # those that the model has are taken
-    positions: tuple[str, ...] = ()  # position tables
-    offset: int | None = 0  # rows of a position table before the first position; None: padding id + 1
-    types: str | None = None  # token type table
-    projection: str | None = None  # from the embeddings' width to the hidden size
-    hidden: str = "hidden_size"
-    embedding: str | None = None  # the embeddings' width, where it has a field of its own
-    vocabulary: tuple[str, ...] = ("vocab_size",)
-    head_size: str | None = None
-    pooled: bool = True  # a sequence classification head reads one position
-    refused: tuple[str, ...] = ()  # config flags that add parts this entry does not name
+_FUSED = "query_key_value query_key_value query_key_value dense"
 
 
 def _heads(path: str, names: str, size: str) -> Heads:
@@ -124,7 +77,7 @@ _GPT2 = Family(
             _heads("attn", "c_attn c_attn c_attn c_proj", "head_dim"),
             inputs=("mlp.c_fc",),
             output="mlp.c_proj",
-            pre_norm=True,
+            norms=("ln_1", None, "ln_2"),
             ffn="n_inner",
         ),
     ),
@@ -140,23 +93,30 @@ _LLAMA = Family(
             _heads("self_attn", "q_proj k_proj v_proj o_proj", "head_dim"),
             inputs=("mlp.up_proj", "mlp.gate_proj"),
             output="mlp.down_proj",
-            pre_norm=True,
+            norms=("input_layernorm", None, "post_attention_layernorm"),
             kv_heads="num_key_value_heads",
         ),
     ),
     head_size="head_dim",
+    final="norm",
     pooled=False,
 )
 
 
+def _blocks(family: Family, **changed: Any) -> Family:
+    """The family with other fields in each of its stacks."""
+    return replace(family, stacks=tuple(replace(blocks, **changed) for blocks in family.stacks))
+
+
 def _t5_blocks(path: str, ffn: str, cross: Heads | None, depth: str) -> Blocks:
+    last = ffn.rpartition(".")[0]
     return Blocks(
         path,
         _heads("layer.0.SelfAttention", "q k v o", "key_value_proj_dim"),
         inputs=(f"{ffn}.wi", f"{ffn}.wi_1", f"{ffn}.wi_0"),
         output=f"{ffn}.wo",
         cross=cross,
-        pre_norm=True,
+        norms=("layer.0.layer_norm", "layer.1.layer_norm" if cross is not None else None, f"{last}.layer_norm"),
         shared_heads=True,
         depth=depth,
         ffn="d_ff",
@@ -204,19 +164,98 @@ _BART = Family(
     ),
 )
 
+_BART_NORMS = ("self_attn_layer_norm", "encoder_attn_layer_norm", "final_layer_norm")
+_BLENDERBOT = replace(_blocks(_BART, norms=_BART_NORMS), offset=0)
+
+_OPT = Family(
+    words=("decoder.embed_tokens",),
+    positions=("decoder.embed_positions",),
+    offset=2,
+    projection="decoder.project_in",
+    embedding="word_embed_proj_dim",
+    stacks=(
+        replace(
+            _bart_blocks("decoder", None),
+            norms=_BART_NORMS,
+            depth="num_hidden_layers",
+            ffn="ffn_dim",
+            heads="num_attention_heads",
+        ),
+    ),
+    pooled=False,
+    needed=("do_layer_norm_before", "layer_norm_elementwise_affine"),
+)
+
+_GPT_NEO = _blocks(
+    _GPT2,
+    attention=_heads("attn.attention", "q_proj k_proj v_proj out_proj", "head_dim"),
+    depth="num_layers",
+    heads="num_heads",
+    ffn="intermediate_size",
+)
+
+_GPT_NEOX = replace(
+    _blocks(
+        _LLAMA,
+        attention=replace(_heads("attention", _FUSED, "head_size"), by_head=True),
+        inputs=("mlp.dense_h_to_4h",),
+        output="mlp.dense_4h_to_h",
+        kv_heads=None,
+    ),
+    words=("embed_in",),
+    head_size=None,
+    rotary="head_dim",
+    final=None,
+)
+
+_PHI = replace(
+    _blocks(
+        _LLAMA,
+        attention=_heads("self_attn", "q_proj k_proj v_proj dense", "head_dim"),
+        inputs=("mlp.fc1",),
+        output="mlp.fc2",
+        norms=("input_layernorm", None, "input_layernorm"),  # attention and feed-forward stand side by side
+    ),
+    final=None,
+    refused=("qk_layernorm",),
+)
+
+_PHI3 = _blocks(
+    _LLAMA,
+    attention=_heads("self_attn", "qkv_proj qkv_proj qkv_proj o_proj", "head_dim"),
+    inputs=("mlp.gate_up_proj",),
+    fused=True,
+    shared_heads=True,
+)
+
+_STARCODER2 = replace(_blocks(_LLAMA, inputs=("mlp.c_fc",), output="mlp.c_proj"), final=None)
+_GEMMA = replace(_LLAMA, plus=1.0)
+_GEMMA2 = replace(
+    _blocks(_GEMMA, norms=("input_layernorm", None, "pre_feedforward_layernorm"), altered=True), final=None
+)
+_ROBERTA = replace(_BERT, offset=None)
+
 FAMILIES: dict[str, Family] = {
     "bert": _BERT,
-    "roberta": replace(_BERT, offset=None),
+    **dict.fromkeys(("roberta", "xlm-roberta", "camembert"), _ROBERTA),
     "electra": replace(_BERT, projection="embeddings_project", embedding="embedding_size"),
     "distilbert": _DISTILBERT,
     "albert": _ALBERT,
     "gpt2": _GPT2,
-    "llama": _LLAMA,
-    "mistral": _LLAMA,
-    "qwen2": _LLAMA,
-    "qwen3": _LLAMA,
-    "t5": _T5,
+    "gpt_neo": _GPT_NEO,
+    "gpt_neox": _GPT_NEOX,
+    "opt": _OPT,
+    **dict.fromkeys(("llama", "mistral", "qwen2", "qwen3", "smollm3"), _LLAMA),
+    "granite": _blocks(_LLAMA, altered=True),
+    "phi": _PHI,
+    "phi3": _PHI3,
+    "gemma": _GEMMA,
+    **dict.fromkeys(("gemma2", "gemma3_text"), _GEMMA2),
+    "starcoder2": _STARCODER2,
+    **dict.fromkeys(("t5", "mt5"), _T5),
+    "umt5": _blocks(_T5, shared_heads=False),
     "bart": _BART,
-    "blenderbot": replace(_BART, offset=0, stacks=tuple(replace(blocks, pre_norm=True) for blocks in _BART.stacks)),
+    "mbart": replace(_BLENDERBOT, offset=2),
+    **dict.fromkeys(("blenderbot", "pegasus"), _BLENDERBOT),
     "marian": replace(_BART, offset=0, vocabulary=("vocab_size", "decoder_vocab_size")),
 }

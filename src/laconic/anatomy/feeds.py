@@ -8,6 +8,7 @@ block's norms feed the residual stream too, and an activation other than relu do
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -15,25 +16,15 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from laconic import layers
+from laconic.anatomy.names import Blocks
 from laconic.anatomy.parts import Attention, Block, Stack
 from laconic.layers.lowrank import LowRank
 
-NORMS: dict[str, tuple[tuple[str, str | None, str], ...]] = {  # of each stack: before attention, cross-attention, ffn
-    "gpt2": (("ln_1", None, "ln_2"),),
-    **dict.fromkeys(("llama", "mistral", "qwen2", "qwen3"), (("input_layernorm", None, "post_attention_layernorm"),)),
-    "t5": (
-        ("layer.0.layer_norm", None, "layer.1.layer_norm"),
-        ("layer.0.layer_norm", "layer.1.layer_norm", "layer.2.layer_norm"),
-    ),
-    "blenderbot": (
-        ("self_attn_layer_norm", None, "final_layer_norm"),
-        ("self_attn_layer_norm", "encoder_attn_layer_norm", "final_layer_norm"),
-    ),
-}
 ACTIVATIONS = ("hidden_act", "activation_function", "activation", "dense_act_fn")  # config fields that name one
 RESIDUAL = "their input feeds the residual stream as well"
 NONLINEAR = "their input is behind an activation that scales do not pass"
 ENCODED = "their input is the encoder's output, which other layers read as well"
+SPLIT = "their norm feeds other layers as well, which are not among those chosen"
 SHARED = "they or what feeds them stand at several places, or are held in a form that can't be scaled"
 
 
@@ -48,6 +39,7 @@ class Feed:
     readers: tuple[str, ...]
     rows: tuple[int, ...]
     columns: tuple[int, ...]
+    plus: float = 0.0  # what the source, a norm, adds to its weight
 
     @torch.no_grad()
     def fold(self, model: nn.Module, scales: torch.Tensor) -> None:
@@ -59,22 +51,26 @@ class Feed:
             layers.rescale(source, rows=outputs)
         else:
             for own in source.parameters():
-                own.mul_(outputs)
+                own.add_(self.plus).mul_(outputs).sub_(self.plus)
         for path in self.readers:
             layers.rescale(model.get_submodule(path), columns=scales[list(self.columns)])
 
 
-def feeds(model: PreTrainedModel, family: str, stacks: tuple[Stack, ...]) -> tuple[list[Feed], dict[str, str]]:
-    """Every feed of the blocks, norms first in each, and why other linears have none: {path: reason}."""
+def feeds(
+    model: PreTrainedModel, stacks: Sequence[tuple[Stack, Blocks]], plus: float
+) -> tuple[list[Feed], dict[str, str]]:
+    """Every feed of the blocks, norms first in each, and why other linears have none: {path: reason}.
+
+    Norms multiply by their weight and `plus`.
+    """
     found: list[Feed] = []
     reasons: dict[str, str] = {}
-    norms = NORMS.get(family)
-    for i, stack in enumerate(stacks):
+    for stack, entry in stacks:
         for block in stack.blocks:
-            found += _norms(model, block, norms[i if len(norms) > 1 else 0], reasons) if norms else []
-            if not norms:
+            if entry.norms is None:
                 reasons |= dict.fromkeys(_entrances(block), RESIDUAL)
-                reasons |= dict.fromkeys(_encoded(block), ENCODED)
+            found += [replace(feed, plus=plus) for feed in _norms(model, block, entry.norms)]
+            reasons |= dict.fromkeys(_encoded(block), ENCODED)
             found += _values(block)
             found += _neurons(model, block, reasons)
     found = [_between(model, feed) for feed in found]
@@ -92,14 +88,16 @@ def _encoded(block: Block) -> list[str]:
     return [block.cross.k, block.cross.v] if block.cross else []
 
 
-def _norms(model: nn.Module, block: Block, names: tuple[str, str | None, str], reasons: dict[str, str]) -> list[Feed]:
-    """The norms of a pre-norm block and the linears behind each."""
+def _norms(model: nn.Module, block: Block, names: tuple[str, str | None, str] | None) -> list[Feed]:
+    """The norms of a pre-norm block and the linears behind each; one may stand before attention and feed-forward."""
+    if names is None:
+        return []
     a = block.attention
-    found = [_whole(model, f"{block.path}.{names[0]}", (a.q, a.k, a.v))]
+    behind = {names[0]: [a.q, a.k, a.v]}
     if block.cross is not None and names[1] is not None:
-        found.append(_whole(model, f"{block.path}.{names[1]}", (block.cross.q,)))
-        reasons |= dict.fromkeys(_encoded(block), ENCODED)
-    return [*found, _whole(model, f"{block.path}.{names[2]}", block.ffn.inputs)]
+        behind[names[1]] = [block.cross.q]
+    behind.setdefault(names[2], []).extend(block.ffn.inputs)
+    return [_whole(model, f"{block.path}.{name}", tuple(readers)) for name, readers in behind.items()]
 
 
 def _whole(model: nn.Module, source: str, readers: tuple[str, ...]) -> Feed:
@@ -122,9 +120,8 @@ def _attention(a: Attention) -> Feed:
 def _neurons(model: PreTrainedModel, block: Block, reasons: dict[str, str]) -> list[Feed]:
     """The ungated half of a gated feed-forward, or one with relu, and the projection that reads it."""
     names = {str(getattr(model.config, field, None)) for field in ACTIVATIONS} - {"None"}
-    if len(block.ffn.inputs) > 1 or names == {"relu"}:
-        every = tuple(range(block.ffn.size))
-        return [Feed(block.ffn.inputs[0], (block.ffn.output,), every, every)]
+    if block.ffn.gated or names == {"relu"}:
+        return [Feed(block.ffn.inputs[0], (block.ffn.output,), tuple(block.ffn.ungated), tuple(range(block.ffn.size)))]
     reasons[block.ffn.output] = NONLINEAR
     return []
 

@@ -15,6 +15,7 @@ from laconic.anatomy.parts import Attention
 from laconic.errors import AnatomyError
 
 COUNTS = ("num_attention_heads", "num_heads", "n_heads")  # names an attention gives its number of query heads
+KV_COUNT = "num_key_value_heads"
 WIDTHS = ("all_head_size", "inner_dim", "split_size")  # and names for heads x head size
 RELATIVE = "relative_attention_bias"  # T5's table, (buckets, heads)
 
@@ -35,16 +36,18 @@ def remove(model: nn.Module, attention: Attention, heads: Sequence[int]) -> None
     q, k, v = attention.rows("q", kept), attention.rows("k", groups), attention.rows("v", groups)
     keep(model, [Side(attention.o, "weight", 1)], attention.columns(kept))
     if attention.fused:
-        keep(model, outs(model, attention.q), q + k + v)
+        keep(model, outs(model, attention.q), sorted(q + k + v))
     else:
         for path, rows in ((attention.q, q), (attention.k, k), (attention.v, v)):
             keep(model, outs(model, path), rows)
     if hasattr(model.get_submodule(attention.path), RELATIVE):
         keep(model, [Side(f"{attention.path}.{RELATIVE}", "weight", 1)], kept)
-    _count(model.get_submodule(attention.path), len(kept), attention.head_size)
-
-
-def _count(module: nn.Module, heads: int, head_size: int) -> None:
-    for name in (*COUNTS, *WIDTHS):
+    sizes = {
+        **dict.fromkeys(COUNTS, len(kept)),
+        **dict.fromkeys(WIDTHS, len(kept) * attention.head_size),
+        KV_COUNT: len(groups),
+    }
+    module = model.get_submodule(attention.path)
+    for name, value in sizes.items():
         if hasattr(module, name):
-            setattr(module, name, heads if name in COUNTS else heads * head_size)
+            setattr(module, name, value)

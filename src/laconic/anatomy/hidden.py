@@ -11,7 +11,7 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from laconic.anatomy.cut import Side, growing, keep
-from laconic.anatomy.families import Family
+from laconic.anatomy.names import Family
 from laconic.anatomy.neurons import rest
 from laconic.anatomy.parts import Stack
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from laconic.anatomy.cut import Side, keep, outs
+from laconic.anatomy.cut import Side, check, keep, outs
 from laconic.anatomy.parts import FeedForward
 from laconic.errors import AnatomyError
 
@@ -17,8 +17,10 @@ from laconic.errors import AnatomyError
 def remove(model: nn.Module, ffn: FeedForward, neurons: Sequence[int]) -> None:
     """Remove these neurons, in place; raises AnatomyError for one that isn't there, or all."""
     kept = rest(ffn.size, neurons, "neurons", ffn.output)
-    sides = [side for path in ffn.inputs for side in outs(model, path)]
-    keep(model, [*sides, Side(ffn.output, "weight", 1)], kept)
+    sides, output = [side for path in ffn.inputs for side in outs(model, path)], Side(ffn.output, "weight", 1)
+    check(model, [*sides, output])
+    keep(model, sides, ffn.rows(kept))
+    keep(model, [output], kept)
     holder = model.get_submodule(ffn.output.rpartition(".")[0])
     if hasattr(holder, "intermediate_size"):
         holder.intermediate_size = len(kept)  # type: ignore[assignment]

@@ -22,14 +22,18 @@ class Attention:
     heads: int  # query heads
     kv_heads: int  # key and value heads; heads / kv_heads query heads share one
     head_size: int
+    by_head: bool = False  # where one matrix holds q, k and v: those of one head after those of another
 
     @property
     def fused(self) -> bool:
-        """Whether one matrix holds q, k and v, below one another."""
+        """Whether one matrix holds q, k and v."""
         return self.q == self.k
 
     def rows(self, part: Literal["q", "k", "v"], heads: Sequence[int]) -> list[int]:
         """Rows of the (out, in) weight at path q, k or v that make these heads; for k and v, heads of `kv_heads`."""
+        if self.by_head:
+            place = ("q", "k", "v").index(part)
+            return [(3 * h + place) * self.head_size + i for h in heads for i in range(self.head_size)]
         before = {"q": 0, "k": self.heads, "v": self.heads + self.kv_heads}[part] if self.fused else 0
         return [(before + h) * self.head_size + i for h in heads for i in range(self.head_size)]
 
@@ -45,6 +49,21 @@ class FeedForward:
     inputs: tuple[str, ...]
     output: str
     size: int  # neurons
+    fused: bool = False  # whether one matrix holds gate and up, below one another
+
+    @property
+    def gated(self) -> bool:
+        """Whether what a neuron says is multiplied by a gate."""
+        return self.fused or len(self.inputs) > 1
+
+    @property
+    def ungated(self) -> list[int]:
+        """Rows of the (out, in) weight at the first of `inputs` that make the neurons, without their gates."""
+        return [self.size + i if self.fused else i for i in range(self.size)]
+
+    def rows(self, neurons: Sequence[int]) -> list[int]:
+        """Rows of the (out, in) weight at each of `inputs` that make these neurons and their gates."""
+        return [*neurons, *(self.size + n for n in neurons)] if self.fused else list(neurons)
 
 
 @dataclass(frozen=True)
@@ -65,6 +84,7 @@ class Block:
     ffn: FeedForward
     repeats: int = 1  # times it runs in one pass: ALBERT runs one block many times
     pre_norm: bool = False  # whether norms stand before attention and feed-forward, or after their sums
+    altered: bool = False  # whether what they give is normed or scaled before it is added
 
     @property
     def attentions(self) -> tuple[Attention, ...]:
@@ -74,6 +94,8 @@ class Block:
     @property
     def outputs(self) -> tuple[str, ...]:
         """Paths of the linears whose outputs are added to the residual stream, in the order they run."""
+        if self.altered:
+            return ()
         return (*(attention.o for attention in self.attentions), self.ffn.output)
 
     def residual(self, path: str) -> Residual:

@@ -13,7 +13,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from laconic.anatomy.cut import Side, growing, keep, size
-from laconic.anatomy.families import Family
+from laconic.anatomy.names import Family
 from laconic.anatomy.read import base_path, present
 from laconic.anatomy.sizes import configs
 from laconic.errors import AnatomyError
@@ -84,11 +84,16 @@ def _select(model: PreTrainedModel, family: Family, rows: Sequence[int]) -> None
 
 
 def resize(module: nn.Module, name: str, rows: int) -> None:
-    """Make a buffer that counts positions anew: `position_ids` or `token_type_ids`, (1, rows)."""
+    """Make a buffer that counts positions anew: `position_ids` or `token_type_ids`, (1, rows), or GPT-Neo's mask."""
     device = cast(torch.Tensor, getattr(module, name)).device
     if name == "position_ids":
         setattr(module, name, torch.arange(rows, device=device).expand(1, -1))
     elif name == "token_type_ids":
         setattr(module, name, torch.zeros(1, rows, dtype=torch.long, device=device))
+    elif name == "bias" and hasattr(module, "attention_type"):
+        seen = torch.ones(rows, rows, dtype=torch.bool, device=device).tril()  # (rows, rows)
+        if cast(Any, module).attention_type == "local":
+            seen = seen.triu(1 - int(cast(Any, module).config.window_size))
+        module.bias = seen[None, None]
     else:
         raise AnatomyError(f"{type(module).__name__}.{name} follows the positions in a way that laconic does not know")

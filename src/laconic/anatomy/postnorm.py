@@ -58,7 +58,10 @@ _BERT = Names(
 
 NAMES: dict[str, Names] = {
     "bert": _BERT,
-    "roberta": replace(_BERT, sequence=(Step("classifier.dense", "tanh"), Step("classifier.out_proj", None))),
+    **dict.fromkeys(
+        ("roberta", "xlm-roberta", "camembert"),
+        replace(_BERT, sequence=(Step("classifier.dense", "tanh"), Step("classifier.out_proj", None))),
+    ),
     "electra": replace(_BERT, sequence=(Step("classifier.dense", "gelu"), Step("classifier.out_proj", None))),
     "distilbert": Names(
         "sa_layer_norm",

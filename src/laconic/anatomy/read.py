@@ -14,7 +14,8 @@ from transformers.pytorch_utils import Conv1D
 
 from laconic import layers
 from laconic.anatomy.cut import size
-from laconic.anatomy.families import FAMILIES, Blocks, Family, Heads
+from laconic.anatomy.families import FAMILIES
+from laconic.anatomy.names import Blocks, Family, Heads
 from laconic.anatomy.parts import Attention, Block, FeedForward, Stack
 from laconic.errors import AnatomyError
 
@@ -29,10 +30,12 @@ def family_of(model: PreTrainedModel) -> tuple[str, Family]:
             "the blocks, attention's q, k, v, o, feed-forward's inputs and output, config fields), and to tests/tiny.py"
         )
     family = FAMILIES[name]
-    for flag in family.refused:
-        if getattr(model.config, flag, False):
+    for flag in (*family.refused, *family.needed):
+        value = getattr(model.config, flag, False)
+        if bool(value) is (flag in family.refused):
             raise AnatomyError(
-                f"{name} with {flag} has parts that laconic/anatomy/families.py does not name; add them there"
+                f"{name} with {flag}={value} has other parts than laconic/anatomy/families.py names, or elsewhere; add "
+                "an entry for such models there, or use one without"
             )
     return name, family
 
@@ -85,7 +88,7 @@ def matrices(model: nn.Module, read: tuple[Stack, ...]) -> Iterator[tuple[str, n
 def plain(module: nn.Module) -> bool:
     """Whether an embedding only looks rows up, so that a layer kind can hold it; BART's positions do more."""
     stock = isinstance(module, nn.Embedding) and not isinstance(module, layers.kinds())
-    return not stock or type(module).forward is nn.Embedding.forward or "embed_scale" in vars(module)
+    return not stock or type(module).forward is nn.Embedding.forward or layers.scale(module) is not None
 
 
 def _outside(model: nn.Module, read: tuple[Stack, ...]) -> Iterator[tuple[str, nn.Module]]:
@@ -113,13 +116,15 @@ def _block(model: PreTrainedModel, path: str, entry: Blocks, repeats: int) -> Bl
     block = model.get_submodule(path)
     crossed = entry.cross is not None and at(block, entry.cross.path) is not None
     inputs = tuple(f"{path}.{name}" for name in entry.inputs if at(block, name) is not None)
+    neurons = size(model.get_submodule(inputs[0]))[0] // (2 if entry.fused else 1)
     return Block(
         path,
         _attention(model, path, entry.attention),
         _attention(model, path, entry.cross) if crossed and entry.cross is not None else None,
-        FeedForward(inputs, f"{path}.{entry.output}", size(model.get_submodule(inputs[0]))[0]),
+        FeedForward(inputs, f"{path}.{entry.output}", neurons, entry.fused),
         repeats,
-        entry.pre_norm,
+        entry.norms is not None,
+        entry.altered,
     )
 
 
@@ -127,5 +132,6 @@ def _attention(model: PreTrainedModel, block: str, entry: Heads) -> Attention:
     path, q, k, v, o = (f"{block}.{name}" for name in (entry.path, entry.q, entry.k, entry.v, entry.o))
     each = int(getattr(model.get_submodule(path), entry.size))
     heads = size(model.get_submodule(o))[1] // each
-    kv_heads = heads if q == k else size(model.get_submodule(k))[0] // each
-    return Attention(path, q, k, v, o, heads, kv_heads, each)
+    rows = size(model.get_submodule(k))[0] // each
+    kv_heads = (rows - heads) // 2 if q == k else rows
+    return Attention(path, q, k, v, o, heads, kv_heads, each, entry.by_head)

@@ -12,31 +12,33 @@ import torch
 from torch import nn
 
 from laconic import layers
-from laconic.anatomy.feeds import NORMS
+from laconic.anatomy.cut import size
+from laconic.anatomy.families import FAMILIES
 from laconic.errors import AnatomyError
 
 if TYPE_CHECKING:
     from laconic.anatomy import Anatomy
 
-FAMILIES = ("llama", "mistral", "qwen2", "qwen3")  # pre-norm, RMS norms only
-FINAL = "norm"  # the norm after the last block
+ROTATED = tuple(name for name, family in FAMILIES.items() if family.final is not None)
 
 
-def check(anatomy: Anatomy) -> None:
-    """Raise AnatomyError for a model that can't be turned."""
-    if anatomy.family not in FAMILIES:
+def check(anatomy: Anatomy) -> str:
+    """Path of the norm after the last block; raises AnatomyError for a model that can't be turned."""
+    final = anatomy.entry.final
+    if final is None:
         raise AnatomyError(
             f"{anatomy.family} can't be rotated: only the residual stream of a pre-norm decoder with RMS norms can "
-            f"({', '.join(FAMILIES)}); leave rotate out"
+            f"({', '.join(ROTATED)}); leave rotate out"
         )
     for path, module in anatomy.whole("all"):
         if isinstance(module, layers.kinds()) and cast(Any, module).kind != "dense":
             raise AnatomyError(f"{path} is held as {cast(Any, module).kind}, which can't be rotated; rotate first")
+    return f"{anatomy.base}{final}"
 
 
 @torch.no_grad()
-def fold_gains(anatomy: Anatomy) -> None:
-    """Move the norms' gains into the linears behind them; a head that was tied to the embeddings is so no longer."""
+def fold_gains(anatomy: Anatomy, final: str) -> None:
+    """Move the norms' gains, `final`'s too, into the linears behind; a head tied to the embeddings is so no longer."""
     model = anatomy.model
     words = model.get_submodule(anatomy.word_embedding)
     for path in anatomy.head:
@@ -44,16 +46,17 @@ def fold_gains(anatomy: Anatomy) -> None:
         if head._parameters.get("weight") is words._parameters.get("weight", words):
             head.weight = nn.Parameter(cast(torch.Tensor, head.weight).detach().clone())
             model.config.tie_word_embeddings = False
-    (names,) = NORMS[anatomy.family]
-    pairs = [(f"{anatomy.base}{FINAL}", tuple(anatomy.head))]
-    for block in (block for stack in anatomy.stacks for block in stack.blocks):
-        a = block.attention
-        pairs += [(f"{block.path}.{names[0]}", (a.q, a.k, a.v)), (f"{block.path}.{names[2]}", block.ffn.inputs)]
-    for path, readers in pairs:
-        gains = cast(torch.Tensor, model.get_submodule(path).weight)  # (hidden,)
-        for reader in readers:
-            layers.rescale(model.get_submodule(reader), columns=gains)
-        gains.fill_(1.0)
+    behind = {final: list(anatomy.head)}
+    for stack in anatomy.stacks:
+        before, _, between = cast(Any, anatomy.stack_entry(stack).norms)
+        for block in stack.blocks:
+            a = block.attention
+            behind |= {f"{block.path}.{before}": [a.q, a.k, a.v], f"{block.path}.{between}": [*block.ffn.inputs]}
+    for path, readers in behind.items():
+        weight = cast(torch.Tensor, model.get_submodule(path).weight)  # (hidden,)
+        for reader in dict.fromkeys(readers):
+            layers.rescale(model.get_submodule(reader), columns=weight + anatomy.entry.plus)
+        weight.fill_(1.0 - anatomy.entry.plus)
 
 
 @torch.no_grad()
@@ -61,7 +64,7 @@ def turn_stream(anatomy: Anatomy, turned: torch.Tensor) -> None:
     """Multiply the residual stream by an orthogonal (hidden, hidden) matrix; gains must have been folded."""
     blocks = [block for stack in anatomy.stacks for block in stack.blocks]
     reads = [path for b in blocks for path in (b.attention.q, b.attention.k, b.attention.v, *b.ffn.inputs)]
-    for path in (anatomy.word_embedding, *reads, *anatomy.head):
+    for path in dict.fromkeys((anatomy.word_embedding, *reads, *anatomy.head)):
         _turn(anatomy.model.get_submodule(path), columns=turned)
     for path in (path for b in blocks for path in (b.attention.o, b.ffn.output)):
         _turn(anatomy.model.get_submodule(path), rows=turned)
@@ -71,7 +74,10 @@ def turn_stream(anatomy: Anatomy, turned: torch.Tensor) -> None:
 def turn_values(anatomy: Anatomy, turned: torch.Tensor) -> None:
     """Multiply every head's values by an orthogonal (head, head) matrix, and undo that where they are read."""
     for a in (block.attention for stack in anatomy.stacks for block in stack.blocks):
-        _turn(anatomy.model.get_submodule(a.v), rows=torch.kron(torch.eye(a.kv_heads, dtype=turned.dtype), turned))
+        own = torch.eye(size(anatomy.model.get_submodule(a.v))[0], dtype=turned.dtype)  # of a fused q, k, v: q, k stay
+        rows = torch.tensor(a.rows("v", range(a.kv_heads)))
+        own[rows[:, None], rows] = torch.kron(torch.eye(a.kv_heads, dtype=turned.dtype), turned)
+        _turn(anatomy.model.get_submodule(a.v), rows=own)
         _turn(anatomy.model.get_submodule(a.o), columns=torch.kron(torch.eye(a.heads, dtype=turned.dtype), turned))
 
 

@@ -94,7 +94,8 @@ def _check_stack(stack: Stack, wanted: Any) -> None:
         )
         scaling = row["scaling"]
         number = isinstance(scaling, int | float) and not isinstance(scaling, bool)
-        _expect(number and abs(scaling) < SCALING, "scaling", scaling, f"a number below {SCALING:g}")
+        fits = scaling is None or (number and abs(scaling) < SCALING)  # GPT-Neo scales nothing
+        _expect(fits, "scaling", scaling, f"a number below {SCALING:g}")
 
 
 def _reshape_tables(anatomy: Anatomy, shape: dict[str, Any]) -> None:
@@ -133,17 +134,18 @@ def _reshape_stack(anatomy: Anatomy, i: int, wanted: dict[str, Any]) -> None:
             _reshape_heads(anatomy, block.cross, described["cross_heads"], described["scaling"])
 
 
-def _reshape_heads(anatomy: Anatomy, attention: Attention, wanted: int, scaling: float) -> None:
+def _reshape_heads(anatomy: Anatomy, attention: Attention, wanted: int, scaling: float | None) -> None:
     gone = _surplus(attention.heads, wanted, f"heads in {attention.path}")
     if gone:
         heads.remove(anatomy.model, attention, gone)
-    module: Any = at(anatomy.model, attention.path)
-    module.scaling = float(scaling)
+    if scaling is not None:
+        module: Any = at(anatomy.model, attention.path)
+        module.scaling = float(scaling)
 
 
 def _kept(anatomy: Anatomy, stack: Stack, wanted: dict[str, Any]) -> list[int]:
     """Which stock blocks can stand for those that are left: the first of the right type (full or sliding attention)."""
-    types = getattr(anatomy.model.config, "layer_types", None)
+    types = blocks.kinds(anatomy.model.config, stack.depth)
     if types is None or wanted.get("types") is None:
         return list(range(wanted["depth"]))
     kept: list[int] = []
@@ -161,11 +163,11 @@ def _kept(anatomy: Anatomy, stack: Stack, wanted: dict[str, Any]) -> list[int]:
 def _stack(anatomy: Anatomy, stack: Stack) -> dict[str, Any]:
     described = []
     for block in stack.blocks:
-        module: Any = anatomy.model.get_submodule(block.attention.path)
-        row = {"heads": block.attention.heads, "ffn": block.ffn.size, "scaling": module.scaling}
+        scaling = getattr(anatomy.model.get_submodule(block.attention.path), "scaling", None)
+        row = {"heads": block.attention.heads, "ffn": block.ffn.size, "scaling": scaling}
         described.append(row if block.cross is None else {**row, "cross_heads": block.cross.heads})
-    types = getattr(anatomy.model.config, "layer_types", None)
-    return {"depth": stack.depth, "blocks": described, **({"types": list(types)} if types else {})}
+    types = blocks.kinds(anatomy.model.config, stack.depth)
+    return {"depth": stack.depth, "blocks": described, **({"types": types} if types else {})}
 
 
 def _surplus(now: int, wanted: Any, what: str) -> list[int]:

@@ -11,7 +11,7 @@ from typing import Any
 from torch import nn
 from transformers import PreTrainedModel
 
-from laconic.anatomy.families import Family
+from laconic.anatomy.names import Family
 from laconic.anatomy.parts import Stack
 
 MIRRORS = {  # names modules give to sizes they copy from the config -> the config field
@@ -46,8 +46,9 @@ def say(model: PreTrainedModel, family: Family, sizes: dict[str, int], read: Seq
                         fields.setdefault(entry.kv_heads, set()).add(attention.kv_heads)
                 elif attention is not None:
                     fields.setdefault(entry.heads, set()).add(-1)  # no number is right for this block
-        if family.head_size is not None:
-            fields.setdefault(family.head_size, set()).update(b.attention.head_size for b in stack.blocks)
+        for name in (family.head_size, family.rotary):
+            if name is not None:
+                fields.setdefault(name, set()).update(b.attention.head_size for b in stack.blocks)
     for config in configs(model):
         for name, values in fields.items():
             if len(values) == 1 and min(values) >= 0:

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 from laconic.anatomy import positions
 from laconic.anatomy.cut import growing, keep
-from laconic.anatomy.families import Family
+from laconic.anatomy.names import Family
 from laconic.anatomy.sizes import configs
 from laconic.errors import AnatomyError
 

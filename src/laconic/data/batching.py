@@ -83,7 +83,12 @@ def masks(batch: dict[str, torch.Tensor], device: torch.device | str = "cpu") ->
 
 
 def mask_of(x: torch.Tensor, masks: Sequence[torch.Tensor]) -> torch.Tensor | None:
-    """The mask of the side that a tensor (batch, longest, ...) belongs to; None for one of neither."""
+    """The mask of the side that a tensor (batch, longest, ...) belongs to; None for one of neither.
+
+    Of a tensor (batch x longest, channels), as OPT makes for its feed-forward, the mask in one row.
+    """
+    if x.dim() == 2:
+        return next((mask.flatten() for mask in masks if len(x) == mask.numel()), None)
     return next((mask for mask in masks if x.dim() > 2 and x.shape[:2] == mask.shape), None)
 
 

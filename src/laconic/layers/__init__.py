@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from laconic.contracts import LayerKind
 
 ROLES = ("linear", "embedding")
+SCALES = ("embed_scale", "scalar_embed_scale")  # names that BART's and Gemma's word embeddings give to their scale
 RESCALED = ("dense", "sparse")  # kinds whose numbers may take any value
 
 
@@ -49,11 +50,16 @@ def take(module: nn.Module) -> Parts:
         return Parts("linear", module.weight.t(), module.bias, 1.0)
     if isinstance(module, nn.Embedding) and type(module).forward is nn.Embedding.forward:
         return Parts("embedding", module.weight, None, 1.0)
-    if isinstance(module, nn.Embedding) and "embed_scale" in vars(module):  # BART's word embedding
-        return Parts("embedding", module.weight, None, float(vars(module)["embed_scale"]))
+    if isinstance(module, nn.Embedding) and (multiplier := scale(module)) is not None:
+        return Parts("embedding", module.weight, None, multiplier)
     raise AnatomyError(
         f"{type(module).__name__} has a forward of its own; a linear or a plain embedding can be replaced"
     )
+
+
+def scale(module: nn.Module) -> float | None:
+    """What an embedding that scales its rows multiplies them by; None for any other module."""
+    return next((float(vars(module)[name]) for name in SCALES if name in vars(module)), None)
 
 
 def compute(parts: Parts, x: torch.Tensor) -> torch.Tensor:
@@ -250,7 +256,7 @@ def composites() -> tuple[type[nn.Module], ...]:
 
 def _plain_embedding(module: nn.Module) -> bool:
     own = type(module).forward is not nn.Embedding.forward
-    return isinstance(module, nn.Embedding) and (not own or "embed_scale" in vars(module))
+    return isinstance(module, nn.Embedding) and (not own or scale(module) is not None)
 
 
 def _at(model: nn.Module, path: str) -> nn.Module:
