@@ -19,6 +19,11 @@ from tests.methods import small
 
 QUERY = "bert.encoder.layer.0.attention.self.query"
 GROUPS: list[grid.Group] = ["tensor", "channel", 5]
+WEIGHTS = {"tensor": 40, "channel": 10, 5: 5}  # of a (4, 10) layer, that have a scale
+HIGHEST = {  # the paper's Q_P, of codes with a sign and without, by bits and whether the grid is symmetric
+    (2, True): 1, (3, True): 3, (8, True): 127,
+    (2, False): 3, (3, False): 7, (8, False): 255,
+}  # fmt: skip
 
 
 def linear(rows: int = 4, columns: int = 10) -> nn.Linear:
@@ -70,7 +75,7 @@ def test_gradients_are_numeric_differences(bits, group, symmetric):
         return float(((clipped + torch.where(free, added, 0.0)) * each * slopes.double()).sum())
 
     shown = layer.step.grad.reshape(scale.shape)
-    share = (40 / scale.numel() * (2 ** (bits - 1) - 1)) ** -0.5
+    share = (WEIGHTS[group] * HIGHEST[bits, symmetric]) ** -0.5  # g = 1 / sqrt(N Q_P)
     for place in range(scale.numel()):
         moved = torch.zeros(scale.numel()).double()
         moved[place] = 1e-9  # so little that no weight crosses an end

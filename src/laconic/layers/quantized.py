@@ -27,8 +27,9 @@ class Straight(torch.autograd.Function):
     """Grid values forward; backward the gradient of the latent weights, and of the scales where they learn.
 
     A scale's slope is the code's distance from 0 where a weight is on an end or beyond, else what rounding added, over
-    sqrt(count * (2^(bits - 1) - 1)), so that scales learn as fast as weights do (Esser et al., eq. 3 and 2.2); `count`
-    is how many weights have a scale, those included that a look-up leaves out.
+    sqrt(count * Q), so that scales learn as fast as weights do (Esser et al., eq. 3 and 2.2). Q is the paper's Q_P:
+    2^(bits - 1) - 1, and 2^bits - 1 of a grid with a zero point, whose codes have no sign. `count` is how many weights
+    have a scale, those included that a look-up leaves out.
     """
 
     @staticmethod
@@ -56,7 +57,8 @@ class Straight(torch.autograd.Function):
         if ctx.needs_input_grad[1]:
             moved = grid.rise(latent, scale, zero, ctx.bits, ctx.group)  # (rows, columns)
             slope = grid.split(gradient * moved, ctx.group).sum(-1)  # (R, G)
-            slope *= (ctx.count * max(1, 2 ** (ctx.bits - 1) - 1)) ** -0.5
+            most = 2**ctx.bits - 1 if zero is not None else max(1, 2 ** (ctx.bits - 1) - 1)
+            slope *= (ctx.count * most) ** -0.5
         if grid.has_zero(zero, ctx.bits):
             free &= latent != 0
         free |= gradient * latent > 0
