@@ -66,18 +66,30 @@ class Pruning(training.Training):
             last = min(self.until * total, total - 1)
             if step % self.every == 0 and step < last:
                 self._mask(held, fixed, judge, self.at(step / last))
-            elif last <= step < last + 1:
+            elif last <= step < last + 1 and (step or not movement):  # nothing has moved before the first step
                 self._mask(held, fixed, judge, self.sparsity)
 
         if self.epochs:
             training.fit(work, self, on_step=on_step, best=False)
+        if movement:
+            self._check_moved(held, fixed)
         self._finish(held, fixed, judge)
         for layer in held:
-            layer.record(False)
+            layer.freeze()  # forgets what it recorded, and the weights that are masked
+            layer.thaw()
 
     def at(self, part: float) -> float:
         """Sparsity after that part of the way, 0 to 1."""
         return self.sparsity * (1 - (1 - part) ** 3)
+
+    def _check_moved(self, held: Sequence[Sparse], fixed: Sequence[torch.Tensor]) -> None:
+        """Raise RecipeError where the lowest would be sought among weights of which none has moved."""
+        still = [bool(m.any()) and h.moved is not None and not h.moved.any() for h, m in zip(held, fixed, strict=True)]
+        if all(still) or (any(still) and self.scope != "global"):
+            raise RecipeError(
+                f"training has moved no weight of {sum(still)} of {len(still)} layers, so none of theirs can be chosen "
+                "by its movement; give other examples, scope global where some have moved, or use gradual"
+            )
 
     def _finish(
         self, held: Sequence[Sparse], fixed: Sequence[torch.Tensor], judge: Callable[[Sparse], torch.Tensor]

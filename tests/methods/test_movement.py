@@ -17,8 +17,9 @@ def test_scores_are_minus_the_gradient_of_the_masked_weight_times_the_weight_sum
     torch.manual_seed(0)
     dense, x = torch.nn.Linear(5, 3), torch.randn(3, 7, 5)
     mask = torch.rand(3, 5) > 0.4
-    layer = Sparse.of(dense, mask)
+    layer = Sparse.of(dense, torch.ones_like(mask))
     layer.record(True)
+    layer.prune(mask)
     slow = torch.zeros(3, 5)
     for step in range(3):
         weight = torch.where(mask, dense.weight.detach(), 0.0).requires_grad_()
@@ -48,6 +49,9 @@ def test_weights_that_shrink_go_though_they_are_the_largest(tmp_path, monkeypatc
             slope = torch.full_like(held.latent, -1.0) * held.latent.sign()
             slope[:, :10] = 1.0  # descent lessens the largest and raises the rest
             torch.autograd.backward([held.weight], [slope])
+            for _, other in layers.held(work.model):
+                if other is not held:
+                    other.weight.sum().backward()
 
     monkeypatch.setattr(training, "fit", fit)
     Movement(sparsity=10 / 48, where="ffn", scope="row", until=0.8, every=1, epochs=1).apply(work)
@@ -67,6 +71,29 @@ def test_real_training_reaches_the_sparsity_by_other_masks_than_magnitude(tmp_pa
     total = sum(m.numel() for m in found[Movement])
     assert sizes[Movement] == sizes[Gradual] == pytest.approx(0.4 * total, abs=1)
     assert any(not torch.equal(a, b) for a, b in zip(*found.values(), strict=True))
+
+
+@pytest.mark.parametrize("scope", ["global", "layer", "row"])
+def test_a_single_step_chooses_by_what_moved_in_it(scope, tmp_path):
+    path, expected = "bert.encoder.layer.0.output.dense", small.work(tmp_path / "a")
+    layer = Sparse.of(expected.model.get_submodule(path), torch.ones(32, 48, dtype=torch.bool))
+    layers.swap(expected.model, path, layer)
+    layer.record(True)
+    one = training.Training(epochs=1, batch=64, learning_rate=1e-3)
+    training.fit(expected, one, best=False)
+    work = small.work(tmp_path / "b")
+    Movement(sparsity=0.5, where="ffn", scope=scope, epochs=1, batch=64, learning_rate=1e-3).apply(work)
+    kept = work.model.get_submodule(path).mask
+    assert layer.moved[kept].mean() > 0 > layer.moved[~kept].mean()
+    if scope != "global":
+        assert layer.moved[kept].min() > layer.moved[~kept].max() or scope == "row"
+        assert int(kept.sum()) == 32 * 48 / 2
+
+
+def test_what_nothing_moved_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "fit", lambda work, options, *, on_step, best: on_step(0, 1))
+    with pytest.raises(RecipeError, match=r"training has moved no weight of 4 of 4 layers.*use gradual"):
+        Movement(sparsity=0.5, where="ffn", epochs=1).apply(small.work(tmp_path))
 
 
 @pytest.mark.parametrize(
