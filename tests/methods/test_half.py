@@ -1,10 +1,14 @@
 """Half: every float that remains becomes a float16 number, and weights on a grid stay on it."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from laconic import effects, layers
+from laconic.anatomy import Anatomy
 from laconic.errors import RecipeError
+from laconic.methods.gradual import Gradual
 from laconic.methods.half import Half
 from laconic.methods.magnitude import Magnitude
 from laconic.methods.rtn import RTN
@@ -60,6 +64,26 @@ def test_numbers_beyond_half_are_cut_and_a_second_time_is_nothing(tmp_path):
     Half().apply(work)
     assert effects.measure(work.model) == once
     assert work.idle == "every float is a number of 16 bits already"
+
+
+@pytest.mark.parametrize("method", [Magnitude(0.5), Gradual(sparsity=0.5, epochs=1, every=1)])
+def test_numbers_that_a_mask_leaves_out_do_not_count(method, tmp_path):
+    """Of a checkpoint in bfloat16, whose smallest numbers float16 has not; without a learning rate they stay."""
+    made = small.model()
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.copy_(parameter.bfloat16().float())
+        for _, linear in Anatomy(made).linears("linears"):
+            linear.weight[:, ::3] = 1.2345e-8
+            linear.weight.copy_(linear.weight.bfloat16().float())
+    work = small.work(tmp_path, made)
+    if isinstance(method, Gradual):
+        method = replace(method, learning_rate=1e-30)
+    method.apply(work)
+    before = effects.measure(work.model)
+    Half().apply(work)
+    assert work.idle is not None
+    assert effects.measure(work.model) == before
 
 
 def test_forecast():

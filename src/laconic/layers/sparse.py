@@ -79,7 +79,7 @@ class Sparse(nn.Module):
     def of(cls, module: nn.Module, mask: torch.Tensor, latent: torch.Tensor | None = None) -> Sparse:
         """In training state, in place of a linear or embedding; the mask (out, in) is True where a weight is kept.
 
-        `latent` (out, in) replaces the module's weight.
+        `latent` (out, in) replaces the module's weight. The others are 0 and never return.
         """
         parts = take(module)
         if mask.shape != parts.weight.shape or mask.dtype != torch.bool:
@@ -87,7 +87,7 @@ class Sparse(nn.Module):
         with torch.device("meta"):
             layer = cls(parts.role, list(mask.shape), 0, parts.bias is not None, parts.multiplier, False)
         weight = parts.weight if latent is None else latent
-        layer.latent = nn.Parameter(weight.detach().float().clone().contiguous())
+        layer.latent = nn.Parameter(torch.where(mask, weight.detach().float(), 0.0).contiguous())
         layer.mask = mask.detach().clone()
         if parts.bias is not None:
             layer.bias = nn.Parameter(parts.bias.detach().clone())
