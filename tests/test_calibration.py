@@ -375,3 +375,42 @@ def test_windows_of_text_are_cut_too():
     assert [f["input_ids"] for f in calibration.draw(given, 1, length=2)] == [
         f["input_ids"][:2] for f in calibration.draw(given, 1)
     ]
+
+
+HALVES = [torch.bfloat16, torch.float16]
+
+
+@pytest.mark.parametrize("dtype", HALVES)
+def test_sums_of_a_model_in_16_bits_are_made_in_32(dtype):
+    w = work("llama", head="lm")
+    w.model.to(dtype)
+    path = "model.layers.0.mlp.down_proj"
+    features = calibration.draw(w, 8)
+    rows = []
+    with torch.no_grad(), flow.entering(w.model, [path]) as seen:
+        for _, batch in batches(features, 1, 1):
+            w.model(**model_inputs(batch, w.model.device))
+        rows = [x[0] for x in seen[path]]
+    wanted = sum(x.double().T @ x.double() for x in rows)
+    found = {p: given.gram for given in calibration.inputs(w, "ffn", 8) for p, _ in given.pairs}[path]
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found.double(), wanted, rtol=0.05, atol=0.05 * float(wanted.abs().max()))
+
+
+@pytest.mark.parametrize("dtype", HALVES)
+@pytest.mark.parametrize(("family", "head"), [("bert", "tokens"), ("llama", "lm")])
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("wanda", {}), ("gptq", {}), ("gptq", {"propagate": 0.5}), ("sparsegpt", {"true_sequential": False}),
+        ("awq", {}), ("autoround", {"steps": 8}), ("kmeans", {}),
+    ],
+)  # fmt: skip
+def test_a_model_in_16_bits_is_rewritten_about_as_one_in_32(name, options, family, head, dtype):
+    method, said = methods.kind(name)(**options), []
+    for kind in (torch.float32, dtype):
+        w = work(family, head=head)
+        w.model.to(dtype).to(kind)  # the same numbers
+        method.apply(w)
+        said.append(testing.logits(w).float())
+    assert (said[0] - said[1]).square().mean().sqrt() < 0.4 * said[0].std()

@@ -127,7 +127,7 @@ def _compared(now: Stage, then: Stage, groups: Sequence[Group], residuals: dict[
                 square, moved, stream = sums[path]
                 if path in wanted:
                     here, there = (_state(*pair, wanted[path], call) for pair in ((now, ours), (then, theirs)))
-                    stream = stream + gram(tokens(there - here, sides), x)
+                    stream = stream + gram(tokens(there, sides) - tokens(here, sides), x)
                 sums[path] = square + gram(x), moved + gram(tokens(theirs[path][call], sides) - x, x), stream
     found = [(path in wanted, *sums[path]) for path in firsts]
     return [Compared([], square, moved, stream if added else None) for added, square, moved, stream in found]

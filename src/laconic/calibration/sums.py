@@ -17,10 +17,10 @@ SQUARE = 256  # inputs of a sum x x^T that are multiplied with all before them a
 def tokens(x: torch.Tensor, masks: Sequence[torch.Tensor], *, ones: bool = False) -> torch.Tensor:
     """Tokens of a batch without padding: (tokens, channels) of (batch, longest, channels), with `ones` a 1 behind.
 
-    `masks` are `batching.masks`, one or two.
+    `masks` are `batching.masks`, one or two. They are float32, in which sums are made, whatever the model computes in.
     """
     mask = mask_of(x, masks)
-    x = x.flatten(0, -2) if mask is None else x[mask]
+    x = (x.flatten(0, -2) if mask is None else x[mask]).float()
     return torch.cat([x, x.new_ones(len(x), 1)], 1) if ones else x
 
 

@@ -63,9 +63,13 @@ def scale(module: nn.Module) -> float | None:
 
 
 def compute(parts: Parts, x: torch.Tensor) -> torch.Tensor:
-    """A linear's (..., out) of (..., in), or an embedding's (..., width) of indices (...)."""
+    """A linear's (..., out) of (..., in), or an embedding's (..., width) of indices (...).
+
+    A linear computes in the type of what it is given, so that it fits in between stock layers of a model in 16 bits.
+    """
     if parts.role == "linear":
-        return functional.linear(x, parts.weight, parts.bias)
+        bias = None if parts.bias is None else parts.bias.to(x.dtype)
+        return functional.linear(x, parts.weight.to(x.dtype), bias)
     found = functional.embedding(x, parts.weight)  # (..., width)
     return found if parts.multiplier == 1.0 else found * parts.multiplier
 
