@@ -228,3 +228,13 @@ def test_a_file_that_yaml_stumbles_over_is_one_line(tmp_path, content):
     with pytest.raises(RecipeError, match=r"odd\.yaml is (not YAML|nested too deep)") as caught:
         Recipe.read(path)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("first", [{"kmeans": {"share": True}}, {"hash": {"keep": 0.5}}])
+def test_what_adds_to_weights_is_refused_after_what_leaves_none(first):
+    (name,) = first
+    with pytest.raises(RecipeError, match=rf"step 3 .lora. adds to weights, and step 2 .{name}. leaves none, only val"):
+        Recipe.parse({"steps": ["blocks", first, "lora"]})
+    Recipe.parse({"steps": ["lora", first]})
+    (asked,) = first.values()
+    Recipe.parse({"steps": [{name: {**asked, "where": "ffn"}}, {"lora": {"where": "attention"}}]})

@@ -105,7 +105,7 @@ class Recipe:
         return [step.build(i) for i, step in enumerate(self.steps, 1)]
 
     def check(self) -> list[Method]:
-        """Build every step and hold the order rule: no step may undo what an earlier one made."""
+        """Build every step and hold the order rule: none undoes what an earlier one made, or lacks what it adds to."""
         built = self.build()
         for number in range(2, len(built) + 1):
             if found := _undone(built[:number]):
@@ -118,6 +118,12 @@ class Recipe:
                     advice = f", and before step {first} it would be undone by another; leave it out"
                 names = [f"step {n} ({self.steps[n - 1].method})" for n in (number, first)]
                 raise RecipeError(f"{names[0]} would undo what {names[1]} made {lost}{advice}")
+            if pooled := _pooled(built[:number]):
+                names = [f"step {n} ({self.steps[n - 1].method})" for n in (number, pooled)]
+                raise RecipeError(
+                    f"{names[0]} adds to weights, and {names[1]} leaves none, only values that many read; "
+                    f"move it before step {pooled}, or use finetune or distill"
+                )
         return built
 
     def override(self, settings: Sequence[str]) -> Recipe:
@@ -165,6 +171,13 @@ def _undone(built: Sequence[Method]) -> tuple[int, str] | None:
             if lost and meet(method, built[later]):
                 return earlier + 1, min(lost)
     return None
+
+
+def _pooled(built: Sequence[Method]) -> int | None:
+    """The first step, counted from 1, that leaves the last one no weights to add to."""
+    last = built[-1]
+    found = (i for i, method in enumerate(built[:-1], 1) if getattr(method, "pools", False) and meet(method, last))
+    return next(found, None) if getattr(last, "adds", False) else None
 
 
 def meet(first: Method, second: Method) -> bool:

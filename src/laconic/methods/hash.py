@@ -27,6 +27,7 @@ class Hash:
     keeps: ClassVar[frozenset[str]] = frozenset(
         {"narrow", "shallow", "tied", "small_vocabulary", "low_rank", "grouped"}
     )
+    pools: ClassVar[bool] = True
 
     def check(self) -> None:
         """Raise RecipeError for a fraction or place that cannot work."""

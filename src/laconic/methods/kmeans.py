@@ -41,6 +41,7 @@ class KMeans:
     keeps: ClassVar[frozenset[str]] = frozenset(
         {"sparse", "narrow", "shallow", "tied", "small_vocabulary", "low_bit", "half", "low_rank"}
     )
+    pools: ClassVar[bool] = True
 
     def check(self) -> None:
         """Raise RecipeError for an option that cannot work."""

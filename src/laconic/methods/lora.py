@@ -41,6 +41,7 @@ class LoRA(training.Training):
     needs: ClassVar[frozenset[str]] = frozenset({"training"})
     makes: ClassVar[frozenset[str]] = frozenset()
     keeps: ClassVar[frozenset[str]] = PROPERTIES - {"half"}
+    adds: ClassVar[bool] = True
 
     def check(self) -> None:
         """Raise RecipeError for an option that cannot work."""
