@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+import torch
 from transformers import AutoModelForTokenClassification
 
 import laconic
@@ -223,7 +224,8 @@ class Nothing(Distill):
     keeps = PROPERTIES
 
     def apply(self, work):
-        """Nothing."""
+        """Nothing that it says."""
+        work.model.get_submodule(work.anatomy.stacks[0].blocks[0].ffn.output).weight.data.mul_(1.5)
 
 
 def test_a_claim_that_did_not_come_true_is_an_error(trained, tmp_path, monkeypatch):
@@ -286,6 +288,25 @@ def test_a_step_that_says_why_it_had_nothing_to_do_need_make_nothing(trained, tm
     monkeypatch.setattr(methods, "kind", lambda name: Liar)
     with pytest.raises(EffectError, match=r"nothing to do .no weight is near zero., but the model is another"):
         laconic.compress(trained, recipe, tmp_path / "y", steps=tmp_path / "other", progress=False, log=str)
+
+
+def test_steps_that_are_asked_for_no_change_say_so_and_make_none(trained, tmp_path):
+    steps = [
+        {"blocks": {"keep": 0.95}}, {"heads": {"keep": 0.9}}, {"width": {"keep": 0.9}}, {"neurons": {"keep": 1.0}},
+        {"svd": {"keep": 1.0}}, {"svd": {"rank": 999}}, {"factorize": {"rank": 999}}, {"wanda": {"sparsity": 0}},
+        {"sparsegpt": {"sparsity": 0}}, {"magnitude": {"sparsity": 0}}, {"hash": {"keep": 1.0}},
+    ]  # fmt: skip
+    said, before = [], checkpoint.model(AutoModelForTokenClassification, trained).state_dict()
+    for i, some in enumerate((steps[:-1], steps[-1:])):  # hash keeps no zeros, though here there are none
+        recipe = Recipe.parse({"steps": some})
+        out = laconic.compress(
+            trained, recipe, tmp_path / f"x{i}", steps=tmp_path / f"s{i}", progress=False, log=said.append
+        ).folder
+        after = artifact.load(out).model.state_dict()
+        assert after.keys() == before.keys()
+        assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
+    idle = [line for line in said if line.endswith("has nothing to do: with these options all stays as it is")]
+    assert len(idle) == len(steps)
 
 
 def test_the_original_is_held_beside_the_model_only_where_a_method_asks_for_it(trained, tmp_path, monkeypatch):

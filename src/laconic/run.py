@@ -241,12 +241,14 @@ def _step(
     work.log(f"{step} ...")
     work.folder = folder / "work"
     work.folder.mkdir(parents=True, exist_ok=True)
-    before = effects.measure(work.model)
+    before, known = effects.measure(work.model), checkpoint.identity(work.model, work.tokenizer)
     torch.manual_seed(work.seed)
     work.idle = None
     taught = [work.teacher.model] if work.teacher and "teacher" in method.needs else []
     with machine.on_device([work.model, *taught], work.log):
         method.apply(work)
+        if method.makes and work.idle is None and checkpoint.identity(work.model, work.tokenizer) == known:
+            work.idle = "with these options all stays as it is"
         after = _verified(work, methods, amounts, before, step)
         score = answers.evaluate(work.model, work.tokenizer, work.task, work.data.validation)[work.task.main]
     fresh = folder / "model"

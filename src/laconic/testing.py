@@ -38,7 +38,7 @@ OTHERS: dict[str, tuple[Any, ...]] = {
     "where": WHERE, "optimizer": ("sgd", "adam"), "group": ("tensor", 8), "bits": (3, 5), "blocks": ([0], [1], [2]),
     "keep": (0.75, 0.25), "sparsity": (0.3, 0.7), "tokens": (40, 60), "clip": (0.01,), "patience": (1,),
     "warmup": (0.5,), "samples": (1, 6, 12), "length": (1, 2, 4), "block": (8, 16), "rank": (2, 4), "delta_rank": (2,),
-    "groups": (2, 8), "precision": ("bfloat16",),
+    "groups": (2, 8), "share": (3,), "precision": ("bfloat16",),
 }  # fmt: skip
 """Option -> other values worth trying, where neither its type nor half and double say them."""
 

@@ -82,6 +82,12 @@ def test_blocks_of_other_sizes_are_refused(tmp_path):
         Tie().apply(work)
 
 
+def test_more_blocks_than_there_are_is_refused(tmp_path):
+    Tie(share=3).apply(small.work(tmp_path, small.model(3)))
+    with pytest.raises(RecipeError, match=r"share is 4, and no stack of the model has more than 3 blocks"):
+        Tie(share=4).apply(small.work(tmp_path, small.model(3)))
+
+
 @pytest.mark.parametrize(
     ("wrong", "says"), [({"share": 1}, "share is 1"), ({"delta_rank": -1}, "delta_rank"), ({"pattern": "x"}, "pattern")]
 )

@@ -40,9 +40,14 @@ class Magnitude:
 
     @torch.no_grad()
     def apply(self, work: Work) -> None:
-        """Put a mask over every layer; weights that are zero already are among the smallest and stay zero."""
+        """Put a mask over every layer; weights that are zero already are among the smallest and stay zero.
+
+        Where so little is asked for that no weight goes, there is no mask.
+        """
         pairs = layers.distinct(work.anatomy.linears(self.where))
         scores = [layers.take(module).weight.abs() for _, module in pairs]  # (out, in)
         kept = masks.kept(scores, self.sparsity, self.scope)
+        if all(bool(mask.all()) for mask in kept):
+            return
         for (path, module), score, mask in zip(pairs, scores, kept, strict=True):
             layers.swap(work.model, path, Sparse.of(module, mask & (score > 0)))

@@ -79,14 +79,17 @@ class SparseGPT:
 
     @torch.no_grad()
     def apply(self, work: Work) -> None:
-        """Prune each block's layers in the order the model reads them."""
+        """Prune each block's layers in the order the model reads them; one of which nothing goes stays as it is."""
         how: dict[str, Any] = {"sequential": self.true_sequential, "length": self.length}
         for found in compare.weights(work, self.where, self.samples, self.propagate, **how):
             if found.gram is None:
                 calibration.unreached(work, found.pairs)
                 continue
             pruned = self._pruned([module for _, module in found.pairs], found.weights, found.gram)
-            for (path, _), layer in zip(found.pairs, pruned, strict=True):
+            for (path, module), layer in zip(found.pairs, pruned, strict=True):
+                same = torch.equal(layer.weight, layers.take(module).weight)
+                if same and self.bits is None and layer.weight.all():
+                    continue
                 layer.freeze()  # final, so that passes need not mask it again
                 layers.swap(work.model, path, layer)
 

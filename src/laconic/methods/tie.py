@@ -18,6 +18,7 @@ from torch import nn
 from laconic import calibration, effects, layers, options, scoring
 from laconic.anatomy.cut import size
 from laconic.contracts import Sketch, Work
+from laconic.errors import RecipeError
 from laconic.layers.delta import Delta
 from laconic.layers.dense import Dense
 from laconic.layers.shared import Shared
@@ -60,8 +61,17 @@ class Tie:
         return effects.shrunk(sketch, self.where, left, left)
 
     def apply(self, work: Work) -> None:
-        """Fit every matrix that blocks share; where that takes several passes, put all in when the last has ended."""
+        """Fit every matrix that blocks share; where that takes several passes, put all in when the last has ended.
+
+        RecipeError where no stack has so many blocks.
+        """
         anatomy = work.anatomy
+        most = max(len(stack.blocks) for stack in anatomy.stacks)
+        if self.share > most:
+            raise RecipeError(
+                f"share is {self.share}, and no stack of the model has more than {most} blocks of its own; "
+                "give at most that many, or leave tie out"
+            )
         alike: list[list[str]] = []
         for stack in anatomy.stacks:
             for indices in sharing.sets(len(stack.blocks), self.share, self.pattern):

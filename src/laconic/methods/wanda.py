@@ -47,7 +47,10 @@ class Wanda:
 
     @torch.no_grad()
     def apply(self, work: Work) -> None:
-        """Put a mask over each block's layers in the order the model reads them; zero weights stay zero and count."""
+        """Put a mask over each block's layers in the order the model reads them; zero weights stay zero and count.
+
+        A layer of which no weight goes stays as it is.
+        """
         sequential, length = self.true_sequential, self.length
         for pairs, gram in calibration.reached(work, self.where, self.samples, sequential=sequential, length=length):
             norms = gram.diagonal().sqrt()  # (in,)
@@ -55,4 +58,5 @@ class Wanda:
                 weight = layers.take(module).weight  # (out, in)
                 scores = torch.where(weight == 0, -1.0, weight.abs() * norms)  # (out, in)
                 (kept,) = masks.kept([scores], self.sparsity, self.scope)
-                layers.swap(work.model, path, Sparse.of(module, kept & (weight != 0)))
+                if not kept.all():
+                    layers.swap(work.model, path, Sparse.of(module, kept & (weight != 0)))
