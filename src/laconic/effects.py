@@ -28,7 +28,7 @@ LEFT = 0.9  # of what a step made: less is a loss; a little may go, since shares
 def measure(model: PreTrainedModel) -> dict[str, float]:
     """Property -> amount.
 
-    sparse: share of zeros in the blocks' linears and the embeddings. low_bit: 32 minus the mean bits of a weight with
+    sparse: share of zeros in weight matrices. low_bit: 32 minus the mean bits of a weight with
     scales and masks. low_bit_inputs: 32 minus the mean bits of what enters a matrix of the blocks. low_rank: share of
     these matrices' full ranks that their factors leave out. grouped: share of their connections that groups leave out.
     narrow: minus the hidden size and the mean inner widths of a block. shallow: minus the blocks that run. tied: uses
@@ -132,10 +132,9 @@ def _share(sketch: Sketch, where: str) -> float:
 
 
 def _zeros(anatomy: Anatomy) -> float:
-    """Share of exact zeros in weight matrices, heads left out, tied ones once."""
-    pairs = [*anatomy.linears("linears"), *anatomy.linears("embeddings")]
+    """Share of exact zeros in weight matrices, tied ones once."""
     zeros = count = 0
-    for _, module in layers.distinct(pairs):
+    for _, module in layers.distinct(anatomy.linears("all")):
         weight = layers.take(module).weight
         zeros += weight.numel() - int(weight.count_nonzero())
         count += weight.numel()

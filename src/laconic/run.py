@@ -44,7 +44,7 @@ from laconic.measures import size
 from laconic.recipe import Recipe
 
 LOCK = "lock"  # in a step's folder, while a process does the step
-FORMAT = 5  # raise when what a step writes changes meaning: old steps are then not taken up again
+FORMAT = 6  # raise when what a step writes changes meaning: old steps are then not taken up again
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ REFUSED = {  # maker and what makes nothing after it: words of the error
     ("kmeans", "lora"): "adds to weights, and step 1 .kmeans. leaves none",
 }
 
-APART = [  # pairs that only where they reach makes sound; a head's zeros are not among those that are counted
+APART = [  # pairs that only where they reach makes sound; what is done to a head the methods' own tests show
     (name, narrowed, second)
     for name, second in itertools.product(NAMES, NAMES)
     if hasattr(METHODS[name], "where") and hasattr(METHODS[second], "touches")

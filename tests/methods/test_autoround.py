@@ -127,7 +127,11 @@ def test_a_call_can_be_made_again(family):
 
 @pytest.mark.parametrize(
     ("wrong", "says"),
-    [({"steps": 0}, "steps is 0"), ({"where": "head"}, "where is 'head'"), ({"bits": 1}, "bits is 1")],
+    [
+        ({"steps": 0}, "steps is 0"),
+        ({"where": "head"}, "where is 'head', but autoround learns by what blocks give, .* gptq for the head"),
+        ({"bits": 1}, "bits is 1"),
+    ],
 )
 def test_refusals(wrong, says):
     AutoRound().check()

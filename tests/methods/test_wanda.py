@@ -3,9 +3,11 @@
 import pytest
 import torch
 
-from laconic import layers
+from laconic import effects, layers, testing
 from laconic.errors import RecipeError
+from laconic.methods.awq import AWQ
 from laconic.methods.magnitude import Magnitude
+from laconic.methods.sparsegpt import SparseGPT
 from laconic.methods.wanda import Wanda
 from tests import slow
 from tests.methods import small
@@ -45,6 +47,28 @@ def test_later_blocks_are_weighed_by_what_pruned_ones_give(tmp_path):
     after = at.model.get_submodule(LAST).weight
     assert after.equal(slowly(weight, norms(at, LAST), 24))  # only its own pruning comes after its inputs
     assert not after.equal(before)
+
+
+@pytest.mark.parametrize("method", [Wanda(0.5, where="head"), SparseGPT(0.5, where="head"), AWQ(where="head")])
+@pytest.mark.parametrize(
+    ("family", "head"), [("bert", "tokens"), ("bert", "sequence"), ("llama", "lm"), ("gpt2", "lm"), ("t5", "translate")]
+)
+def test_a_head_is_weighed_by_its_inputs_as_any_linear(method, family, head):
+    """Tied to the embeddings in GPT-2 and in T5, where it stays so."""
+    at = work(family, head=head)
+    path = at.anatomy.head[-1]
+    module = at.model.get_submodule(path)
+    tied = layers.take(module).weight is layers.take(at.model.get_submodule(at.anatomy.word_embedding)).weight
+    wanted = slowly(layers.take(module).weight.detach(), norms(at, path), layers.take(module).weight.shape[1] // 2)
+    before = effects.measure(at.model)
+    method.apply(at)
+    after = effects.measure(at.model)
+    weight = layers.take(at.model.get_submodule(path)).weight
+    assert all(effects.grew(before, after, made) for made in method.makes)
+    assert not isinstance(method, Wanda) or weight.equal(wanted)
+    assert tied == torch.equal(weight, layers.take(at.model.get_submodule(at.anatomy.word_embedding)).weight)
+    layers.freeze(at.model)
+    assert testing.logits(at).isfinite().all()
 
 
 @pytest.mark.parametrize("family", ["llama", "t5", "gpt2"])

@@ -148,6 +148,7 @@ class Anatomy:
         chosen = {path for each in (self.linears, self.whole) for path, _ in each(where)}
         entries = [(stack, self.stack_entry(stack)) for stack in self.stacks]
         found, reasons = feeds.feeds(self.model, entries, self.entry.plus)
+        reasons |= dict.fromkeys(self.head, feeds.HEAD)
         inside = [feed for feed in found if set(feed.readers) <= chosen]
         reasons |= {path: feeds.SPLIT for feed in found if feed not in inside for path in feed.readers}
         return inside, {path: reason for path, reason in reasons.items() if path in chosen}

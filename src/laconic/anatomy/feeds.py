@@ -25,6 +25,7 @@ RESIDUAL = "their input feeds the residual stream as well"
 NONLINEAR = "their input is behind an activation that scales do not pass"
 ENCODED = "their input is the encoder's output, which other layers read as well"
 SPLIT = "their norm feeds other layers as well, which are not among those chosen"
+HEAD = "a head's input is not among what is scaled"
 SHARED = "they or what feeds them stand at several places, or are held in a form that can't be scaled"
 
 

@@ -21,12 +21,13 @@ from laconic import calibration, effects, flow, layers, options
 from laconic.calibration.lessons import Lesson, Masks, batched, lessons
 from laconic.calibration.sums import tokens
 from laconic.contracts import Sketch, Work
+from laconic.errors import RecipeError
 from laconic.flow import Seen
 from laconic.layers.dense import Dense
 from laconic.layers.quantized import Quantized
 from laconic.maths import grid
 
-PLACES = ("linears", "attention", "ffn")
+PLACES = ("linears", "attention", "ffn")  # what stands in a block, by whose outputs is learned
 FACTORS = (0.5, 1.5)  # of the ends of a range
 LOOKS = 10  # at the error over all examples, on the way
 
@@ -52,6 +53,11 @@ class AutoRound:
 
     def check(self) -> None:
         """Raise RecipeError for an option that cannot work."""
+        if self.where in ("head", "all"):
+            raise RecipeError(
+                f"where is {self.where!r}, but autoround learns by what blocks give, and a head stands behind them; "
+                f"choose one of {', '.join(PLACES)}, and gptq for the head"
+            )
         options.choice("where", self.where, PLACES)
         for name in ("steps", "batch"):
             options.whole(name, getattr(self, name))

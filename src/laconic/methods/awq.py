@@ -20,7 +20,7 @@ from laconic.contracts import Sketch, Work
 from laconic.layers.quantized import Quantized
 from laconic.maths import clip, grid, hessian
 
-PLACES = ("linears", "attention", "ffn")  # embeddings have no inputs to weigh by
+PLACES = ("linears", "attention", "ffn", "head")  # embeddings have no inputs to weigh by
 STEPS = 20  # of alpha, from 0 to below 1, as in the paper
 LEAST = 1e-4  # of the largest input: a channel that hardly fires gets no smaller scale
 

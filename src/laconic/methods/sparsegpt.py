@@ -20,7 +20,7 @@ from laconic.layers.quantized import Quantized
 from laconic.layers.sparse import Sparse
 from laconic.maths import grid, hessian, masks, surgeon
 
-PLACES = ("linears", "attention", "ffn")  # embeddings have no inputs to weigh by
+PLACES = ("linears", "attention", "ffn", "head")  # embeddings have no inputs to weigh by
 
 
 @dataclass(frozen=True)

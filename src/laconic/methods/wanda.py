@@ -14,7 +14,7 @@ from laconic.contracts import Sketch, Work
 from laconic.layers.sparse import Sparse
 from laconic.maths import masks
 
-PLACES = ("linears", "attention", "ffn")  # embeddings have no inputs to weigh by
+PLACES = ("linears", "attention", "ffn", "head")  # embeddings have no inputs to weigh by
 
 
 @dataclass(frozen=True)
