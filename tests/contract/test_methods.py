@@ -44,6 +44,7 @@ HEALED = [
 REFUSED = {  # maker and what makes nothing after it: words of the error
     ("hash", "lora"): "adds to weights, and step 1 .hash. leaves none",
     ("kmeans", "lora"): "adds to weights, and step 1 .kmeans. leaves none",
+    ("width", "layerwise"): "hidden states are 16 wide and the original's 32; use distill",
 }
 
 APART = [  # pairs that only where they reach makes sound; what is done to a head the methods' own tests show
