@@ -44,6 +44,8 @@ HEALED = [
 REFUSED = {  # maker and what makes nothing after it: words of the error
     ("hash", "lora"): "adds to weights, and step 1 .hash. leaves none",
     ("kmeans", "lora"): "adds to weights, and step 1 .kmeans. leaves none",
+    ("convolve", "smoothquant"): "no linear of this model can be smoothed: .*are held in a form that can't be scaled",
+    ("separable", "smoothquant"): "no linear of this model can be smoothed: .*are held in a form that can't be scaled",
     ("width", "layerwise"): "hidden states are 16 wide and the original's 32; use distill",
 }
 
