@@ -23,9 +23,8 @@ from laconic.errors import DataError, RecipeError
 from laconic.maths import counts
 from laconic.writing import encode, masked
 from laconic.writing.said import BYTE
-from laconic.writing.task import MARKS
+from laconic.writing.task import BETWEEN, MARKS
 
-BETWEEN = "\t"  # question and choices of a typed line
 NONE = -1  # the place of no choice
 UNKNOWN = -100  # the label of a token that is not learned
 
@@ -52,7 +51,7 @@ class Choice:
     labels: tuple[str, ...] = ()
     prompt: str = encode.PLACE
     start: str | None = None
-    masked: bool = field(default=False, metadata={"rare": True})
+    masked: bool = field(default=False, metadata={"rare": True, "fixed": True})  # the model says what it is
 
     name: ClassVar[str] = "choice"
     main: ClassVar[str] = "accuracy"
