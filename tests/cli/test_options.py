@@ -69,7 +69,7 @@ def test_every_option_of_train_reaches_training(tmp_path, monkeypatch):
     assert json.loads(ended.stdout) == {"accuracy": 0.5}
 
 
-@pytest.mark.parametrize(("task", "said"), [("ner", "--recipe balanced"), ("lm", "the recipe of docs/tasks/lm.md")])
+@pytest.mark.parametrize(("task", "said"), [("ner", "--recipe balanced"), ("lm", "docs/tasks/lm.md")])
 def test_what_comes_next_is_a_recipe_for_the_task(tmp_path, monkeypatch, task, said):
     def train(*_, **__):
         (tmp_path / "run").mkdir()

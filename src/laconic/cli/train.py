@@ -72,7 +72,5 @@ def command(
     if as_json:
         give(scores)
     say(f"{out}: validation " + ", ".join(f"{k} {v:.4f}" for k, v in scores.items() if isinstance(v, float)))
-    if task in TUNED:
-        say(f"next: laconic compress {out} --recipe balanced -o OUT")
-    else:
-        say(f"next: laconic compress {out} --recipe RECIPE -o OUT, a file with the recipe of docs/tasks/{task}.md")
+    how = "balanced -o OUT" if task in TUNED else f"RECIPE -o OUT; docs/tasks/{task}.md has a recipe to put in a file"
+    say(f"next: laconic compress {out} --recipe {how}")
