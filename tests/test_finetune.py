@@ -45,6 +45,20 @@ def test_what_is_refused_leaves_nothing_behind(base, tmp_path, given, error, wor
     assert not list(tmp_path.iterdir())
 
 
+def test_a_context_that_cannot_be_is_refused_before_a_weight_is_read(base, tmp_path, monkeypatch):
+    monkeypatch.setattr(finetune, "load_model", lambda *_: pytest.fail("the model was read"))
+    with pytest.raises(RecipeError, match="context is -5; give a whole number of at least 1"):
+        train(base, tmp_path / "run", context=-5)
+
+
+def test_an_encoder_that_cannot_write_is_told_of_both_kinds_that_can(base):
+    says = "is an encoder .bert., .*; give an encoder-decoder such as T5 or BART, or a decoder such as GPT-2 or Llama"
+    with pytest.raises(ArtifactError, match=says):
+        finetune.load_model(base / "encoder", tasks.build("translate"), str)
+    with pytest.raises(ArtifactError, match="; give a decoder such as GPT-2 or Llama"):
+        finetune.load_model(base / "encoder", tasks.build("lm"), str)
+
+
 @pytest.mark.parametrize("name", ["afile", "afile/run"])
 def test_a_file_is_no_run_folder(base, tmp_path, name):
     (tmp_path / "afile").write_text("text")

@@ -2,6 +2,8 @@
 
 import itertools
 import json
+import math
+from dataclasses import replace
 
 import pytest
 from transformers import pipeline
@@ -10,8 +12,9 @@ import laconic
 from laconic import artifact, data, layers, tasks, trained
 from laconic.errors import ArtifactError, EngineError
 from laconic.methods.rtn import RTN
+from laconic.tasks.mlm import MLM
 from tests.artifact.signing import rewritten
-from tests.workshop import TAGS, USED, work
+from tests.workshop import TAGS, USED, tokenizer, work
 
 
 @pytest.fixture
@@ -45,9 +48,9 @@ def test_a_file_of_records_is_read_whatever_its_name(folder, tmp_path):
     assert [example["tokens"] for example in data.asked(tmp_path / "test.jsonl", task)] == [USED[:3], USED[3:5]]
 
 
-def rounded(folder, family, head):
-    """An artifact whose layers are not stock ones, as it is opened."""
-    given = work(family, folder / "work", head=head)
+def rounded(folder, family, head, **changed):
+    """An artifact whose layers are not stock ones, as it is opened; `changed` is of the Work that it is made from."""
+    given = replace(work(family, folder / "work", head=head), **changed)
     given.model.config.id2label = dict(enumerate(given.task.labels))  # as training has it
     RTN(4).apply(given)
     layers.freeze(given.model)
@@ -61,6 +64,26 @@ def test_a_pipeline_classifies_as_predict_does(tmp_path, family):
     loaded, texts = rounded(tmp_path, family, "sequence"), [f"{a} {b}" for a, b in itertools.pairwise(USED[:12])]
     asked = pipeline("text-classification", model=loaded.model, tokenizer=loaded.tokenizer)
     assert [answer["label"] for answer in asked(texts)] == [record["label"] for record in loaded.predict(texts)]
+
+
+def test_a_pipeline_cuts_a_long_text_as_predict_does(tmp_path):
+    loaded = rounded(tmp_path, "bert", "sequence")
+    asked = pipeline("text-classification", model=loaded.model, tokenizer=loaded.tokenizer, truncation=True)
+    texts = [" ".join(USED[i:] + USED[:i]) for i in range(9)]
+    assert len(USED) > loaded.tokenizer.model_max_length
+    assert [answer["label"] for answer in asked(texts)] == [record["label"] for record in loaded.predict(texts)]
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta"])
+def test_a_pipeline_fills_a_mask_with_the_probability_that_predict_weighs_by(tmp_path, family):
+    loaded = rounded(tmp_path, family, "lm", task=MLM(), tokenizer=tokenizer(masks=True))
+    asked = pipeline("fill-mask", model=loaded.model, tokenizer=loaded.tokenizer)
+    for start in range(5):
+        text = " ".join(USED[start : start + 6])
+        (hidden,) = loaded.predict(text)[0]["hidden"]
+        (found,) = asked(text.replace(hidden, "[mask]"), targets=[hidden])
+        assert found["token_str"] == hidden
+        assert -math.log2(found["score"]) == pytest.approx(loaded.predict(text)[0]["bits"], rel=1e-4)
 
 
 def test_a_pipeline_tags_as_predict_does(tmp_path):

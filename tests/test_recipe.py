@@ -1,6 +1,7 @@
 """The recipe parser: what it takes, what it refuses, and the words it refuses with."""
 
 import contextlib
+from dataclasses import replace
 
 import pytest
 import yaml
@@ -135,6 +136,16 @@ def test_override_leaves_a_step_out_and_the_others_keep_their_numbers():
         assert recipe.override(settings).record()["steps"] == [{"positions": {}}, {"rtn": {"bits": 3}}]
     with pytest.raises(RecipeError, match="--set leaves every step out"):
         recipe.override(["1=null", "2=null", "3=null"])
+
+
+def test_a_recipe_without_a_step_calls_the_others_what_they_were_called():
+    recipe = Recipe.parse({"steps": ["positions", {"neurons": {"keep": 0.5}}, {"rtn": {"bits": 4}}, "half"]})
+    left = recipe.override(["2=null"])
+    assert (recipe.numbers, left.numbers) == ([1, 2, 3, 4], [1, 3, 4])
+    assert recipe.override(["2=null", f"{left.numbers[1]}.bits=3"]).steps[1].options == {"bits": 3}
+    first, second, third = left.steps
+    with pytest.raises(RecipeError, match=r"^step 3 \(rtn\): bits is 99"):
+        replace(left, steps=(first, replace(second, options={"bits": 99}), third)).check()
 
 
 def test_what_is_wrong_beside_a_step_left_out_is_said_by_the_numbers_that_were_given():

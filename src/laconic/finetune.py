@@ -108,8 +108,6 @@ def _own(task: str, options: Mapping[str, Any]) -> dict[str, Any]:
 
 def _longest(network: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, task: str, context: int | None) -> int:
     """Tokens of the longest text that is read; RecipeError where the model reads fewer than a `context` given."""
-    if context is not None:
-        checks.whole("context", context)
     most = checkpoint.limit(network, tokenizer, context)
     if context is not None and context > most:
         raise RecipeError(f"context is {context}; the model reads at most {most} tokens")
@@ -123,6 +121,8 @@ def _check_given(given: Mapping[str, Any], teachers: Sequence[str | Path], unlab
             raise RecipeError(
                 f"{word} can't be set among the options of a task: {mend}; leave out {word}={given[word]}"
             )
+    if given.get("context") is not None:
+        checks.whole("context", given["context"])
     if unlabelled is not None and not teachers:
         raise RecipeError("texts without labels need someone to answer them; give a teacher as well")
     if teachers and given.get("loss_name") is not None:
@@ -174,6 +174,7 @@ def load_model(source: str | Path, task: Task, log: Callable[[str], None]) -> Pr
 
     A head over labels is always new; of one over the vocabulary that is, `log` is told.
     """
+    _suits(task, checkpoint.config(source), source)
     head = _head(task)
     if head:
         head["ignore_mismatched_sizes"] = True  # of a head for other labels
@@ -254,11 +255,17 @@ def _basis(
 def _anew(plan: Plan, task: Task, tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel:
     """A model of the plan that has learned nothing yet, with the task's head."""
     described = scratch.described(plan, tokenizer, **_head(task))
-    checkpoint.suits(task.auto, described, "the plan's model")
+    _suits(task, described, "the plan's model")
     made: PreTrainedModel = cast(Any, task.auto).from_config(described)
     if task.token_types > 1:  # type: ignore[attr-defined]
         Anatomy(made).widen_token_types(task.token_types)  # type: ignore[attr-defined]
     return made
+
+
+def _suits(task: Task, config: PreTrainedConfig, source: str | Path) -> None:
+    """Raise ArtifactError for a model that has no head for the task; one that writes can be of two kinds."""
+    writers = "give an encoder-decoder such as T5 or BART, or a decoder such as GPT-2 or Llama"
+    checkpoint.suits(task.auto, config, source, writers if tasks.has(task.name, "start") else "")
 
 
 def _head(task: Task) -> dict[str, Any]:

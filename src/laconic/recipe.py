@@ -32,10 +32,11 @@ def built_in() -> list[str]:
 
 @dataclass(frozen=True)
 class Step:
-    """One use of a method."""
+    """One use of a method; `number` is what it is called where others are left out."""
 
     method: str
     options: dict[str, Any] = field(default_factory=dict)
+    number: int | None = field(default=None, compare=False)
 
     def build(self, number: int) -> Method:
         """The method with its options; raises RecipeError naming the step and what is wrong."""
@@ -100,9 +101,14 @@ class Recipe:
         """The recipe as JSON; `parse` of it is the same recipe."""
         return {"name": self.name, "seed": self.seed, "steps": [{s.method: s.options} for s in self.steps]}
 
+    @property
+    def numbers(self) -> list[int]:
+        """What `override` and messages call the steps."""
+        return [step.number or i for i, step in enumerate(self.steps, 1)]
+
     def build(self) -> list[Method]:
         """The methods, in order."""
-        return [step.build(i) for i, step in enumerate(self.steps, 1)]
+        return [step.build(number) for number, step in zip(self.numbers, self.steps, strict=True)]
 
     def check(self) -> list[Method]:
         """Build every step and hold the order rule: none undoes what an earlier one made, or lacks what it adds to."""
@@ -111,12 +117,13 @@ class Recipe:
             if found := _undone(built[:number]):
                 first, lost = found
                 moved = [*built[: first - 1], built[number - 1], *built[first - 1 : number - 1]]
-                advice = f"; move it before step {first}"
+                called = self.numbers[first - 1]
+                advice = f"; move it before step {called}"
                 if built[number - 1].makes - built[first - 1].keeps:
-                    advice = f", and it can't come before step {first} either; leave one of the two out"
+                    advice = f", and it can't come before step {called} either; leave one of the two out"
                 elif _undone(moved):
-                    advice = f", and before step {first} it would be undone by another; leave it out"
-                names = [f"step {n} ({self.steps[n - 1].method})" for n in (number, first)]
+                    advice = f", and before step {called} it would be undone by another; leave it out"
+                names = [f"step {self.numbers[n - 1]} ({self.steps[n - 1].method})" for n in (number, first)]
                 raise RecipeError(f"{names[0]} would undo what {names[1]} made {lost}{advice}")
             if pooled := _pooled(built[:number]):
                 names = [f"step {n} ({self.steps[n - 1].method})" for n in (number, pooled)]
@@ -147,13 +154,14 @@ class Recipe:
             elif option:
                 steps[int(number) - 1][1][option] = parsed
             elif value.strip() == "null":
-                out.add(int(number) - 1)
+                out.add(int(number))
             else:
                 raise _unread(setting)
         whole = Recipe.parse({**record, "steps": [{method: given} for method, given in steps]}, self.name)
         if len(out) == len(steps):
             raise RecipeError("--set leaves every step out; keep at least one")
-        return replace(whole, steps=tuple(step for i, step in enumerate(whole.steps) if i not in out))
+        left = (replace(step, number=i) for i, step in enumerate(whole.steps, 1) if i not in out)
+        return replace(whole, steps=tuple(left))
 
     def forecast(self, sketch: Sketch) -> list[Sketch]:
         """The sketch before the first step and after each one."""

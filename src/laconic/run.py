@@ -128,8 +128,8 @@ def plan(
     sketches = recipe.forecast(sketch(origin, splits))
     names = ["original", *(step.method for step in recipe.steps)]
     options: list[dict[str, Any]] = [{}, *(step.options for step in recipe.steps)]
-    rows = zip(names, options, sketches, strict=True)
-    return [{"step": n, "options": o, "bytes": s.bytes(), "sketch": asdict(s)} for n, o, s in rows]
+    rows = zip([0, *recipe.numbers], names, options, sketches, strict=True)
+    return [{"number": i, "step": n, "options": o, "bytes": s.bytes(), "sketch": asdict(s)} for i, n, o, s in rows]
 
 
 def _steps_folder(out: Path, origin: trained.Source, source: str | Path, steps: str | Path | None) -> Path:

@@ -153,6 +153,17 @@ def test_dry_run_prints_a_plan_and_writes_nothing(laconic_command, base, tmp_pat
     assert not (tmp_path / "x").exists()
 
 
+def test_a_plan_without_a_step_shows_the_numbers_that_set_takes(laconic_command, base, tmp_path):
+    given = ("compress", base / "run", "--recipe", base / "road.yaml", "-o", tmp_path / "x", "--dry-run")
+    rows = json.loads(laconic_command(*given, "--json")[1])
+    out = laconic_command(*given, "--json", "--set", "2=null")[1]
+    assert json.loads(out)[2]["number"] == rows[3]["number"] == 3
+    assert json.loads(out)[2]["step"] == rows[3]["step"]
+    shown = laconic_command(*given, "--set", "2=null")[2]
+    assert f"3 {rows[3]['step']}" in shown
+    assert f"2 {rows[3]['step']}" not in shown
+
+
 def test_evaluate_against_writes_the_report_and_report_shows_it_again(laconic_command, base):
     status, out, err = laconic_command("evaluate", base / "out", "--against", base / "run", "--json")
     assert status == 0, err
@@ -378,13 +389,18 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(laconic_command, base, tmp_p
 
 
 def test_a_quiet_command_hides_the_bars_of_transformers_and_gives_them_back(laconic_command, base, monkeypatch):
-    seen, real = [], Recipe.check
-    monkeypatch.setattr(Recipe, "check", lambda self: seen.append(logging.is_progress_bar_enabled()) or real(self))
+    def look(self):
+        seen.append((logging.is_progress_bar_enabled(), logging.get_verbosity()))
+        return real(self)
+
+    seen, real, level = [], Recipe.check, logging.get_verbosity()
+    monkeypatch.setattr(Recipe, "check", look)
     given = ("compress", base / "run", "--recipe", base / "road.yaml", "-o", base / "never", "--dry-run")
     for quiet in ((), ("-q",)):
         assert laconic_command(*given, *quiet)[0] == 0
         assert logging.is_progress_bar_enabled()
-    assert set(seen) == {True, False}
+        assert logging.get_verbosity() == level != logging.ERROR
+    assert set(seen) == {(True, level), (False, logging.ERROR)}  # a report of the weights that are read is a warning
 
 
 def test_help_needs_no_torch():

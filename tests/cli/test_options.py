@@ -69,6 +69,18 @@ def test_every_option_of_train_reaches_training(tmp_path, monkeypatch):
     assert json.loads(ended.stdout) == {"accuracy": 0.5}
 
 
+@pytest.mark.parametrize(("task", "said"), [("ner", "--recipe balanced"), ("lm", "docs/tasks/lm.md")])
+def test_what_comes_next_is_a_recipe_for_the_task(tmp_path, monkeypatch, task, said):
+    def train(*_, **__):
+        (tmp_path / "run").mkdir()
+        (tmp_path / "run" / "laconic.json").write_text('{"validation": {}}')
+
+    monkeypatch.setattr(finetune, "train", train)
+    ended = call("train", "MODEL", "--task", task, "--data", "DATA", "-o", tmp_path / "run")
+    assert said in ended.stderr
+    assert (Path(__file__).parents[2] / "docs" / "tasks" / f"{task}.md").is_file()
+
+
 def test_an_option_of_a_task_that_is_not_given_is_left_to_the_task(tmp_path, monkeypatch):
     asked = {}
 

@@ -1,6 +1,7 @@
 """`laconic bits`, `zip` and `unzip`: a file there and back, what they print, and what they refuse."""
 
 import json
+import shutil
 import sys
 
 import pytest
@@ -73,6 +74,28 @@ def test_the_same_file_twice_is_the_same_archive(command, model, tmp_path):
     for name in "xy":
         command("zip", model, tmp_path / "a.txt", "-o", tmp_path / name, "-q")
     assert (tmp_path / "x").read_bytes() == (tmp_path / "y").read_bytes()
+
+
+def test_a_model_that_reads_less_than_the_one_that_wrote_is_another_model(command, model, tmp_path):
+    (tmp_path / "a.txt").write_text("\n".join(TEXT))
+    command("zip", model, tmp_path / "a.txt", "-o", tmp_path / "a.lcz", "-q", "--context", 48)
+    shorter = shutil.copytree(model, tmp_path / "shorter")
+    held = json.loads((shorter / "config.json").read_text())
+    (shorter / "config.json").write_text(json.dumps({**held, "max_position_embeddings": 32}))
+    status, _, err = command("unzip", shorter, tmp_path / "a.lcz", "-o", tmp_path / "b.txt", "-q")
+    assert status == 1
+    assert f"a.lcz was written with another model than {shorter}; give that one" in err
+
+
+@pytest.mark.parametrize(
+    "given", [("none.txt",), ("a.txt", "--split", "nope"), ("a.txt", "--context", "-3"), ("a.txt", "--overlap", "1")]
+)
+def test_what_cannot_be_weighed_is_refused_before_the_model_is_read(command, tmp_path, monkeypatch, given):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.txt").write_text(TEXT[0])
+    status, _, err = command("bits", "no-model", *given, "-q")
+    assert status == 1
+    assert "no-model" not in err
 
 
 def test_damage_leaves_nothing_and_says_so(command, model, tmp_path):

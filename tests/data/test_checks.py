@@ -78,6 +78,11 @@ def test_imbalance_is_a_warning_from_twenty_to_one():
     assert ("info", "class imbalance", "train", None) in found({"train": many[1:] + few})
 
 
+def test_one_label_is_not_compared_with_itself():
+    alone = found({"train": [{"text": str(i), "label": "a"} for i in range(7)]})
+    assert alone["info", "class imbalance", "train", None].message == "one class, 'a', 7 times"
+
+
 def test_entities_are_counted_once_however_long():
     long = [{"tokens": list("abcdef"), "tags": ["B-X", "I-X", "I-X", "I-X", "O", "B-Y"]}]
     assert found({"train": long}, "ner")["info", "class imbalance", "train", None].value == 1

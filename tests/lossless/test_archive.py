@@ -22,7 +22,7 @@ FLOOR = 24  # bits that the coder charges at most, where a model would charge mo
 
 def unpacked(packed, given, monkeypatch, log=print):
     """As the command opens it, but for the model, which is at hand."""
-    monkeypatch.setattr(archive.models, "read", lambda *_: given)
+    monkeypatch.setattr(archive.models, "opened", lambda *_: given)
     return archive.unpack(packed, given.name, "x.lcz", log=log)
 
 

@@ -43,6 +43,13 @@ def test_a_context_beyond_the_model_is_refused(folder):
         models.read(folder, context=65)
 
 
+@pytest.mark.parametrize(("context", "overlap"), [(-3, None), (1, None), (None, 1.0), (None, -0.1)])
+def test_windows_that_cannot_be_are_refused_before_a_weight_is_read(folder, monkeypatch, context, overlap):
+    monkeypatch.setattr(models, "opened", lambda *_: pytest.fail("the model was opened"))
+    with pytest.raises(RecipeError, match=r"^(context|overlap) is "):
+        models.read(folder, context, overlap)
+
+
 def saved(model, folder):
     model.save_pretrained(folder)
     build("gpt").save_pretrained(folder)

@@ -58,6 +58,8 @@ def test_the_choice_with_the_fewest_bits_is_taken(family):
     for output, rows in zip(outputs, flat, strict=True):
         assert output == pytest.approx(np.array(rows, dtype=float), rel=1e-4, abs=1e-4)
     whole = [[sum(bits for bits, _ in one) for one in row] for row in costs]
+    for chosen, sums in zip(given.task.predict(outputs, features, ROWS), whole, strict=True):
+        assert chosen.costs == pytest.approx(tuple(sums), rel=1e-4)
     bytes_ = [[len(choice) for choice in row["choices"]] for row in ROWS]
     found = given.task.predict(outputs, features, ROWS)
     for i in (0, 1):
@@ -86,8 +88,11 @@ def test_length_and_likelihood_can_disagree_and_unknown_pieces_cost_their_bytes(
 
 
 def test_figures_by_hand():
-    task, found = Choice(), [Chosen(1, 0), Chosen(1, 0), Chosen(0, 0)]
-    assert task.score(found, ROWS) == {"accuracy": pytest.approx(2 / 3), "normalized_accuracy": pytest.approx(2 / 3)}
+    found = [Chosen(1, 0, (9.0, 16.0, 9.0)), Chosen(1, 0, (12.0, 9.0)), Chosen(0, 0, (30.0,))]
+    task, shares = Choice(), {"accuracy": pytest.approx(2 / 3), "normalized_accuracy": pytest.approx(2 / 3)}
+    per_byte = (16 + 12 + 30) / len("ae af abbc bd bead ae")
+    assert task.score(found, ROWS) == shares | {"bits_per_byte": pytest.approx(per_byte)}
+    assert Choice(masked=True).score(found, ROWS) == shares  # whose bits are no length of a code
     assert task.counts(found, ROWS).tolist() == [[1, 1], [0, 1], [1, 1]]
     assert task.metric(np.array([[3, 4], [0, 1]])).tolist() == [0.75, 0]
     assert quality.flips(found, [Chosen(1, 0), Chosen(0, 0), Chosen(0, 0)]) == pytest.approx(1 / 3)

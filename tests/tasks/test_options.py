@@ -49,6 +49,7 @@ def test_what_is_fixed_is_not_offered_and_kept_where_it_is_written_down():
     """Texts of `control` are drawn, so there are no beams; what a run folder says of them is still read."""
     assert "beams" in {f.name for f in tasks.offered("code")}
     assert "beams" not in {f.name for f in tasks.offered("control")}
+    assert "masked" not in {f.name for f in tasks.offered("choice")}  # which follows from the model
     with pytest.raises(RecipeError) as refused:
         tasks.build("control", labels=(), beam=1)
     assert "beams" not in str(refused.value)

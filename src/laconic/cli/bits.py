@@ -28,8 +28,9 @@ def command(
     """Weigh TEXT under MODEL, document by document, every byte paid for: what `laconic zip` needs for a file."""
     from laconic.lossless import bits, causal
 
+    texts = bits.documents(text, split)  # before the model, which takes long to read
     opened = causal.read(model, context, overlap)
-    found = bits.weigh(opened, bits.documents(text, split), progress=not quiet)
+    found = bits.weigh(opened, texts, progress=not quiet)
     record = found.record(opened)
     if as_json:
         give(record)

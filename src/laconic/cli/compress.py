@@ -89,7 +89,7 @@ def _show(plan: list[dict[str, Any]], name: str, as_json: bool) -> None:
     if as_json:
         give(plan)
         return
-    rows = [[f"{i} {r['step']}", _options(r["options"]), f"{r['bytes'] / 1e6:.2f} MB"] for i, r in enumerate(plan)]
+    rows = [[f"{r['number']} {r['step']}", _options(r["options"]), f"{r['bytes'] / 1e6:.2f} MB"] for r in plan]
     table(f"{name}: the plan", ["step", "options", "weights, about"], rows)
 
 

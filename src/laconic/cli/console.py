@@ -5,6 +5,7 @@ No paper: rich, Typer.
 
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,10 +25,12 @@ people = Console(  # what it prints is of the user, whose labels and paths may h
 
 
 def _hush(context: typer.Context, quiet: bool) -> bool:
-    """Without bars of ours, those with which transformers reads and writes weights are none either."""
+    """Without bars of ours, transformers has none either, nor a report of the weights that it reads."""
     if quiet:
         from transformers.utils import logging
 
+        context.call_on_close(partial(logging.set_verbosity, logging.get_verbosity()))
+        logging.set_verbosity_error()
         if logging.is_progress_bar_enabled():
             logging.disable_progress_bar()  # type: ignore[no-untyped-call]
             context.call_on_close(logging.enable_progress_bar)

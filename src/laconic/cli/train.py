@@ -10,6 +10,8 @@ import typer
 
 from laconic.cli.console import Quiet, give, say
 
+TUNED = ("classify", "ner", "qa", "relation")  # the tasks for which docs/tasks.md names the recipe `balanced`
+
 
 def command(
     model: Annotated[str, typer.Argument(help="A model folder, a hub id, or a YAML file to begin from nothing.")],
@@ -70,4 +72,5 @@ def command(
     if as_json:
         give(scores)
     say(f"{out}: validation " + ", ".join(f"{k} {v:.4f}" for k, v in scores.items() if isinstance(v, float)))
-    say(f"next: laconic compress {out} --recipe balanced -o OUT")
+    how = "balanced -o OUT" if task in TUNED else f"RECIPE -o OUT; docs/tasks/{task}.md has a recipe to put in a file"
+    say(f"next: laconic compress {out} --recipe {how}")

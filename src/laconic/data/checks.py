@@ -129,6 +129,7 @@ def _imbalance(examples: Sequence[Example], kind: str) -> Iterator[Finding]:
     level = "warning" if ratio >= IMBALANCE else "info"
     message = f"{len(counts)} classes; the commonest, {most!r}, occurs {ratio:.1f} times as often as {least!r}"
     message += f" ({high:,} and {low:,})"
+    message = f"one class, {most!r}, {high:,} times" if len(counts) == 1 else message
     yield Finding(level, "class imbalance", "train", None, field, message, ratio)
     few = sorted(name for name, count in counts.items() if count < FEW)
     if few:

@@ -158,9 +158,10 @@ def _decoded(header: Header, body: bytes, source: str | Path, name: str, progres
     other = [f"{key} {said}, here {here.get(key)}" for key, said in header["with"].items() if here.get(key) != said]
     if other:
         log(f"{name} was written with {'; '.join(other)}: what comes out is checked, and may be refused")
-    causal = models.read(source, header["context"], header["overlap"])
-    if causal.digest() != header["model"]:
+    causal = models.opened(source, header["context"])
+    if causal.digest() != header["model"]:  # before its windows, which another model need not have room for
         raise ArtifactError(f"{name} was written with another model than {source}; give that one")
+    causal = models.within(causal, header["context"], header["overlap"])
     words, rest = np.frombuffer(body[: header["words"]], "<u4"), body[header["words"] :]
     counts = [int(count) for count in header["tokens"]]
     room = min(16 * header["size"] + 64, _most(len(words), answers.width(causal.model)))

@@ -5,6 +5,7 @@ No paper: what `trained` opens, with the windows of the task `lm`.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -50,18 +51,34 @@ class Causal:
 def read(source: str | Path, context: int | None = None, overlap: float | None = None) -> Causal:
     """The model in a folder or of a hub id; ArtifactError where it is no causal language model.
 
-    `context` and `overlap` are those of the task `lm`: by default those it was trained with, or else what fits.
+    `context` and `overlap` are those of the task `lm`: by default those it was trained with, or else what fits. What
+    can't be either is a RecipeError before anything is opened.
     """
+    LM(**_given(context, overlap))
+    return within(opened(source, context), context, overlap)
+
+
+def opened(source: str | Path, context: int | None = None) -> Causal:
+    """The model as `read` gives it, its windows not yet those that are asked for; it is to read `context` tokens."""
     path = Path(source)
-    given: dict[str, Any] = {"context": context, "overlap": overlap}
-    given = {key: value for key, value in given.items() if value is not None}
     held = trained.read(path) if trained.is_trained(path) else trained.decoder(source, context)
     asked: Any = held.task
     if not isinstance(asked, LM):
         raise ArtifactError(f"{path} is for the task {held.task.name}; give a causal language model, of the task lm")
-    task = replace(asked, **given)
-    limit = checkpoint.limit(held.model, held.tokenizer, task.context)
+    return Causal(str(source), held.model, held.tokenizer, asked, size.folder_bytes(path) if path.is_dir() else None)
+
+
+def within(causal: Causal, context: int | None, overlap: float | None) -> Causal:
+    """The model with these windows; RecipeError where it reads fewer tokens."""
+    task = replace(causal.task, **_given(context, overlap))
+    limit = checkpoint.limit(causal.model, causal.tokenizer, task.context)
     if context is not None and context > limit:
-        raise RecipeError(f"context is {context}; {source} reads at most {limit} tokens")
-    held.tokenizer.model_max_length = limit
-    return Causal(str(source), held.model, held.tokenizer, task, size.folder_bytes(path) if path.is_dir() else None)
+        raise RecipeError(f"context is {context}; {causal.name} reads at most {limit} tokens")
+    tokenizer = copy.deepcopy(causal.tokenizer)  # others may read with the one that is given
+    tokenizer.model_max_length = limit
+    return replace(causal, task=task, tokenizer=tokenizer)
+
+
+def _given(context: int | None, overlap: float | None) -> dict[str, Any]:
+    """Options of the task that are not left to it."""
+    return {key: value for key, value in {"context": context, "overlap": overlap}.items() if value is not None}

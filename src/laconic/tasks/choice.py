@@ -20,21 +20,25 @@ from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelFo
 from laconic import losses
 from laconic.contracts import Example, Feature
 from laconic.errors import DataError, RecipeError
+from laconic.maths import counts
 from laconic.writing import encode, masked
 from laconic.writing.said import BYTE
-from laconic.writing.task import MARKS
+from laconic.writing.task import BETWEEN, MARKS
 
-BETWEEN = "\t"  # question and choices of a typed line
 NONE = -1  # the place of no choice
 UNKNOWN = -100  # the label of a token that is not learned
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """Places of the likeliest choice and of the likeliest for its length; of one, 0 where it would be written."""
+    """Places of the likeliest choice and of the likeliest for its length; of one, 0 where it would be written.
+
+    `costs` are the bits of each choice.
+    """
 
     likeliest: int
     by_length: int
+    costs: tuple[float, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,7 @@ class Choice:
     labels: tuple[str, ...] = ()
     prompt: str = encode.PLACE
     start: str | None = None
-    masked: bool = field(default=False, metadata={"rare": True})
+    masked: bool = field(default=False, metadata={"rare": True, "fixed": True})  # the model says what it is
 
     name: ClassVar[str] = "choice"
     main: ClassVar[str] = "accuracy"
@@ -126,20 +130,25 @@ class Choice:
         for held, example in zip(_costs(outputs, features, examples), examples, strict=True):
             sizes = np.array([len(choice.encode()) for choice in example["choices"]])
             costs = np.array([bits for bits, _ in held])
+            taken = [int(costs.argmin()), int((costs / sizes).argmin())]
             if len(held) == 1:
-                place = 0 if held[0][1] else NONE
-                found.append(Chosen(place, place))
-            else:
-                found.append(Chosen(int(costs.argmin()), int((costs / sizes).argmin())))
+                taken = [0 if held[0][1] else NONE] * 2
+            found.append(Chosen(*taken, tuple(costs.tolist())))
         return found
 
     def score(self, predictions: Sequence[Chosen], examples: Sequence[Example]) -> dict[str, Any]:
-        """Shares of questions that are answered right: by the likeliest choice, and by the likeliest for its length."""
+        """Shares of questions that are answered right: by the likeliest choice, and by the likeliest for its length.
+
+        And, of a model that writes, bits per byte of the right choices; an encoder's bits are no length of a code.
+        """
         right, normalized, questions = self._right(predictions, examples).sum(0)
-        return {
-            "accuracy": float(right / max(questions, 1)),
-            "normalized_accuracy": float(normalized / max(questions, 1)),
-        }
+        shares = {"accuracy": right, "normalized_accuracy": normalized}
+        figures = {name: float(count / max(questions, 1)) for name, count in shares.items()}
+        if not self.masked:
+            bits = sum(p.costs[_right(e)] for p, e in zip(predictions, examples, strict=True))
+            size = sum(len(e["choices"][_right(e)].encode()) for e in examples)
+            figures["bits_per_byte"] = float(bits / max(size, 1))
+        return figures
 
     def counts(self, predictions: Sequence[Chosen], examples: Sequence[Example]) -> np.ndarray:
         """Whether the likeliest choice is right, and 1, of each question: (examples, 2)."""
@@ -153,7 +162,7 @@ class Choice:
 
     def metric(self, summed: np.ndarray) -> np.ndarray:
         """Accuracy from summed counts (..., 2)."""
-        return np.asarray(summed[..., 0] / np.maximum(summed[..., 1], 1))
+        return counts.mean(summed)
 
     def bits(self, outputs: Sequence[np.ndarray], features: Sequence[Feature], examples: Sequence[Example]) -> float:
         """Bits to say which choice is right, given what they are; of one choice, those of its text."""

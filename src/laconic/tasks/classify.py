@@ -16,6 +16,7 @@ from laconic import losses
 from laconic.contracts import Example, Feature
 from laconic.data.cuts import cut
 from laconic.errors import RecipeError
+from laconic.maths import counts
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,7 @@ class Classify:
 
     def metric(self, summed: np.ndarray) -> np.ndarray:
         """Micro F1 from summed counts (..., 3); with one label each, that is the accuracy."""
-        return np.asarray(2 * summed[..., 0] / np.maximum(summed[..., 1] + summed[..., 2], 1))
+        return counts.f1(summed)
 
     def bits(self, outputs: Sequence[np.ndarray], features: Sequence[Feature], examples: Sequence[Example]) -> float:
         """Bits of the labels: softmax, or the sum of the sigmoids' bits."""

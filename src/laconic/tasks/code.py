@@ -12,6 +12,7 @@ import numpy as np
 
 from laconic import options
 from laconic.contracts import Example, Feature, Written
+from laconic.maths import counts
 from laconic.writing.locked import passes
 from laconic.writing.task import Draws
 
@@ -61,7 +62,7 @@ class Code(Draws):
 
     def metric(self, summed: np.ndarray) -> np.ndarray:
         """pass@1 from summed counts (..., 2)."""
-        return np.asarray(summed[..., 0] / np.maximum(summed[..., 1], 1))
+        return counts.mean(summed)
 
     def _passed(self, texts: Texts, example: Example) -> int:
         end = f"\n{example['test']}\ncheck({example['entry']})\n"

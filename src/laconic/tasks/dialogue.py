@@ -17,14 +17,13 @@ from laconic.contracts import Example, Feature, Written
 from laconic.errors import DataError, RecipeError
 from laconic.writing import bleu, encode, said
 from laconic.writing.said import Said
-from laconic.writing.task import Writes
+from laconic.writing.task import BETWEEN, Writes
 
 ROLES = ("user", "assistant")
 PLAIN = (
     "{% for turn in messages %}{{ turn['role'] }}: {{ turn['content'] }}\n{% endfor %}"
     "{% if add_generation_prompt %}assistant:{% endif %}"
 )
-BETWEEN = "\t"  # the turns of a typed line
 
 Message = dict[str, str]
 

@@ -22,6 +22,7 @@ from laconic import losses
 from laconic.contracts import Example, Feature
 from laconic.data.windows import Window, windows
 from laconic.data.words import HAN
+from laconic.maths import counts
 
 WORD = re.compile(rf"[{HAN}]|[^\W{HAN}]+(?:[-'’.][^\W{HAN}]+)*|[^\w\s]")
 SHAPES = 4  # lower, Title, UPPER, mIxed
@@ -148,7 +149,7 @@ class NER:
 
     def metric(self, summed: np.ndarray) -> np.ndarray:
         """Entity F1 from summed counts (..., 3): 2 right / (said + true)."""
-        return np.asarray(2 * summed[..., 0] / np.maximum(summed[..., 1] + summed[..., 2], 1))
+        return counts.f1(summed)
 
     def bits(self, outputs: Sequence[np.ndarray], features: Sequence[Feature], examples: Sequence[Example]) -> float:
         """Bits of the tags under the softmax; a word without a slot costs log2 of the number of tags."""

@@ -25,6 +25,7 @@ from laconic.contracts import Example, Feature
 from laconic.data.records import ENDS
 from laconic.data.words import CHARACTER, HAN
 from laconic.errors import DataError, RecipeError
+from laconic.maths import counts
 
 WORD = re.compile(f"[{HAN}]|[^\\W{HAN}]+|[^\\w\\s]")
 ARTICLE = re.compile(r"\b(a|an|the)\b")
@@ -156,7 +157,7 @@ class QA:
 
     def metric(self, summed: np.ndarray) -> np.ndarray:
         """Mean F1 from summed counts (..., 2)."""
-        return np.asarray(summed[..., 0] / np.maximum(summed[..., 1], 1))
+        return counts.mean(summed)
 
     def bits(self, outputs: Sequence[np.ndarray], features: Sequence[Feature], examples: Sequence[Example]) -> float:
         """Bits of the likeliest of an example's answers where it is likeliest, and log2 of its windows to say where.

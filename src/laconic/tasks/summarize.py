@@ -19,6 +19,7 @@ from rouge_score.tokenizers import DefaultTokenizer, Tokenizer
 
 from laconic.contracts import Example
 from laconic.data.words import HAN
+from laconic.maths import counts
 from laconic.writing.task import Asks
 
 FIGURES = {"rouge1": "rouge1", "rouge2": "rouge2", "rougeL": "rouge_l"}  # the package's name -> ours
@@ -82,7 +83,7 @@ class Summarize(Asks):
 
     def metric(self, summed: np.ndarray) -> np.ndarray:
         """Mean ROUGE-L from summed counts (..., 2)."""
-        return np.asarray(summed[..., 0] / np.maximum(summed[..., 1], 1))
+        return counts.mean(summed)
 
     def _figures(self, predictions: Sequence[str], examples: Sequence[Example]) -> np.ndarray:
         """F1 of each document by each figure, against the nearest of its references: (examples, figures)."""

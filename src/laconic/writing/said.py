@@ -12,6 +12,7 @@ import numpy as np
 
 from laconic.contracts import Feature, Written
 from laconic.data.words import spans
+from laconic.maths import counts
 
 BYTE = 8  # bits of a byte as it is
 
@@ -51,7 +52,7 @@ def cost(predictions: Sequence[Said], amounts: Sequence[int]) -> dict[str, float
 
 def saved(summed: np.ndarray) -> np.ndarray:
     """1 - bits per byte / 8, of bits and bytes (..., 2)."""
-    return np.asarray(1 - summed[..., 0] / np.maximum(summed[..., 1], 1) / BYTE)
+    return np.asarray(1 - counts.mean(summed) / BYTE)
 
 
 def distinct(texts: Sequence[str], size: int) -> float:

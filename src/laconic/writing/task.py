@@ -19,6 +19,7 @@ from laconic.errors import RecipeError
 from laconic.writing import encode
 from laconic.writing.said import BYTE
 
+BETWEEN = "\t"  # the parts of a typed line: a question and its choices, the turns of a dialogue
 MARKS = 4  # tokens kept free for those that begin and end a text, and for a cut that falls between pieces
 
 
