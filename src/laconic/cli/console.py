@@ -30,7 +30,7 @@ def _hush(context: typer.Context, quiet: bool) -> bool:
         from transformers.utils import logging
 
         context.call_on_close(partial(logging.set_verbosity, logging.get_verbosity()))
-        logging.set_verbosity_error()
+        logging.set_verbosity_error()  # type: ignore[no-untyped-call]
         if logging.is_progress_bar_enabled():
             logging.disable_progress_bar()  # type: ignore[no-untyped-call]
             context.call_on_close(logging.enable_progress_bar)

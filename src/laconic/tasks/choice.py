@@ -130,10 +130,10 @@ class Choice:
         for held, example in zip(_costs(outputs, features, examples), examples, strict=True):
             sizes = np.array([len(choice.encode()) for choice in example["choices"]])
             costs = np.array([bits for bits, _ in held])
-            taken = [int(costs.argmin()), int((costs / sizes).argmin())]
+            likeliest, by_length = int(costs.argmin()), int((costs / sizes).argmin())
             if len(held) == 1:
-                taken = [0 if held[0][1] else NONE] * 2
-            found.append(Chosen(*taken, tuple(costs.tolist())))
+                likeliest = by_length = 0 if held[0][1] else NONE
+            found.append(Chosen(likeliest, by_length, tuple(costs.tolist())))
         return found
 
     def score(self, predictions: Sequence[Chosen], examples: Sequence[Example]) -> dict[str, Any]:
