@@ -30,6 +30,31 @@ def test_nearest_rounding_takes_more_bytes_and_has_more_error(bits, price):
     assert (found - weight).square().sum() < error
 
 
+@pytest.mark.parametrize("price", [0.005, 0.1])
+def test_a_weight_that_stands_out_is_not_clipped_where_its_input_is_large(price):
+    """The step that 8 bits allow is coarse then, and still the outputs are nearer than with that weight cut off."""
+    rng = torch.Generator().manual_seed(0)
+    weight, x = 0.04 * torch.randn(64, 96, generator=rng), torch.randn(400, 96, generator=rng)
+    weight[5, 7], x[:, 7] = 8.0, 20 * x[:, 7]
+    inputs = x.T @ x
+    scale, _, worth = rate.fit(weight, 8, "tensor", True, price, inputs.diagonal())
+    found = rate.solve(weight, inputs, scale, None, 8, "tensor", worth=worth)
+    assert found[5, 7] == pytest.approx(8.0, abs=float(scale))
+    fresh = torch.randn(400, 96, generator=rng)
+    fresh[:, 7] *= 20
+    assert (fresh @ (found - weight).T).square().mean() < 0.02 * (fresh @ weight.T).square().mean()
+
+
+def test_a_weight_whose_input_is_hardly_seen_does_not_carry_the_errors_of_others():
+    rng = torch.Generator().manual_seed(0)
+    weight, x = 0.05 * torch.randn(32, 48, generator=rng), torch.randn(60, 48, generator=rng)
+    weight[3, 9], x[:, 11] = 6.0, 1e-3 * x[:, 11]
+    inputs = x.T @ x
+    scale, _, worth = rate.fit(weight, 8, "tensor", True, 0.01, inputs.diagonal())
+    found = rate.solve(weight, inputs, scale, None, 8, "tensor", worth=worth)
+    assert found[:, 11].norm() < 2 * weight[:, 11].norm()
+
+
 def test_a_dearer_bit_leaves_a_smaller_and_less_exact_model(tmp_path):
     sizes, errors = [], []
     said = small.logits(small.work(tmp_path))
@@ -61,7 +86,7 @@ def test_without_a_price_it_is_gptq_over_everything_with_inputs(tmp_path):
     RTN(3, where="linears").apply(nearest)
     said = small.logits(small.work(tmp_path))
     errors = [float((small.logits(w) - said).square().mean()) for w in (free, solved, nearest)]
-    assert errors[0] == pytest.approx(errors[1], rel=0.02)
+    assert errors[0] == pytest.approx(errors[1], rel=0.05)  # it improves by the damped sums
     assert errors[0] < errors[2]
 
 

@@ -52,13 +52,19 @@ def choose(
 
 
 def fit(
-    weight: torch.Tensor, bits: int, group: grid.Group, symmetric: bool, price: float
+    weight: torch.Tensor,
+    bits: int,
+    group: grid.Group,
+    symmetric: bool,
+    price: float,
+    squares: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor | None, float]:
     """Scale, zero, and the squared error that a bit is worth: `price` times the mean squared weight.
 
-    The steps are those of `grid.fit`, all widened alike where that brings error and bits together down.
+    The steps are those of `grid.fit`, all widened alike where that brings error and bits together down. `squares` are
+    the sums of the inputs' squares (in,), where known: a weight that stands out is clipped only if its input is small.
     """
-    scale, zero = grid.fit(weight, bits, group, symmetric)
+    scale, zero = grid.fit(weight, bits, group, symmetric, squares)
     worth = price * float(weight.square().mean())
     wanted = max(math.sqrt(worth / SLOPE / float(scale.square().mean())), 1.0)  # in steps of that grid
     near = round(4 * math.log2(wanted))
@@ -98,7 +104,7 @@ def solve(
         factor = hessian.inverse_factor(inputs[order][:, order], damp).float()  # (in, in)
         curvature = float(factor.diagonal().pow(-2).mean())
         points = hessian.Points.of(scale, zero, bits, group, weight.shape, order)
-        near = partial(_weighed, weight, inputs, factor, order, points)
+        near = partial(_weighed, weight, _damped(inputs, damp), factor, order, points)
     exchange = worth * curvature
     found = nearest = grid.snap(weight, scale, zero, bits, group)  # (out, in)
     for _ in range(ROUNDS):
@@ -110,6 +116,13 @@ def solve(
         error = (held - weight).double().square().sum(1) if inputs is None else hessian.loss(weight, held, inputs)
         totals.append(error + exchange * bit.double()[codes].sum(1))  # (out,)
     return torch.where((totals[0] > totals[1]).unsqueeze(1), nearest, found)
+
+
+def _damped(inputs: torch.Tensor, damp: float) -> torch.Tensor:
+    """The matrix with that part of its mean diagonal added: what hardly enters must not carry the errors of others."""
+    firm = inputs.float().clone()  # (in, in)
+    firm.diagonal().add_(damp * firm.diagonal().mean())
+    return firm
 
 
 def _alone(

@@ -65,7 +65,8 @@ class Rate:
     def _rounded(self, module: nn.Module, inputs: torch.Tensor | None) -> Quantized:
         """The layer on its grid, weighed by `inputs` (in, in) where there are some."""
         weight = layers.take(module).weight.detach().float()  # (out, in)
-        scale, zero, worth = rate.fit(weight, self.bits, self.group, self.symmetric, self.price)
+        squares = None if inputs is None else inputs.diagonal()  # (in,)
+        scale, zero, worth = rate.fit(weight, self.bits, self.group, self.symmetric, self.price, squares)
         latent = rate.solve(
             weight, inputs, scale, zero, self.bits, self.group, worth=worth, damp=self.damp
         )  # (out, in)
