@@ -248,7 +248,7 @@ def _basis(
     """Tokenizer and config of a checkpoint, or those of a plan, whose tokenizer is trained on the task's texts."""
     if plan is None:
         return checkpoint.tokenizer(model, words=task == "ner"), checkpoint.config(model)
-    tokenizer = scratch.reader(plan, (text for e in splits.train for text in data.records.texts(e, task)))
+    tokenizer = scratch.reader(plan, lambda: (text for e in splits.train for text in data.records.texts(e, task)))
     return tokenizer, scratch.described(plan, tokenizer)
 
 

@@ -347,7 +347,7 @@ def test_the_tokenizer_cuts_where_the_positions_of_the_model_end(stories, tmp_pa
     shape = {**BERT, "model_type": family}
     out = run(stories, tmp_path / "out", "mlm", plan(shape, vocabulary=400, steps=1))
     reader = checkpoint.tokenizer(out)
-    anew = scratch.reader(config.Plan(shape, config.Tokens(vocabulary=400)), ["The cat saw a bird."])
+    anew = scratch.reader(config.Plan(shape, config.Tokens(vocabulary=400)), lambda: iter(["The cat saw a bird."]))
     assert reader.pad_token_id == anew.pad_token_id == 0
     assert reader.model_max_length == anew.model_max_length == 32 - first
     model = checkpoint.model(objectives.head("mlm"), out).eval()

@@ -222,7 +222,7 @@ def _reader(
     folder = kept / "tokenizer"
     if not folder.exists():
         assert plan.tokenizer is not None
-        made = tokenizer.train(plan.tokenizer, texts(), objective, config.longest(plan.model, tokenizer.PAD))
+        made = tokenizer.train(plan.tokenizer, texts, objective, config.longest(plan.model, tokenizer.PAD))
         fresh = kept / "tokenizer.part"
         shutil.rmtree(fresh, ignore_errors=True)
         made.save_pretrained(fresh)

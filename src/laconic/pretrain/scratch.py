@@ -5,7 +5,6 @@ No paper: the configuration of `laconic pretrain` without its training; the toke
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_N
 from laconic.errors import RecipeError
 from laconic.pretrain import config, tokenizer
 from laconic.pretrain.config import Plan
+from laconic.pretrain.corpus import Texts
 
 SUFFIXES = (".yaml", ".yml")
 
@@ -47,7 +47,7 @@ def described(plan: Plan, words: PreTrainedTokenizerFast | None = None, **head: 
     return config.architecture(plan.model, given)
 
 
-def reader(plan: Plan, texts: Iterable[str]) -> PreTrainedTokenizerFast:
+def reader(plan: Plan, texts: Texts) -> PreTrainedTokenizerFast:
     """A tokenizer trained on texts, with the special tokens that the kind of model needs."""
     assert plan.tokenizer is not None
     kind = described(plan)
