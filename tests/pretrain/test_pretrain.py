@@ -2,10 +2,16 @@
 
 import json
 import math
+import os
+import shutil
+import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -26,8 +32,25 @@ T5 = {"model_type": "t5", "d_model": 32, "d_kv": 8, "d_ff": 48, "num_layers": 2,
 SHORT = {"block": 16, "batch": 4, "steps": 12, "every": 4, "learning_rate": 3e-3, "schedule": "constant"}
 
 
-class Killed(Exception):
-    """Stands for a SIGKILL."""
+USUAL = {"clm": (LLAMA, "bpe", 300), "mlm": (BERT, "wordpiece", 60), "span-corruption": (T5, "unigram", 140)}
+DIES = """
+import os, signal, sys
+from laconic.pretrain import objectives, pretrain
+
+real, count = objectives.loss, iter(range(10**6))
+
+def dies(model, batch):
+    if model.training and next(count) == int(sys.argv[1]):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return real(model, batch)
+
+objectives.loss = dies
+pretrain(*sys.argv[2:], progress=False)
+"""
+
+
+class BrokeOff(Exception):
+    """In the middle of a step."""
 
 
 @pytest.fixture(scope="module")
@@ -80,45 +103,78 @@ def test_it_learns_and_leaves_an_ordinary_model(stories, tmp_path):
     assert not list(tmp_path.glob(".*"))
 
 
+def same_bits(one, other):
+    first, second = (load_file(out / "model.safetensors") for out in (one, other))
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_a_killed_run_has_the_curve_and_the_bits_of_an_unbroken_one(stories, tmp_path, monkeypatch, precision):
-    chosen = plan(precision=precision, accumulate=2, mask=0.2)
-    whole = run(stories, tmp_path / "whole", chosen=chosen)
+@pytest.mark.parametrize("objective", USUAL)
+def test_a_run_that_broke_off_has_the_curve_and_the_bits_of_an_unbroken_one(
+    stories, tmp_path, monkeypatch, objective, precision
+):
+    chosen = plan(*USUAL[objective], precision=precision, accumulate=2)
+    whole = run(stories, tmp_path / "whole", objective, chosen)
     real = objectives.loss
     count = iter(range(10**6))
 
     def breaks(model, batch):
         if model.training and next(count) == 13:  # in the seventh step, after a checkpoint behind the fourth
-            raise Killed
+            raise BrokeOff
         return real(model, batch)
 
     monkeypatch.setattr(objectives, "loss", breaks)
-    with pytest.raises(Killed):
-        run(stories, tmp_path / "broken", chosen=chosen)
+    with pytest.raises(BrokeOff):
+        run(stories, tmp_path / "broken", objective, chosen)
     assert (tmp_path / ".broken.training" / "checkpoints" / "checkpoint-4").is_dir()
     monkeypatch.setattr(objectives, "loss", real)
-    broken = run(stories, tmp_path / "broken", chosen=chosen)
+    broken = run(stories, tmp_path / "broken", objective, chosen)
     assert losses(broken) == losses(whole)
     assert len(losses(whole)) > 10
-    one, other = (load_file(out / "model.safetensors") for out in (whole, broken))
-    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert same_bits(whole, broken)
 
 
-def test_the_seed_decides_and_a_done_run_is_left_alone(stories, tmp_path):
-    one, other = run(stories, tmp_path / "1"), run(stories, tmp_path / "2", seed=1)
-    assert losses(one) != losses(other)
+@pytest.mark.parametrize(("calls", "left"), [(0, None), (6, "checkpoint-4")])
+def test_a_killed_process_has_the_curve_and_the_bits_of_an_unbroken_one(stories, tmp_path, calls, left):
+    """SIGKILL before the first checkpoint and after it; the tokenizer is a Unigram one, the model drops out."""
+    model, kind, vocabulary = USUAL["span-corruption"]
+    given = {"model": model, "tokenizer": {"kind": kind, "vocabulary": vocabulary}, "training": SHORT}
+    about = tmp_path / "plan.yaml"
+    about.write_text(yaml.safe_dump(given), encoding="utf-8")
+    out = tmp_path / "killed"
+    ended = subprocess.run(
+        [sys.executable, "-c", DIES, str(calls), "span-corruption", about, stories, out],
+        capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )  # fmt: skip
+    assert ended.returncode == -signal.SIGKILL, ended.stderr
+    assert not out.exists()
+    kept = tmp_path / ".killed.training"
+    assert [path.name for path in (kept / "checkpoints").iterdir()] == ([] if left is None else [left])
+    if left is None:
+        shutil.rmtree(kept)  # as of a process that died before all this was in place
+    run(stories, out, "span-corruption", about)
+    whole = run(stories, tmp_path / "whole", "span-corruption", about)
+    assert losses(out) == losses(whole)
+    assert same_bits(out, whole)
+
+
+@pytest.mark.parametrize("objective", USUAL)
+def test_the_seed_decides_and_a_done_run_is_left_alone(stories, tmp_path, objective):
+    chosen = plan(*USUAL[objective])
+    one, same = (run(stories, tmp_path / name, objective, chosen) for name in "12")
+    other = run(stories, tmp_path / "3", objective, chosen, seed=1)
+    assert losses(one) == losses(same) != losses(other)
+    assert same_bits(one, same)
     before = (one / "model.safetensors").stat().st_mtime_ns
-    assert run(stories, tmp_path / "1") == one
+    assert run(stories, tmp_path / "1", objective, chosen) == one
     assert (one / "model.safetensors").stat().st_mtime_ns == before
     with pytest.raises(DataError, match="holds another run"):
-        run(stories, tmp_path / "1", seed=5)
+        run(stories, tmp_path / "1", objective, chosen, seed=5)
 
 
-@pytest.mark.parametrize(
-    ("objective", "model", "kind", "vocabulary"),
-    [("mlm", BERT, "wordpiece", 60), ("span-corruption", T5, "unigram", 140)],
-)
-def test_other_objectives_learn(stories, tmp_path, objective, model, kind, vocabulary):
+@pytest.mark.parametrize("objective", ["mlm", "span-corruption"])
+def test_other_objectives_learn(stories, tmp_path, objective):
+    model, kind, vocabulary = USUAL[objective]
     out = run(stories, tmp_path / "m", objective, plan(model, kind, vocabulary, steps=60, every=20, block=24))
     first, *_, last = [row["eval_loss"] for row in held(out)["history"] if "eval_loss" in row]
     assert last < first
