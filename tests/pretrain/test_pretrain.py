@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from laconic import answers, checkpoint, finetune, training
 from laconic.errors import ArtifactError, DataError, RecipeError
-from laconic.pretrain import PLOT, RECORD, Stretches, _judge, config, objectives, pretrain, scratch, speed
+from laconic.pretrain import PLOT, RECORD, Stretches, _judge, config, objectives, pretrain, scratch, speed, tokenizer
 from laconic.tasks.lm import LM
 
 LLAMA = {
@@ -189,6 +189,17 @@ def test_it_goes_on_from_a_checkpoint(stories, tmp_path):
     second = run(stories, tmp_path / "second", chosen=more, source=first)
     assert held(second)["history"][0]["loss"] < 1.2 * held(first)["history"][-2].get("loss", 9)
     assert checkpoint.tokenizer(first).get_vocab() == checkpoint.tokenizer(second).get_vocab()
+
+
+@pytest.mark.parametrize("goes_on", [False, True])
+def test_a_block_behind_the_positions_of_a_llama_is_refused_and_leaves_nothing(stories, tmp_path, goes_on):
+    chosen = plan({**LLAMA, "max_position_embeddings": 16})
+    base = run(stories, tmp_path / "base", chosen=chosen) if goes_on else None
+    long = {**SHORT, "block": 17}
+    further = config.parse({"training": long}, "here", scratch=False) if goes_on else plan(chosen.model, block=17)
+    with pytest.raises(RecipeError, match="a block is 17 tokens and the model has 16 positions; give it more, or less"):
+        run(stories, tmp_path / "new" / "model", chosen=further, source=base)
+    assert [path.name for path in tmp_path.iterdir()] == (["base"] if goes_on else [])
 
 
 def test_what_was_pretrained_can_be_fine_tuned(stories, tmp_path):
@@ -364,7 +375,7 @@ def test_a_model_beside_its_text_is_taken_up_and_one_within_text_read_whole_is_r
         run(tmp_path / "whole", tmp_path / "whole" / "model", chosen=plan(steps=2))
 
 
-def test_too_little_text_is_refused_and_leaves_nothing(tmp_path):
+def test_too_little_text_is_refused_and_leaves_nothing(tmp_path, monkeypatch):
     (tmp_path / "one.txt").write_text("\n\n")
     with pytest.raises(DataError, match=r"one.txt: there is no text to learn from in it; give a file or folder"):
         run(tmp_path / "one.txt", tmp_path / "m")
@@ -372,8 +383,13 @@ def test_too_little_text_is_refused_and_leaves_nothing(tmp_path):
     with pytest.raises(DataError, match="no validation text; give more documents"):
         run(tmp_path / "one.txt", tmp_path / "m")
     (tmp_path / "one.txt").write_text("a b\n\nc d\n\ne f")
-    with pytest.raises(DataError, match="do not fill one block of 16"):
+    monkeypatch.setattr(tokenizer, "train", lambda *_: pytest.fail("a tokenizer was trained before"))
+    with pytest.raises(DataError, match="6 bytes of train text do not fill one block of 16"):
         run(tmp_path / "one.txt", tmp_path / "n")
+    monkeypatch.undo()
+    (tmp_path / "one.txt").write_text("the end\n\n" * 20)  # which pieces of a word or more do not fill
+    with pytest.raises(DataError, match="tokens of text do not fill one block of 64"):
+        run(tmp_path / "one.txt", tmp_path / "new" / "er" / "n", chosen=plan(vocabulary=400, block=64))
     assert [path.name for path in tmp_path.iterdir()] == ["one.txt"]
 
 

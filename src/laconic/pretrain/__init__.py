@@ -19,13 +19,13 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerFast, set_seed
+from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast, set_seed
 
 from laconic import checkpoint, options, ranks, training, workspace
 from laconic.anatomy import Anatomy
 from laconic.answers import Batch
 from laconic.errors import DataError
-from laconic.pretrain import config, corpus, curve, objectives, speed, tokenizer
+from laconic.pretrain import blueprint, config, corpus, curve, objectives, speed, tokenizer
 from laconic.pretrain.config import Plan, Schooling
 
 RECORD, PLOT = "pretraining.json", "loss.png"
@@ -111,9 +111,11 @@ def pretrain(
             log(f"{out} is already pretrained with these options")
             return out
         _suits(objective, plan, source)
+        corpus.filling(texts, taught.block)
         reader = None if source is None else checkpoint.tokenizer(source)
+        new = workspace.missing(out)
         kept = workspace.begin(out, record)
-        with workspace.refusing(kept):
+        with workspace.refusing(kept, new):
             reader = reader or _reader(plan, texts["train"], objective, kept, log)
             lesson, counts = _prepared(objective, plan, texts, reader, kept, source, seed)
     held = counts["train"]
@@ -151,9 +153,22 @@ def _silent(_: str) -> None:
 
 
 def _suits(objective: str, plan: Plan, source: str | Path | None) -> None:
-    """Raise ArtifactError unless the model can learn the objective."""
-    described = config.architecture(plan.model, {}) if source is None else checkpoint.config(source)
-    checkpoint.suits(objectives.head(objective), described, "the configuration's model" if source is None else source)
+    """Raise ArtifactError unless the model can learn the objective, RecipeError unless it can be built and trained."""
+    described, taught = _described(plan, source), plan.training
+    named = "the configuration's model" if source is None else str(source)
+    checkpoint.suits(objectives.head(objective), described, named)
+    bare = blueprint.blank(objectives.head(objective), described, named)
+    blueprint.spans(bare, taught.block)
+    blueprint.fits(bare, taught.optimizer, named, ranks.count() if taught.fsdp else 1)
+
+
+def _described(plan: Plan, source: str | Path | None) -> PreTrainedConfig:
+    """The configuration of the checkpoint, or of the plan, with as many pieces as the tokenizer may have."""
+    if source is not None:
+        return checkpoint.config(source)
+    assert plan.tokenizer is not None
+    given = {"vocab_size": plan.tokenizer.vocabulary, "pad_token_id": tokenizer.PAD}
+    return config.architecture(plan.model, given)
 
 
 def _prepared(
@@ -208,11 +223,7 @@ def _packed(
 ) -> dict[str, corpus.Counts]:
     """A file of tokens for each split."""
     before, after = objectives.around(objective, reader)
-    held = {n: corpus.write(texts[n], reader, kept / f"{n}.tokens", before, after) for n in texts}
-    for name, counts in held.items():
-        if not counts.bytes:
-            raise DataError(f"there is no {name} text; give more documents, parted by blank lines, or a {name} file")
-    return held
+    return {n: corpus.write(texts[n], reader, kept / f"{n}.tokens", before, after) for n in texts}
 
 
 def _reader(
@@ -235,16 +246,10 @@ def _model(
     plan: Plan, reader: PreTrainedTokenizerFast, pretext: objectives.Pretext, source: str | Path | None
 ) -> PreTrainedModel:
     """The model with fresh weights, or the checkpoint's."""
-    block = plan.training.block
-    made: PreTrainedModel
     if source is not None:
-        made = checkpoint.model(pretext.auto, source)
-    else:
-        made = pretext.auto.from_config(config.architecture(plan.model, _named(reader, pretext)))  # type: ignore[attr-defined]
-    longest = Anatomy(made).positions
-    if longest is not None and longest < block:
-        raise DataError(f"a block is {block} tokens and the model has {longest} positions; give it more, or less block")
-    return made
+        return checkpoint.model(pretext.auto, source)  # type: ignore[no-any-return]
+    described = config.architecture(plan.model, _named(reader, pretext))
+    return pretext.auto.from_config(described)  # type: ignore[attr-defined,no-any-return]
 
 
 def _named(reader: PreTrainedTokenizerFast, pretext: objectives.Pretext) -> dict[str, Any]:

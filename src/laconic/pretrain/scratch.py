@@ -8,11 +8,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from transformers import PreTrainedConfig, PreTrainedTokenizerFast
+from transformers import AutoModel, PreTrainedConfig, PreTrainedTokenizerFast
 from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
 from laconic.errors import RecipeError
-from laconic.pretrain import config, tokenizer
+from laconic.pretrain import blueprint, config, tokenizer
 from laconic.pretrain.config import Plan
 from laconic.pretrain.corpus import Texts
 
@@ -47,10 +47,14 @@ def described(plan: Plan, words: PreTrainedTokenizerFast | None = None, **head: 
     return config.architecture(plan.model, given)
 
 
-def reader(plan: Plan, texts: Texts) -> PreTrainedTokenizerFast:
-    """A tokenizer trained on texts, with the special tokens that the kind of model needs."""
+def reader(plan: Plan, texts: Texts, optimizer: str = "adamw") -> PreTrainedTokenizerFast:
+    """A tokenizer trained on texts, with the special tokens that the kind of model needs.
+
+    Raises RecipeError before for a model that cannot be built, or trained in the memory there is.
+    """
     assert plan.tokenizer is not None
-    kind = described(plan)
+    kind = config.architecture(plan.model, {"vocab_size": plan.tokenizer.vocabulary, "pad_token_id": tokenizer.PAD})
+    blueprint.fits(blueprint.blank(AutoModel, kind, "model"), optimizer, "model")
     masked = kind.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES
     marks = "seq2seq" if kind.is_encoder_decoder else "mlm" if masked else "clm"
     return tokenizer.train(plan.tokenizer, texts, marks, config.longest(plan.model, tokenizer.PAD))
