@@ -408,7 +408,7 @@ def test_utilization_by_hand():
 )
 def test_it_reads_as_much_as_its_architecture_can_not_a_block(stories, tmp_path, objective, model, usual, asked):
     out = run(stories, tmp_path / "out", objective, plan(model, vocabulary=400, steps=1))
-    made, reader = checkpoint.model(objectives.head(objective), out), checkpoint.tokenizer(out)
+    made, reader = checkpoint.model(objectives.PRETEXTS[objective].auto, out), checkpoint.tokenizer(out)
     assert checkpoint.limit(made, reader) == usual
     assert checkpoint.limit(made, reader, 2000) == asked
 
@@ -422,7 +422,7 @@ def test_the_tokenizer_cuts_where_the_positions_of_the_model_end(stories, tmp_pa
     anew = scratch.reader(config.Plan(shape, config.Tokens(vocabulary=400)), lambda: iter(["The cat saw a bird."]))
     assert reader.pad_token_id == anew.pad_token_id == 0
     assert reader.model_max_length == anew.model_max_length == 32 - first
-    model = checkpoint.model(objectives.head("mlm"), out).eval()
+    model = checkpoint.model(objectives.MLM.auto, out).eval()
     read = reader("The cat saw a bird. " * 20, truncation=True, return_tensors="pt")
     assert read["input_ids"].shape == (1, 32 - first)
     with torch.no_grad():
@@ -433,8 +433,8 @@ def test_the_tokenizer_cuts_where_the_positions_of_the_model_end(stories, tmp_pa
 
 def test_every_token_that_is_asked_for_counts_alike_in_validation(stories, tmp_path):
     out = run(stories, tmp_path / "out", "mlm", plan(BERT, batch=3, mask=0.4))
-    model, reader = checkpoint.model(objectives.head("mlm"), out).eval(), checkpoint.tokenizer(out)
-    pretext = objectives.build("mlm", reader, 16, 0.4, 3.0)
+    model, reader = checkpoint.model(objectives.MLM.auto, out).eval(), checkpoint.tokenizer(out)
+    pretext = objectives.MLM.of(reader, 16, 0.4, 3.0)
     ids = np.random.default_rng(0).integers(8, 60, 16 * 5).astype(np.uint16)  # five stretches or so: batches of 3 and 2
     data = Stretches(ids, pretext, plan(BERT, batch=3, mask=0.4).training, 0)
     nats, asked = 0.0, 0
@@ -451,8 +451,8 @@ def test_every_token_that_is_asked_for_counts_alike_in_validation(stories, tmp_p
 
 def test_a_batch_in_which_nothing_is_hidden_counts_for_nothing_in_validation(stories, tmp_path):
     out = run(stories, tmp_path / "out", "mlm", plan(BERT))
-    model, reader = checkpoint.model(objectives.head("mlm"), out).eval(), checkpoint.tokenizer(out)
-    pretext = objectives.build("mlm", reader, 16, 0.05, 3.0)
+    model, reader = checkpoint.model(objectives.MLM.auto, out).eval(), checkpoint.tokenizer(out)
+    pretext = objectives.MLM.of(reader, 16, 0.05, 3.0)
     ids = np.random.default_rng(0).integers(8, 60, 16 * 9).astype(np.uint16)
     data = Stretches(ids, pretext, plan(BERT, batch=1).training, 0)
     nats, silent = [], 0

@@ -100,7 +100,7 @@ def pretrain(
     that all see.
     """
     options.seed(seed)
-    options.choice("objective", objective, objectives.NAMES)
+    options.choice("objective", objective, tuple(objectives.PRETEXTS))
     progress, log = (progress, log) if ranks.rank() == 0 else (False, _silent)
     plan = plan if isinstance(plan, Plan) else config.read(plan, scratch=source is None)
     taught, out = plan.training, Path(out)
@@ -156,8 +156,8 @@ def _suits(objective: str, plan: Plan, source: str | Path | None) -> None:
     """Raise ArtifactError unless the model can learn the objective, RecipeError unless it can be built and trained."""
     described, taught = _described(plan, source), plan.training
     named = "the configuration's model" if source is None else str(source)
-    checkpoint.suits(objectives.head(objective), described, named)
-    bare = blueprint.blank(objectives.head(objective), described, named)
+    checkpoint.suits(objectives.PRETEXTS[objective].auto, described, named)
+    bare = blueprint.blank(objectives.PRETEXTS[objective].auto, described, named)
     blueprint.spans(bare, taught.block)
     blueprint.fits(bare, taught.optimizer, named, ranks.count() if taught.fsdp else 1)
 
@@ -182,7 +182,7 @@ def _prepared(
 ) -> tuple[training.Lesson, dict[str, corpus.Counts]]:
     """Tokens on disk, the model, and how it learns."""
     taught = plan.training
-    pretext = objectives.build(objective, reader, taught.block, taught.mask, taught.span)
+    pretext = objectives.PRETEXTS[objective].of(reader, taught.block, taught.mask, taught.span)
     counts = _packed(objective, texts, reader, kept)
     set_seed(seed)
     model = _model(plan, reader, pretext, source)
@@ -191,7 +191,7 @@ def _prepared(
     checked = Stretches(ids["validation"], pretext, replace(taught, epochs=1, steps=None, accumulate=1), seed)
     if not any(objectives.targets(batch) for batch in _checks(checked)):
         raise DataError(f"mask is {taught.mask}, which hides nothing of the validation text; give more of either")
-    ratio = counts["validation"].tokens / counts["validation"].bytes if objective == "clm" else None
+    ratio = counts["validation"].tokens / counts["validation"].bytes if isinstance(pretext, objectives.CLM) else None
     return _lesson(model, data, taught, partial(_judge, model, checked, ratio), kept / "checkpoints"), counts
 
 
@@ -222,7 +222,7 @@ def _packed(
     objective: str, texts: dict[str, corpus.Texts], reader: PreTrainedTokenizerFast, kept: Path
 ) -> dict[str, corpus.Counts]:
     """A file of tokens for each split."""
-    before, after = objectives.around(objective, reader)
+    before, after = objectives.PRETEXTS[objective].around(reader)
     return {n: corpus.write(texts[n], reader, kept / f"{n}.tokens", before, after) for n in texts}
 
 
@@ -233,7 +233,8 @@ def _reader(
     folder = kept / "tokenizer"
     if not folder.exists():
         assert plan.tokenizer is not None
-        made = tokenizer.train(plan.tokenizer, texts, objective, config.longest(plan.model, tokenizer.PAD))
+        special = objectives.PRETEXTS[objective].special
+        made = tokenizer.train(plan.tokenizer, texts, special, config.longest(plan.model, tokenizer.PAD))
         fresh = kept / "tokenizer.part"
         shutil.rmtree(fresh, ignore_errors=True)
         made.save_pretrained(fresh)
@@ -248,17 +249,11 @@ def _model(
     """The model with fresh weights, or the checkpoint's."""
     if source is not None:
         return checkpoint.model(pretext.auto, source)  # type: ignore[no-any-return]
-    described = config.architecture(plan.model, _named(reader, pretext))
-    return pretext.auto.from_config(described)  # type: ignore[attr-defined,no-any-return]
-
-
-def _named(reader: PreTrainedTokenizerFast, pretext: objectives.Pretext) -> dict[str, Any]:
-    """What of a configuration follows from the tokenizer."""
-    given: dict[str, Any] = {"vocab_size": len(reader), "pad_token_id": reader.pad_token_id}
-    given |= {f"{n}_token_id": getattr(reader, f"{n}_token_id") for n in ("bos", "eos")}
+    given = tokenizer.told(reader)
     if isinstance(pretext, objectives.SpanCorruption):
         given["decoder_start_token_id"] = pretext.start
-    return given
+    described = config.architecture(plan.model, given)
+    return pretext.auto.from_config(described)  # type: ignore[attr-defined,no-any-return]
 
 
 def _checks(data: Stretches) -> Iterator[Batch]:

@@ -40,8 +40,7 @@ def described(plan: Plan, words: PreTrainedTokenizerFast | None = None, **head: 
     bare = config.architecture(plan.model, {})
     if words is None:
         return bare
-    given: dict[str, Any] = {"vocab_size": len(words), "pad_token_id": words.pad_token_id, **head}
-    given |= {f"{name}_token_id": getattr(words, f"{name}_token_id") for name in ("bos", "eos")}
+    given = {**tokenizer.told(words), **head}
     if bare.is_encoder_decoder:
         given |= {"decoder_start_token_id": words.pad_token_id, "forced_eos_token_id": None}
     return config.architecture(plan.model, given)
@@ -56,5 +55,5 @@ def reader(plan: Plan, texts: Texts, optimizer: str = "adamw") -> PreTrainedToke
     kind = config.architecture(plan.model, {"vocab_size": plan.tokenizer.vocabulary, "pad_token_id": tokenizer.PAD})
     blueprint.fits(blueprint.blank(AutoModel, kind, "model"), optimizer, "model")
     masked = kind.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES
-    marks = "seq2seq" if kind.is_encoder_decoder else "mlm" if masked else "clm"
+    marks = "seq2seq" if kind.is_encoder_decoder else "masked" if masked else "causal"
     return tokenizer.train(plan.tokenizer, texts, marks, config.longest(plan.model, tokenizer.PAD))

@@ -1,4 +1,4 @@
-"""Train a tokenizer on text: byte-level BPE, WordPiece or Unigram, with the special tokens an objective needs.
+"""Train a tokenizer on text: byte-level BPE, WordPiece or Unigram, with the special tokens that a kind of model needs.
 
 Sennrich et al. 2016, arXiv:1508.07909 (BPE), on bytes as Radford et al. 2019 (GPT-2) do; Wu et al. 2016,
 arXiv:1609.08144 (WordPiece); Kudo 2018, arXiv:1804.10959 (Unigram). BPE on bytes spells every text, Chinese too;
@@ -31,42 +31,50 @@ from laconic.pretrain.corpus import Texts
 SAMPLE = 200_000_000  # characters a tokenizer is trained on: more change its pieces little
 SENTINELS = [f"<extra_id_{i}>" for i in range(100)]
 SPECIAL: dict[str, dict[str, Any]] = {  # what it is for -> the special tokens, in order of their ids
-    "clm": {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"},
-    "mlm": {
+    "causal": {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"},
+    "masked": {
         "pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]",
     },
     "seq2seq": {"pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"},
-    "span-corruption": {
+    "sentinels": {
         "pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>", "extra_special_tokens": SENTINELS,
     },
 }  # fmt: skip
 WITHIN = "##"  # before a piece that does not begin a word
 PAD = 0  # id of the padding token, the first of all these
 AROUND = {
-    "clm": "bos_token $A", "mlm": "cls_token $A sep_token",
-    "seq2seq": "$A eos_token", "span-corruption": "$A eos_token",
+    "causal": "bos_token $A", "masked": "cls_token $A sep_token",
+    "seq2seq": "$A eos_token", "sentinels": "$A eos_token",
 }  # fmt: skip
 """What stands around one text, by the names of its special tokens."""
 
 
-def train(tokens: Tokens, texts: Texts, objective: str, longest: int) -> PreTrainedTokenizerFast:
-    """A tokenizer trained on the first SAMPLE characters of the texts; it cuts behind `longest` tokens.
+def train(tokens: Tokens, texts: Texts, kind: str, longest: int) -> PreTrainedTokenizerFast:
+    """A tokenizer trained on the first SAMPLE characters of the texts, with special tokens of a kind of SPECIAL.
 
-    The same texts give the same tokenizer.
+    It cuts behind `longest` tokens. The same texts give the same tokenizer.
     """
-    named = SPECIAL[objective]
+    named = SPECIAL[kind]
     special = [t for value in named.values() for t in (value if isinstance(value, list) else [value])]
     least = len(special) + (256 if tokens.kind == "bpe" else 1)
     if tokens.vocabulary < least:
         raise RecipeError(f"tokenizer: vocabulary is {tokens.vocabulary}; {tokens.kind} needs at least {least}")
     made = BUILD[tokens.kind](tokens, texts, special, named["unk_token"])
     made.add_special_tokens([AddedToken(t, special=True) for t in special])
-    around = " ".join(named.get(word, word) for word in AROUND[objective].split())
+    around = " ".join(named.get(word, word) for word in AROUND[kind].split())
     pairs = [(t, made.token_to_id(t)) for t in special if t in around.split()]
     made.post_processor = processors.TemplateProcessing(single=around, special_tokens=pairs)
     return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=made, model_max_length=longest, clean_up_tokenization_spaces=False, **named
     )
+
+
+def told(reader: PreTrainedTokenizerFast) -> dict[str, Any]:
+    """What of a model's configuration follows from its tokenizer."""
+    return {
+        "vocab_size": len(reader),
+        **{f"{n}_token_id": getattr(reader, f"{n}_token_id") for n in ("pad", "bos", "eos")},
+    }
 
 
 def _bpe(tokens: Tokens, texts: Texts, special: list[str], _: str) -> Tokenizer:
