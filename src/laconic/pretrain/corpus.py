@@ -113,13 +113,14 @@ def filling(texts: dict[str, Texts], block: int) -> None:
     No token is less than a byte; around each document there are MARKS at most.
     """
     for name, read in texts.items():
+        if next(read(), None) is None:
+            raise DataError(f"there is no {name} text; give more documents, parted by blank lines, or a {name} file")
+    for name, read in texts.items():
         most, said = 0, 0
         for text in read():
             most, said = most + len(text.encode()) + MARKS, said + len(text.encode())
             if most >= block:
                 break
-        if not most:
-            raise DataError(f"there is no {name} text; give more documents, parted by blank lines, or a {name} file")
         if most < block:
             raise DataError(f"{said} bytes of {name} text do not fill one block of {block}; give more, or less block")
 

@@ -46,7 +46,7 @@ def described(plan: Plan, words: PreTrainedTokenizerFast | None = None, **head: 
     return config.architecture(plan.model, given)
 
 
-def reader(plan: Plan, texts: Texts, optimizer: str = "adamw") -> PreTrainedTokenizerFast:
+def reader(plan: Plan, texts: Texts, optimizer: str) -> PreTrainedTokenizerFast:
     """A tokenizer trained on texts, with the special tokens that the kind of model needs.
 
     Raises RecipeError before for a model that cannot be built, or trained in the memory there is.
