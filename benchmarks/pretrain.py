@@ -1,7 +1,8 @@
 """A decoder to compress: a Llama of eight million weights, pretrained on WikiText-2 and TinyStories.
 
 No paper: measurement. `python -m benchmarks.pretrain`; a killed run goes on where it was, and the model stays below the
-folder of runs. It has seen 12 MB of text, an epoch or two: enough for trained weights, not for a good writer.
+folder of runs. `--pages` writes the page from the file without measuring. The model has seen 12 MB of text, an epoch or
+two: enough for trained weights, not for a good writer.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from laconic.tasks.lm import LM
 
 NAME = "llama-8m"
 TEXTS = {"wikitext2": "test", "tinystories": "validation"}  # data set -> the split that is measured
+POINTS = 13  # of the curve, on the page
 PLAN: dict[str, Any] = {
     "model": {
         "model_type": "llama", "hidden_size": 256, "intermediate_size": 768, "num_hidden_layers": 8,
@@ -35,19 +37,39 @@ def main() -> None:
     """Pretrain, measure bits per byte on text that was not seen, write the page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="bfloat16", help="of training")
-    model = decoder(parser.parse_args().precision)
+    parser.add_argument("--pages", action="store_true", help="write the page from the rows there are")
+    given = parser.parse_args()
+    if given.pages:
+        record.renew("pretrain", sections)
+        return
+    model = decoder(given.precision)
     held = json.loads((model / RECORD).read_text(encoding="utf-8"))
     rows = [measured(model, name, split) for name, split in TEXTS.items()]
     speed = {**held["speed"], "training_tokens": held["counts"]["train"]["tokens"]}
+    curve = [[r["step"], round(float(r["loss"]), 3)] for r in held["history"] if "loss" in r]
+    found: list[dict[str, Any]] = [{"model": NAME, "name": "original", **row, **speed} for row in rows]
+    found.append({"model": NAME, "name": "training", "curve": curve})
+    record.write("pretrain", found, sections(found))
+
+
+def sections(rows: list[dict[str, Any]]) -> record.Sections:
+    """The page's tables: figures of each text, what training did a second, and about POINTS of its losses."""
+    *texts, training = rows
     table = [["text", "split", "bytes", "bits per byte", "perplexity of a token"]]
-    for row in rows:
+    for row in texts:
         table.append([row["dataset"], row["split"], f"{row['text_bytes']:,}", f"{row['bits_per_byte']:.4f}"])
         table[-1].append(f"{row['perplexity']:.1f}")
+    one = texts[0]
+    speed = [["tokens an epoch", "tokens a second", "model FLOPs utilization", "peak FLOPs a second"]]
+    speed.append([f"{one['training_tokens']:,}", f"{one['tokens_per_second']:,.0f}"])
+    speed[-1] += [f"{one['model_flops_utilization']:.1%}", f"{one['peak_flops']:.3g}"]
+    points = training["curve"]
+    step = -(-len(points) // POINTS)
     curve = [["step", "loss on training text"]]
-    curve += [[f"{r['step']:,}", f"{float(r['loss']):.3f}"] for r in held["history"] if "loss" in r]
-    said = f"{speed['tokens_per_second']:,.0f} tokens a second in training, of {speed['training_tokens']:,} an epoch."
-    sections = [("Text that was not seen", said, table), ("Training", "", curve)]
-    record.write("pretrain", [{"model": NAME, "name": "original", **row, **speed} for row in rows], sections)
+    curve += [[f"{at:,}", f"{loss:.3f}"] for at, loss in reversed(points[::-1][::step])]  # the last one among them
+    said = "The utilization is the share of the peak, measured on large matrix products, that the model's own are."
+    every = f"One loss in {step} of those that were logged."
+    return [("Text that was not seen", "", table), ("Speed of training", said, speed), ("Training", every, curve)]
 
 
 def planned(described: dict[str, Any], precision: str) -> config.Plan:

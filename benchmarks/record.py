@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from laconic.prove import environment
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "docs" / "results"
+Sections = list[tuple[str, str, list[list[str]]]]  # title, remark, and a table with its header row
 MACHINE = ("processor", "threads")
 
 
@@ -36,7 +38,13 @@ def folder(variable: str, name: str) -> Path:
     return path
 
 
-def write(name: str, rows: list[dict[str, Any]], sections: list[tuple[str, str, list[list[str]]]]) -> None:
+def renew(name: str, sections: Callable[[list[dict[str, Any]]], Sections]) -> None:
+    """The page anew from the rows in `docs/results/NAME.json`, which stays as it is."""
+    record = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    put(RESULTS / f"{name}.md", _page(name, record, sections(record["rows"])))
+
+
+def write(name: str, rows: list[dict[str, Any]], sections: Sections) -> None:
     """`docs/results/NAME.json`, and a page with a table for every (title, remark, table with its header row)."""
     found = environment()
     record = {
@@ -56,7 +64,7 @@ def origin() -> dict[str, str]:
     return {"commit": _commit(), "date": datetime.now(UTC).strftime("%Y-%m-%d")}
 
 
-def _page(name: str, record: dict[str, Any], sections: list[tuple[str, str, list[list[str]]]]) -> str:
+def _page(name: str, record: dict[str, Any], sections: Sections) -> str:
     machine = record["machine"]
     lines = [
         f"# {name}",

@@ -112,3 +112,17 @@ def test_a_run_that_was_put_there_meanwhile_stays(tmp_path):
     with pytest.raises(DataError, match="give the same command again"):
         workspace.begin(tmp_path / "run", {"seed": 0})
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_a_refusal_leaves_no_folder_that_was_made_for_it(tmp_path):
+    (tmp_path / "old").mkdir()
+    out = tmp_path / "old" / "new" / "newer" / "run"
+    for beside, left in ((None, []), ("note", ["new"])):
+        new = workspace.missing(out)
+        work = workspace.begin(out, {"seed": 0})
+        if beside:
+            (tmp_path / "old" / "new" / beside).write_text("")
+        with pytest.raises(DataError), workspace.refusing(work, new):
+            raise DataError("no")
+        assert [path.name for path in (tmp_path / "old").iterdir()] == left
+    assert [path.name for path in (tmp_path / "old" / "new").iterdir()] == ["note"]

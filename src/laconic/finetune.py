@@ -64,7 +64,7 @@ def train(
     _check_given(given, teachers, unlabelled)
     plan = scratch.read(model) if scratch.is_plan(model) else None
     splits = data.read_splits(data_source, task, seed=seed)
-    tokenizer, config = _basis(model, plan, task, splits)
+    tokenizer, config = _basis(model, plan, task, splits, options.optimizer)
     task_options = _own(task, {**_fitting(task, splits, tokenizer, config), **given})
     built = tasks.build(task, labels=data.labels(splits.train, task), **task_options)
     splits = data.read_splits(data_source, built, seed=seed, progress=False)  # the task knows how many labels fit
@@ -243,12 +243,14 @@ def _pad(tokenizer: PreTrainedTokenizerFast, model: PreTrainedModel) -> None:
 
 
 def _basis(
-    model: str | Path, plan: Plan | None, task: str, splits: Splits
+    model: str | Path, plan: Plan | None, task: str, splits: Splits, optimizer: str
 ) -> tuple[PreTrainedTokenizerFast, PreTrainedConfig]:
     """Tokenizer and config of a checkpoint, or those of a plan, whose tokenizer is trained on the task's texts."""
     if plan is None:
         return checkpoint.tokenizer(model, words=task == "ner"), checkpoint.config(model)
-    tokenizer = scratch.reader(plan, (text for e in splits.train for text in data.records.texts(e, task)))
+    tokenizer = scratch.reader(
+        plan, lambda: (text for e in splits.train for text in data.records.texts(e, task)), optimizer
+    )
     return tokenizer, scratch.described(plan, tokenizer)
 
 

@@ -38,6 +38,7 @@ from laconic.errors import RecipeError
 
 PRECISIONS = ("auto", "float32", "bfloat16")
 CHECK_STEPS = 2000  # an epoch longer than this is checked and saved within
+SPEEDS = ("train_runtime", "train_samples_per_second", "train_steps_per_second")  # of the last part of a run alone
 SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_warmup"}  # our name -> Trainer's
 
 
@@ -254,7 +255,14 @@ def learn(
     with ranks.first():
         for path in lesson.folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*"):
             shutil.rmtree(path)
-    return [dict(row) for row in learner.state.log_history]
+    batches = options.accumulate / lesson.data.per_epoch  # of an epoch, that a step takes
+    return [_true(row, batches) for row in learner.state.log_history]
+
+
+def _true(row: dict[str, Any], batches: float) -> dict[str, Any]:
+    """A row of the log, its `epoch` passes over the data, and no speed: to Trainer the whole run is one of batches."""
+    kept = {key: value for key, value in row.items() if key not in SPEEDS}
+    return {**kept, "epoch": row["step"] * batches} if "epoch" in row else kept
 
 
 def _arguments(lesson: Lesson, options: Training, batches_in_all: int) -> TrainingArguments:

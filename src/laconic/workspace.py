@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -115,14 +115,25 @@ def _difference(ticket: Path, record: dict[str, Any]) -> str:
     return f"with another {key} ({values}); give what it had, and it goes on"
 
 
+def missing(out: Path) -> list[Path]:
+    """The folders that a run will make for `out` to lie in, the innermost first."""
+    return [parent for parent in out.absolute().parents if not parent.exists()]
+
+
 @contextmanager
-def refusing(work: Path) -> Iterator[None]:
-    """What is wrong with data or options is so again at the next call: a run that did not begin leaves no work."""
+def refusing(work: Path, new: Sequence[Path] = ()) -> Iterator[None]:
+    """What is wrong with data or options is so again at the next call: a run that did not begin leaves no work.
+
+    Nor `new`, folders above it that were made for it, unless something else lies there by now.
+    """
     try:
         yield
     except (DataError, RecipeError):
         if not any((work / "checkpoints").iterdir()):
             _remove(work)
+            for folder in new:
+                if not any(folder.iterdir()):
+                    folder.rmdir()
         raise
 
 

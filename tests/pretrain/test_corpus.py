@@ -63,7 +63,7 @@ def test_a_folder_without_splits_is_read_whole_with_what_is_below(tmp_path):
 @pytest.mark.parametrize(("kind", "vocabulary"), [("bpe", 300), ("unigram", 60)])
 def test_packed_tokens_are_the_texts(tmp_path, kind, vocabulary):
     """Two cats sit in Chinese too; ends part the documents, and a second writing reads what the first left."""
-    reader = tokenizer.train(config.Tokens(kind, vocabulary), TEXTS, "clm", 64)
+    reader = tokenizer.train(config.Tokens(kind, vocabulary), lambda: iter(TEXTS), "causal", 64)
     bos, eos = reader.bos_token_id, reader.eos_token_id
     counts = corpus.write(lambda: iter(TEXTS), reader, tmp_path / "x.tokens", [bos], [eos])
     assert (counts.documents, counts.bytes) == (150, sum(len(t.encode()) for t in TEXTS))
@@ -80,7 +80,7 @@ def test_packed_tokens_are_the_texts(tmp_path, kind, vocabulary):
 
 
 def test_wordpiece_sets_chinese_characters_apart(tmp_path):
-    reader = tokenizer.train(config.Tokens("wordpiece", 60, lowercase=True), TEXTS, "mlm", 64)
+    reader = tokenizer.train(config.Tokens("wordpiece", 60, lowercase=True), lambda: iter(TEXTS), "masked", 64)
     assert reader.tokenize("两只猫 CAT") == ["两", "只", "猫", "cat"]
     ids = reader("cat")["input_ids"]
     assert ids == [reader.cls_token_id, reader.convert_tokens_to_ids("cat"), reader.sep_token_id]

@@ -2,16 +2,22 @@
 
 import json
 import math
+import os
+import shutil
+import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from laconic import answers, checkpoint, finetune, training
 from laconic.errors import ArtifactError, DataError, RecipeError
-from laconic.pretrain import PLOT, RECORD, Stretches, _judge, config, objectives, pretrain, scratch, speed
+from laconic.pretrain import PLOT, RECORD, Stretches, _judge, config, objectives, pretrain, scratch, speed, tokenizer
 from laconic.tasks.lm import LM
 
 LLAMA = {
@@ -26,8 +32,25 @@ T5 = {"model_type": "t5", "d_model": 32, "d_kv": 8, "d_ff": 48, "num_layers": 2,
 SHORT = {"block": 16, "batch": 4, "steps": 12, "every": 4, "learning_rate": 3e-3, "schedule": "constant"}
 
 
-class Killed(Exception):
-    """Stands for a SIGKILL."""
+USUAL = {"clm": (LLAMA, "bpe", 300), "mlm": (BERT, "wordpiece", 60), "span-corruption": (T5, "unigram", 140)}
+DIES = """
+import os, signal, sys
+from laconic.pretrain import objectives, pretrain
+
+real, count = objectives.loss, iter(range(10**6))
+
+def dies(model, batch):
+    if model.training and next(count) == int(sys.argv[1]):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return real(model, batch)
+
+objectives.loss = dies
+pretrain(*sys.argv[2:], progress=False)
+"""
+
+
+class BrokeOff(Exception):
+    """In the middle of a step."""
 
 
 @pytest.fixture(scope="module")
@@ -80,46 +103,79 @@ def test_it_learns_and_leaves_an_ordinary_model(stories, tmp_path):
     assert not list(tmp_path.glob(".*"))
 
 
+def same_bits(one, other):
+    first, second = (load_file(out / "model.safetensors") for out in (one, other))
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_a_killed_run_has_the_curve_and_the_bits_of_an_unbroken_one(stories, tmp_path, monkeypatch, precision):
-    chosen = plan(precision=precision, accumulate=2, mask=0.2)
-    whole = run(stories, tmp_path / "whole", chosen=chosen)
+@pytest.mark.parametrize("objective", USUAL)
+def test_a_run_that_broke_off_has_the_curve_and_the_bits_of_an_unbroken_one(
+    stories, tmp_path, monkeypatch, objective, precision
+):
+    chosen = plan(*USUAL[objective], precision=precision, accumulate=2)
+    whole = run(stories, tmp_path / "whole", objective, chosen)
     real = objectives.loss
     count = iter(range(10**6))
 
     def breaks(model, batch):
         if model.training and next(count) == 13:  # in the seventh step, after a checkpoint behind the fourth
-            raise Killed
+            raise BrokeOff
         return real(model, batch)
 
     monkeypatch.setattr(objectives, "loss", breaks)
-    with pytest.raises(Killed):
-        run(stories, tmp_path / "broken", chosen=chosen)
+    with pytest.raises(BrokeOff):
+        run(stories, tmp_path / "broken", objective, chosen)
     assert (tmp_path / ".broken.training" / "checkpoints" / "checkpoint-4").is_dir()
     monkeypatch.setattr(objectives, "loss", real)
-    broken = run(stories, tmp_path / "broken", chosen=chosen)
+    broken = run(stories, tmp_path / "broken", objective, chosen)
     assert losses(broken) == losses(whole)
     assert len(losses(whole)) > 10
-    one, other = (load_file(out / "model.safetensors") for out in (whole, broken))
-    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert same_bits(whole, broken)
 
 
-def test_the_seed_decides_and_a_done_run_is_left_alone(stories, tmp_path):
-    one, other = run(stories, tmp_path / "1"), run(stories, tmp_path / "2", seed=1)
-    assert losses(one) != losses(other)
+@pytest.mark.parametrize(("calls", "left"), [(0, None), (6, "checkpoint-4")])
+def test_a_killed_process_has_the_curve_and_the_bits_of_an_unbroken_one(stories, tmp_path, calls, left):
+    """SIGKILL before the first checkpoint and after it; the tokenizer is a Unigram one, the model drops out."""
+    model, kind, vocabulary = USUAL["span-corruption"]
+    given = {"model": model, "tokenizer": {"kind": kind, "vocabulary": vocabulary}, "training": SHORT}
+    about = tmp_path / "plan.yaml"
+    about.write_text(yaml.safe_dump(given), encoding="utf-8")
+    out = tmp_path / "killed"
+    ended = subprocess.run(
+        [sys.executable, "-c", DIES, str(calls), "span-corruption", about, stories, out],
+        capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )  # fmt: skip
+    assert ended.returncode == -signal.SIGKILL, ended.stderr
+    assert not out.exists()
+    kept = tmp_path / ".killed.training"
+    assert [path.name for path in (kept / "checkpoints").iterdir()] == ([] if left is None else [left])
+    if left is None:
+        shutil.rmtree(kept)  # as of a process that died before all this was in place
+    run(stories, out, "span-corruption", about)
+    whole = run(stories, tmp_path / "whole", "span-corruption", about)
+    assert losses(out) == losses(whole)
+    assert same_bits(out, whole)
+
+
+@pytest.mark.parametrize("objective", USUAL)
+def test_the_seed_decides_and_a_done_run_is_left_alone(stories, tmp_path, objective):
+    chosen = plan(*USUAL[objective])
+    one, same = (run(stories, tmp_path / name, objective, chosen) for name in "12")
+    other = run(stories, tmp_path / "3", objective, chosen, seed=1)
+    assert losses(one) == losses(same) != losses(other)
+    assert same_bits(one, same)
     before = (one / "model.safetensors").stat().st_mtime_ns
-    assert run(stories, tmp_path / "1") == one
+    assert run(stories, tmp_path / "1", objective, chosen) == one
     assert (one / "model.safetensors").stat().st_mtime_ns == before
     with pytest.raises(DataError, match="holds another run"):
-        run(stories, tmp_path / "1", seed=5)
+        run(stories, tmp_path / "1", objective, chosen, seed=5)
 
 
-@pytest.mark.parametrize(
-    ("objective", "model", "kind", "vocabulary"),
-    [("mlm", BERT, "wordpiece", 60), ("span-corruption", T5, "unigram", 140)],
-)
-def test_other_objectives_learn(stories, tmp_path, objective, model, kind, vocabulary):
-    out = run(stories, tmp_path / "m", objective, plan(model, kind, vocabulary, steps=60, every=20, block=24))
+@pytest.mark.parametrize("objective", ["mlm", "span-corruption"])
+def test_other_objectives_learn(stories, tmp_path, objective):
+    model, kind, vocabulary = USUAL[objective]
+    out = run(stories, tmp_path / "m", objective, plan(model, kind, vocabulary, steps=60, every=20))
     first, *_, last = [row["eval_loss"] for row in held(out)["history"] if "eval_loss" in row]
     assert last < first
     assert "bits_per_byte" not in held(out)["validation"]
@@ -133,6 +189,17 @@ def test_it_goes_on_from_a_checkpoint(stories, tmp_path):
     second = run(stories, tmp_path / "second", chosen=more, source=first)
     assert held(second)["history"][0]["loss"] < 1.2 * held(first)["history"][-2].get("loss", 9)
     assert checkpoint.tokenizer(first).get_vocab() == checkpoint.tokenizer(second).get_vocab()
+
+
+@pytest.mark.parametrize("goes_on", [False, True])
+def test_a_block_behind_the_positions_of_a_llama_is_refused_and_leaves_nothing(stories, tmp_path, goes_on):
+    chosen = plan({**LLAMA, "max_position_embeddings": 16})
+    base = run(stories, tmp_path / "base", chosen=chosen) if goes_on else None
+    long = {**SHORT, "block": 17}
+    further = config.parse({"training": long}, "here", scratch=False) if goes_on else plan(chosen.model, block=17)
+    with pytest.raises(RecipeError, match="a block is 17 tokens and the model has 16 positions; give it more, or less"):
+        run(stories, tmp_path / "new" / "model", chosen=further, source=base)
+    assert [path.name for path in tmp_path.iterdir()] == (["base"] if goes_on else [])
 
 
 def test_what_was_pretrained_can_be_fine_tuned(stories, tmp_path):
@@ -308,7 +375,7 @@ def test_a_model_beside_its_text_is_taken_up_and_one_within_text_read_whole_is_r
         run(tmp_path / "whole", tmp_path / "whole" / "model", chosen=plan(steps=2))
 
 
-def test_too_little_text_is_refused_and_leaves_nothing(tmp_path):
+def test_too_little_text_is_refused_and_leaves_nothing(tmp_path, monkeypatch):
     (tmp_path / "one.txt").write_text("\n\n")
     with pytest.raises(DataError, match=r"one.txt: there is no text to learn from in it; give a file or folder"):
         run(tmp_path / "one.txt", tmp_path / "m")
@@ -316,8 +383,13 @@ def test_too_little_text_is_refused_and_leaves_nothing(tmp_path):
     with pytest.raises(DataError, match="no validation text; give more documents"):
         run(tmp_path / "one.txt", tmp_path / "m")
     (tmp_path / "one.txt").write_text("a b\n\nc d\n\ne f")
-    with pytest.raises(DataError, match="do not fill one block of 16"):
+    monkeypatch.setattr(tokenizer, "train", lambda *_: pytest.fail("a tokenizer was trained before"))
+    with pytest.raises(DataError, match="6 bytes of train text do not fill one block of 16"):
         run(tmp_path / "one.txt", tmp_path / "n")
+    monkeypatch.undo()
+    (tmp_path / "one.txt").write_text(("abcdefgh" * 20 + "\n\n") * 3)  # which long pieces do not fill
+    with pytest.raises(DataError, match="tokens of text do not fill one block of 64"):
+        run(tmp_path / "one.txt", tmp_path / "new" / "er" / "n", chosen=plan(vocabulary=400, block=64))
     assert [path.name for path in tmp_path.iterdir()] == ["one.txt"]
 
 
@@ -336,7 +408,7 @@ def test_utilization_by_hand():
 )
 def test_it_reads_as_much_as_its_architecture_can_not_a_block(stories, tmp_path, objective, model, usual, asked):
     out = run(stories, tmp_path / "out", objective, plan(model, vocabulary=400, steps=1))
-    made, reader = checkpoint.model(objectives.head(objective), out), checkpoint.tokenizer(out)
+    made, reader = checkpoint.model(objectives.PRETEXTS[objective].auto, out), checkpoint.tokenizer(out)
     assert checkpoint.limit(made, reader) == usual
     assert checkpoint.limit(made, reader, 2000) == asked
 
@@ -347,10 +419,12 @@ def test_the_tokenizer_cuts_where_the_positions_of_the_model_end(stories, tmp_pa
     shape = {**BERT, "model_type": family}
     out = run(stories, tmp_path / "out", "mlm", plan(shape, vocabulary=400, steps=1))
     reader = checkpoint.tokenizer(out)
-    anew = scratch.reader(config.Plan(shape, config.Tokens(vocabulary=400)), ["The cat saw a bird."])
+    anew = scratch.reader(
+        config.Plan(shape, config.Tokens(vocabulary=400)), lambda: iter(["The cat saw a bird."]), "adamw"
+    )
     assert reader.pad_token_id == anew.pad_token_id == 0
     assert reader.model_max_length == anew.model_max_length == 32 - first
-    model = checkpoint.model(objectives.head("mlm"), out).eval()
+    model = checkpoint.model(objectives.MLM.auto, out).eval()
     read = reader("The cat saw a bird. " * 20, truncation=True, return_tensors="pt")
     assert read["input_ids"].shape == (1, 32 - first)
     with torch.no_grad():
@@ -361,8 +435,8 @@ def test_the_tokenizer_cuts_where_the_positions_of_the_model_end(stories, tmp_pa
 
 def test_every_token_that_is_asked_for_counts_alike_in_validation(stories, tmp_path):
     out = run(stories, tmp_path / "out", "mlm", plan(BERT, batch=3, mask=0.4))
-    model, reader = checkpoint.model(objectives.head("mlm"), out).eval(), checkpoint.tokenizer(out)
-    pretext = objectives.build("mlm", reader, 16, 0.4, 3.0)
+    model, reader = checkpoint.model(objectives.MLM.auto, out).eval(), checkpoint.tokenizer(out)
+    pretext = objectives.MLM.of(reader, 16, 0.4, 3.0)
     ids = np.random.default_rng(0).integers(8, 60, 16 * 5).astype(np.uint16)  # five stretches or so: batches of 3 and 2
     data = Stretches(ids, pretext, plan(BERT, batch=3, mask=0.4).training, 0)
     nats, asked = 0.0, 0
@@ -379,8 +453,8 @@ def test_every_token_that_is_asked_for_counts_alike_in_validation(stories, tmp_p
 
 def test_a_batch_in_which_nothing_is_hidden_counts_for_nothing_in_validation(stories, tmp_path):
     out = run(stories, tmp_path / "out", "mlm", plan(BERT))
-    model, reader = checkpoint.model(objectives.head("mlm"), out).eval(), checkpoint.tokenizer(out)
-    pretext = objectives.build("mlm", reader, 16, 0.05, 3.0)
+    model, reader = checkpoint.model(objectives.MLM.auto, out).eval(), checkpoint.tokenizer(out)
+    pretext = objectives.MLM.of(reader, 16, 0.05, 3.0)
     ids = np.random.default_rng(0).integers(8, 60, 16 * 9).astype(np.uint16)
     data = Stretches(ids, pretext, plan(BERT, batch=1).training, 0)
     nats, silent = [], 0

@@ -10,8 +10,6 @@ import typer
 
 from laconic.cli.console import Quiet, give, say
 
-TASKS = {"clm": "lm", "mlm": "mlm", "span-corruption": "span_corruption"}  # that go on with what an objective began
-
 
 def command(
     objective: Annotated[str, typer.Option(help="clm, mlm or span-corruption.")],
@@ -27,7 +25,7 @@ def command(
     import json
 
     from laconic import ranks
-    from laconic.pretrain import RECORD, pretrain
+    from laconic.pretrain import RECORD, objectives, pretrain
 
     pretrain(objective, config, text, out, source=source, seed=seed, progress=not quiet, log=say)
     if ranks.rank() > 0:
@@ -39,4 +37,4 @@ def command(
     say(f"{out}: validation " + ", ".join(f"{k} {v:.4f}" for k, v in held["validation"].items()))
     rate, used = figures["tokens_per_second"], figures["model_flops_utilization"]
     say(f"{rate:,.0f} tokens a second, {used:.1%} of the measured peak of matrix products")
-    say(f"next: laconic train {out} --task {TASKS[objective]} --data {text} -o RUN")
+    say(f"next: laconic train {out} --task {objectives.PRETEXTS[objective].task} --data {text} -o RUN")

@@ -19,13 +19,13 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerFast, set_seed
+from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast, set_seed
 
 from laconic import checkpoint, options, ranks, training, workspace
 from laconic.anatomy import Anatomy
 from laconic.answers import Batch
 from laconic.errors import DataError
-from laconic.pretrain import config, corpus, curve, objectives, speed, tokenizer
+from laconic.pretrain import blueprint, config, corpus, curve, objectives, speed, tokenizer
 from laconic.pretrain.config import Plan, Schooling
 
 RECORD, PLOT = "pretraining.json", "loss.png"
@@ -100,7 +100,7 @@ def pretrain(
     that all see.
     """
     options.seed(seed)
-    options.choice("objective", objective, objectives.NAMES)
+    options.choice("objective", objective, tuple(objectives.PRETEXTS))
     progress, log = (progress, log) if ranks.rank() == 0 else (False, _silent)
     plan = plan if isinstance(plan, Plan) else config.read(plan, scratch=source is None)
     taught, out = plan.training, Path(out)
@@ -111,9 +111,11 @@ def pretrain(
             log(f"{out} is already pretrained with these options")
             return out
         _suits(objective, plan, source)
+        corpus.filling(texts, taught.block)
         reader = None if source is None else checkpoint.tokenizer(source)
+        new = workspace.missing(out)
         kept = workspace.begin(out, record)
-        with workspace.refusing(kept):
+        with workspace.refusing(kept, new):
             reader = reader or _reader(plan, texts["train"], objective, kept, log)
             lesson, counts = _prepared(objective, plan, texts, reader, kept, source, seed)
     held = counts["train"]
@@ -151,9 +153,22 @@ def _silent(_: str) -> None:
 
 
 def _suits(objective: str, plan: Plan, source: str | Path | None) -> None:
-    """Raise ArtifactError unless the model can learn the objective."""
-    described = config.architecture(plan.model, {}) if source is None else checkpoint.config(source)
-    checkpoint.suits(objectives.head(objective), described, "the configuration's model" if source is None else source)
+    """Raise ArtifactError unless the model can learn the objective, RecipeError unless it can be built and trained."""
+    described, taught = _described(plan, source), plan.training
+    named = "the configuration's model" if source is None else str(source)
+    checkpoint.suits(objectives.PRETEXTS[objective].auto, described, named)
+    bare = blueprint.blank(objectives.PRETEXTS[objective].auto, described, named)
+    blueprint.spans(bare, taught.block)
+    blueprint.fits(bare, taught.optimizer, named, ranks.count() if taught.fsdp else 1)
+
+
+def _described(plan: Plan, source: str | Path | None) -> PreTrainedConfig:
+    """The configuration of the checkpoint, or of the plan, with as many pieces as the tokenizer may have."""
+    if source is not None:
+        return checkpoint.config(source)
+    assert plan.tokenizer is not None
+    given = {"vocab_size": plan.tokenizer.vocabulary, "pad_token_id": tokenizer.PAD}
+    return config.architecture(plan.model, given)
 
 
 def _prepared(
@@ -167,7 +182,7 @@ def _prepared(
 ) -> tuple[training.Lesson, dict[str, corpus.Counts]]:
     """Tokens on disk, the model, and how it learns."""
     taught = plan.training
-    pretext = objectives.build(objective, reader, taught.block, taught.mask, taught.span)
+    pretext = objectives.PRETEXTS[objective].of(reader, taught.block, taught.mask, taught.span)
     counts = _packed(objective, texts, reader, kept)
     set_seed(seed)
     model = _model(plan, reader, pretext, source)
@@ -176,7 +191,7 @@ def _prepared(
     checked = Stretches(ids["validation"], pretext, replace(taught, epochs=1, steps=None, accumulate=1), seed)
     if not any(objectives.targets(batch) for batch in _checks(checked)):
         raise DataError(f"mask is {taught.mask}, which hides nothing of the validation text; give more of either")
-    ratio = counts["validation"].tokens / counts["validation"].bytes if objective == "clm" else None
+    ratio = counts["validation"].tokens / counts["validation"].bytes if isinstance(pretext, objectives.CLM) else None
     return _lesson(model, data, taught, partial(_judge, model, checked, ratio), kept / "checkpoints"), counts
 
 
@@ -207,12 +222,8 @@ def _packed(
     objective: str, texts: dict[str, corpus.Texts], reader: PreTrainedTokenizerFast, kept: Path
 ) -> dict[str, corpus.Counts]:
     """A file of tokens for each split."""
-    before, after = objectives.around(objective, reader)
-    held = {n: corpus.write(texts[n], reader, kept / f"{n}.tokens", before, after) for n in texts}
-    for name, counts in held.items():
-        if not counts.bytes:
-            raise DataError(f"there is no {name} text; give more documents, parted by blank lines, or a {name} file")
-    return held
+    before, after = objectives.PRETEXTS[objective].around(reader)
+    return {n: corpus.write(texts[n], reader, kept / f"{n}.tokens", before, after) for n in texts}
 
 
 def _reader(
@@ -222,7 +233,8 @@ def _reader(
     folder = kept / "tokenizer"
     if not folder.exists():
         assert plan.tokenizer is not None
-        made = tokenizer.train(plan.tokenizer, texts(), objective, config.longest(plan.model, tokenizer.PAD))
+        special = objectives.PRETEXTS[objective].special
+        made = tokenizer.train(plan.tokenizer, texts, special, config.longest(plan.model, tokenizer.PAD))
         fresh = kept / "tokenizer.part"
         shutil.rmtree(fresh, ignore_errors=True)
         made.save_pretrained(fresh)
@@ -235,25 +247,13 @@ def _model(
     plan: Plan, reader: PreTrainedTokenizerFast, pretext: objectives.Pretext, source: str | Path | None
 ) -> PreTrainedModel:
     """The model with fresh weights, or the checkpoint's."""
-    block = plan.training.block
-    made: PreTrainedModel
     if source is not None:
-        made = checkpoint.model(pretext.auto, source)
-    else:
-        made = pretext.auto.from_config(config.architecture(plan.model, _named(reader, pretext)))  # type: ignore[attr-defined]
-    longest = Anatomy(made).positions
-    if longest is not None and longest < block:
-        raise DataError(f"a block is {block} tokens and the model has {longest} positions; give it more, or less block")
-    return made
-
-
-def _named(reader: PreTrainedTokenizerFast, pretext: objectives.Pretext) -> dict[str, Any]:
-    """What of a configuration follows from the tokenizer."""
-    given: dict[str, Any] = {"vocab_size": len(reader), "pad_token_id": reader.pad_token_id}
-    given |= {f"{n}_token_id": getattr(reader, f"{n}_token_id") for n in ("bos", "eos")}
+        return checkpoint.model(pretext.auto, source)  # type: ignore[no-any-return]
+    given = tokenizer.told(reader)
     if isinstance(pretext, objectives.SpanCorruption):
         given["decoder_start_token_id"] = pretext.start
-    return given
+    described = config.architecture(plan.model, given)
+    return pretext.auto.from_config(described)  # type: ignore[attr-defined,no-any-return]
 
 
 def _checks(data: Stretches) -> Iterator[Batch]:

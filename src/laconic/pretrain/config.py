@@ -11,7 +11,6 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, get_type_hints
 
-import torch
 import yaml
 from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, AutoModel, PreTrainedConfig
@@ -19,8 +18,8 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.tokenization_utils_base import VERY_LARGE_INTEGER
 
 from laconic import options, ranks, training
-from laconic.anatomy import Anatomy
 from laconic.errors import RecipeError
+from laconic.pretrain import blueprint
 
 SECTIONS = ("model", "tokenizer", "training")
 FROM_TOKENIZER = ("vocab_size", "bos_token_id", "eos_token_id", "pad_token_id")
@@ -137,6 +136,7 @@ def architecture(model: dict[str, Any], given: dict[str, Any], where: str = "mod
     kind = CONFIG_MAPPING[name]
     known(model, {*kind().to_dict(), *kind.attribute_map, "model_type"} - set(FROM_TOKENIZER), where)
     values = {key: value for key, value in model.items() if key != "model_type"}
+    blueprint.sizes({key: value for key, value in values.items() if key not in DEPTHS}, kind, where)
     try:
         made: PreTrainedConfig = AutoConfig.for_model(name, **values, **given)
     except (StrictDataclassError, TypeError, ValueError) as error:
@@ -153,10 +153,7 @@ def longest(model: dict[str, Any], pad: int) -> int:
     Some count learned positions from behind the padding id, as RoBERTa does, and so have fewer than rows.
     """
     described = architecture(model, {"pad_token_id": pad})
-    with torch.device("meta"):
-        learned = Anatomy(AutoModel.from_config(described)).positions  # type: ignore[no-untyped-call]
-    promised = getattr(described, "max_position_embeddings", None) if learned is None else learned
-    return int(promised or VERY_LARGE_INTEGER)
+    return int(blueprint.reach(blueprint.blank(AutoModel, described, "model")) or VERY_LARGE_INTEGER)
 
 
 def known(held: dict[Any, Any], allowed: Iterable[str], where: str) -> None:

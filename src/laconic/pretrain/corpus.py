@@ -27,6 +27,8 @@ TOGETHER = 512  # documents split into tokens at once
 AT_ONCE = 1 << 23  # characters, or few more, that are split at once at most
 HELD = 100  # of so many documents one is held for validation, where the source has no such split
 
+MARKS = 3  # tokens around a document: its beginning, its end, and a space that it begins with
+
 Texts = Callable[[], Iterator[str]]  # read from the beginning each time it is called
 Ids = np.memmap[Any, np.dtype[Any]]
 
@@ -103,6 +105,24 @@ def _texts(rows: Iterable[tuple[str, records.Raw]]) -> Iterator[str]:
 
 def _dealt(rows: Rows, *, held: bool) -> Iterator[str]:
     return (text for i, text in enumerate(_texts(rows())) if (i % HELD == 1) == held)
+
+
+def filling(texts: dict[str, Texts], block: int) -> None:
+    """Raise DataError for text that fills no block however it is cut, before a tokenizer is trained on it.
+
+    No token is less than a byte; around each document there are MARKS at most.
+    """
+    for name, read in texts.items():
+        if next(read(), None) is None:
+            raise DataError(f"there is no {name} text; give more documents, parted by blank lines, or a {name} file")
+    for name, read in texts.items():
+        most, said = 0, 0
+        for text in read():
+            most, said = most + len(text.encode()) + MARKS, said + len(text.encode())
+            if most >= block:
+                break
+        if most < block:
+            raise DataError(f"{said} bytes of {name} text do not fill one block of {block}; give more, or less block")
 
 
 def write(texts: Texts, tokenizer: PreTrainedTokenizerFast, path: Path, before: list[int], after: list[int]) -> Counts:

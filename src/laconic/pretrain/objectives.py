@@ -24,15 +24,26 @@ from laconic.answers import Batch
 from laconic.errors import RecipeError
 from laconic.writing.hidden import sentinels
 
-NAMES = ("clm", "mlm", "span-corruption")
 IGNORED = -100  # target of a place that is not asked for
 REPLACED, KEPT = 0.8, 0.1  # of hidden tokens: a mask stands there, or the token itself; else a random token
 
 
 class Pretext(Protocol):
-    """An objective: the head it trains, and how it makes a batch of stretches of text."""
+    """An objective: the head it trains, the special tokens that are made for it, and the task that goes on with it."""
 
     auto: ClassVar[type]
+    special: ClassVar[str]  # of `tokenizer.SPECIAL`
+    task: ClassVar[str]
+
+    @classmethod
+    def of(cls, tokenizer: PreTrainedTokenizerFast, block: int, mask: float, span: float) -> Pretext:
+        """The objective with a tokenizer; raises RecipeError where that lacks a token that is needed."""
+        ...
+
+    @staticmethod
+    def around(tokenizer: PreTrainedTokenizerFast) -> tuple[list[int], list[int]]:
+        """Ids before and after each document in the packed text."""
+        ...
 
     @property
     def taken(self) -> int:
@@ -55,6 +66,20 @@ class CLM:
 
     block: int
     auto: ClassVar[type] = AutoModelForCausalLM
+    special: ClassVar[str] = "causal"
+    task: ClassVar[str] = "lm"
+
+    @classmethod
+    def of(cls, tokenizer: PreTrainedTokenizerFast, block: int, mask: float, span: float) -> CLM:
+        """Nothing but the block counts."""
+        return cls(block)
+
+    @staticmethod
+    def around(tokenizer: PreTrainedTokenizerFast) -> tuple[list[int], list[int]]:
+        """The marks of both ends that there are, one of them where they are the same."""
+        begin, end = tokenizer.bos_token_id, tokenizer.eos_token_id
+        marks = [begin] if begin is not None else []
+        return marks, [end] if end is not None and (end != begin or not marks) else []
 
     @property
     def taken(self) -> int:
@@ -83,6 +108,21 @@ class MLM:
     hidden: int  # the mask token
     words: np.ndarray  # ids that may stand for a hidden token
     auto: ClassVar[type] = AutoModelForMaskedLM
+    special: ClassVar[str] = "masked"
+    task: ClassVar[str] = "mlm"
+
+    @classmethod
+    def of(cls, tokenizer: PreTrainedTokenizerFast, block: int, mask: float, span: float) -> MLM:
+        """Special tokens are never hidden."""
+        begin, end = _first(tokenizer, "cls", "bos"), _first(tokenizer, "sep", "eos")
+        special = set(tokenizer.all_special_ids)
+        words = np.array([i for i in range(len(tokenizer)) if i not in special])
+        return cls(block, mask, begin, end, _first(tokenizer, "mask"), words)
+
+    @staticmethod
+    def around(tokenizer: PreTrainedTokenizerFast) -> tuple[list[int], list[int]]:
+        """What parts two texts, behind each."""
+        return [], [_first(tokenizer, "sep", "eos")]
 
     @property
     def taken(self) -> int:
@@ -120,6 +160,20 @@ class SpanCorruption:
     start: int  # what the decoder begins with
     sentinels: list[int]
     auto: ClassVar[type] = AutoModelForSeq2SeqLM
+    special: ClassVar[str] = "sentinels"
+    task: ClassVar[str] = "span_corruption"
+
+    @classmethod
+    def of(cls, tokenizer: PreTrainedTokenizerFast, block: int, mask: float, span: float) -> SpanCorruption:
+        """The decoder begins with the padding token, as T5's does."""
+        known = tokenizer.get_vocab()
+        marks = [known[piece] for piece in sentinels(tokenizer)]
+        return cls(block, mask, span, _first(tokenizer, "eos"), _first(tokenizer, "pad"), marks)
+
+    @staticmethod
+    def around(tokenizer: PreTrainedTokenizerFast) -> tuple[list[int], list[int]]:
+        """What parts two texts, behind each."""
+        return [], [_first(tokenizer, "sep", "eos")]
 
     def _sizes(self, tokens: int) -> tuple[int, int]:
         """Hidden tokens and spans of a stretch of so many tokens."""
@@ -164,35 +218,7 @@ def _parts(total: int, parts: int, rng: np.random.Generator) -> np.ndarray:
     return np.diff([0, *cuts, total])
 
 
-def head(name: str) -> type:
-    """What makes a model of the objective called `name`."""
-    kinds: dict[str, type[Pretext]] = {"clm": CLM, "mlm": MLM, "span-corruption": SpanCorruption}
-    return kinds[name].auto
-
-
-def build(name: str, tokenizer: PreTrainedTokenizerFast, block: int, mask: float, span: float) -> Pretext:
-    """The objective called `name`; raises RecipeError where the tokenizer lacks a token that it needs."""
-    if name == "clm":
-        return CLM(block)
-    if name == "mlm":
-        begin, end = _first(tokenizer, "cls", "bos"), _first(tokenizer, "sep", "eos")
-        special = set(tokenizer.all_special_ids)
-        words = np.array([i for i in range(len(tokenizer)) if i not in special])
-        return MLM(block, mask, begin, end, _first(tokenizer, "mask"), words)
-    if name == "span-corruption":
-        known = tokenizer.get_vocab()
-        marks = [known[piece] for piece in sentinels(tokenizer)]
-        return SpanCorruption(block, mask, span, _first(tokenizer, "eos"), _first(tokenizer, "pad"), marks)
-    raise RecipeError(f"there is no objective {name!r}; choose one of clm, mlm, span-corruption")
-
-
-def around(name: str, tokenizer: PreTrainedTokenizerFast) -> tuple[list[int], list[int]]:
-    """Ids before and after each document in the packed text."""
-    begin, end = tokenizer.bos_token_id, tokenizer.eos_token_id
-    if name == "clm":
-        marks = [begin] if begin is not None else []
-        return marks, [end] if end is not None and (end != begin or not marks) else []
-    return [], [_first(tokenizer, "sep", "eos")]
+PRETEXTS: dict[str, type[Pretext]] = {"clm": CLM, "mlm": MLM, "span-corruption": SpanCorruption}
 
 
 def targets(batch: Batch) -> torch.Tensor:

@@ -5,16 +5,16 @@ No paper: the configuration of `laconic pretrain` without its training; the toke
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from transformers import PreTrainedConfig, PreTrainedTokenizerFast
+from transformers import AutoModel, PreTrainedConfig, PreTrainedTokenizerFast
 from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
 from laconic.errors import RecipeError
-from laconic.pretrain import config, tokenizer
+from laconic.pretrain import blueprint, config, tokenizer
 from laconic.pretrain.config import Plan
+from laconic.pretrain.corpus import Texts
 
 SUFFIXES = (".yaml", ".yml")
 
@@ -40,17 +40,20 @@ def described(plan: Plan, words: PreTrainedTokenizerFast | None = None, **head: 
     bare = config.architecture(plan.model, {})
     if words is None:
         return bare
-    given: dict[str, Any] = {"vocab_size": len(words), "pad_token_id": words.pad_token_id, **head}
-    given |= {f"{name}_token_id": getattr(words, f"{name}_token_id") for name in ("bos", "eos")}
+    given = {**tokenizer.told(words), **head}
     if bare.is_encoder_decoder:
         given |= {"decoder_start_token_id": words.pad_token_id, "forced_eos_token_id": None}
     return config.architecture(plan.model, given)
 
 
-def reader(plan: Plan, texts: Iterable[str]) -> PreTrainedTokenizerFast:
-    """A tokenizer trained on texts, with the special tokens that the kind of model needs."""
+def reader(plan: Plan, texts: Texts, optimizer: str) -> PreTrainedTokenizerFast:
+    """A tokenizer trained on texts, with the special tokens that the kind of model needs.
+
+    Raises RecipeError before for a model that cannot be built, or trained in the memory there is.
+    """
     assert plan.tokenizer is not None
-    kind = described(plan)
+    kind = config.architecture(plan.model, {"vocab_size": plan.tokenizer.vocabulary, "pad_token_id": tokenizer.PAD})
+    blueprint.fits(blueprint.blank(AutoModel, kind, "model"), optimizer, "model")
     masked = kind.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES
-    marks = "seq2seq" if kind.is_encoder_decoder else "mlm" if masked else "clm"
+    marks = "seq2seq" if kind.is_encoder_decoder else "masked" if masked else "causal"
     return tokenizer.train(plan.tokenizer, texts, marks, config.longest(plan.model, tokenizer.PAD))
