@@ -9,7 +9,7 @@ import torch
 from laconic import layers, testing
 from laconic.errors import RecipeError
 from laconic.flow import watch
-from laconic.maths import hessian
+from laconic.maths import grid, hessian
 from laconic.methods.awq import AWQ
 from laconic.methods.rtn import RTN
 from tests import slow, workshop
@@ -85,6 +85,35 @@ def test_a_channel_with_large_inputs_is_scaled_up():
     assert scales is not None
     assert int(scales.argmax()) == 3
     assert float(scales[3] / scales.median()) > 1.5
+
+
+def tried(weight, x, step, clipping):
+    """(scales, squared error of the outputs) of alpha = step / 20, on the inputs x (tokens, in) themselves."""
+    size = x.square().mean(0).sqrt()
+    scales = size ** (step / 20)
+    scales = scales / (scales.max() * scales.min()).sqrt()
+    wide, inputs = weight * scales, x / scales
+    ranges = [grid.fit(wide, 2, "channel", False)]
+    ranges += [grid.fit(wide * part, 2, "channel", False, ratios=(1.0,)) for part in grid.RATIOS if clipping]
+    points = [grid.snap(wide, *found, 2, "channel") for found in ranges]
+    errors = torch.stack([(inputs @ p.T - x @ weight.T).double().square().sum(0) for p in points])  # (ranges, out)
+    return scales, float(errors.amin(0).sum())
+
+
+@pytest.mark.parametrize("clipping", [True, False])
+def test_of_all_alphas_the_best_is_taken(clipping):
+    picked = set()
+    for seed in range(12):
+        generator = torch.Generator().manual_seed(seed)
+        x = torch.randn(40, 4, generator=generator) @ torch.randn(4, 4, generator=generator)
+        x = x * torch.rand(4, generator=generator) ** 3
+        weight = torch.randn(3, 4, generator=generator)
+        every = [tried(weight, x, step, clipping) for step in range(20)]
+        best = min(range(20), key=lambda step: every[step][1])
+        found = AWQ(2, "channel", clipping=clipping)._scales([weight], x.T @ x, torch.arange(4), 4)
+        torch.testing.assert_close(torch.ones(4) if found is None else found, every[best][0])
+        picked.add(best)
+    assert len(picked) > 4
 
 
 def test_what_is_left_unscaled_is_logged(tmp_path):

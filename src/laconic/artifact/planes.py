@@ -39,10 +39,10 @@ def encode(plane: Plane, *, whole: bool = True) -> tuple[Header, bytes]:
         ways += _mask_ways(plane)
     elif whole and _patterned(plane, counts):
         ways.append(_holes(plane, int(counts.argmax())))
-    best = min([*ways, best], key=_length)
+    best = min([*ways, best], key=length)
     if whole and predicted.suits((plane.shape[0], plane.shape[1])):
         head, payload = predicted.encode(plane)
-        if len(payload) < WORTH * _length(best):
+        if len(payload) < WORTH * length(best):
             return ["predicted", head], payload
     return best
 
@@ -69,7 +69,8 @@ def decode(header: Header, payload: bytes, shape: tuple[int, int], depth: int = 
     raise DamageError(f"its header is no coding of shape {shape} known here")
 
 
-def _length(way: tuple[Header, bytes]) -> int:
+def length(way: tuple[Header, bytes]) -> int:
+    """Bytes of a coded plane, its header as text included."""
     return len(way[1]) + len(str(way[0]))
 
 

@@ -4,7 +4,7 @@ No paper: a container. The coders are in `planes`; safetensors is huggingface.co
 
 The container holds uint8 payloads and one called `#index`: compressed JSON that says how every tensor is coded, with
 the sha256 of each payload, closed by its own sha256. Large tensors have a payload of their own name; small ones of the
-same storage type and last name (all norms' weights, all biases) share a payload, and so their tables. A tensor of
+same storage type and last name (all norms' weights, all biases) share payloads, as `payloads` says. A tensor of
 several names is stored once and comes back as one; tensors that are merely equal are stored once and come back apart.
 """
 
@@ -30,10 +30,11 @@ from laconic import machine, notation
 from laconic.artifact import floats, planes
 from laconic.artifact.damage import AGAIN, DamageError
 from laconic.artifact.floats import Bytes
+from laconic.artifact.payloads import Member, shortest
 from laconic.errors import ArtifactError
 
 INDEX = "#index"
-SMALL = 1 << 14  # elements; a tensor below it shares a payload
+SMALL = 1 << 14  # elements; a tensor below it may share a payload
 FEWEST_COPIED = 256  # elements; naming an equal tensor costs as much as a smaller one
 LARGEST_INDEX = 1 << 28  # bytes of JSON; a model of a million tensors needs a tenth of it
 LARGEST_TENSOR = 1 << 40  # bytes decoded
@@ -82,15 +83,16 @@ def encode(tensors: Mapping[str, torch.Tensor]) -> bytes:
     copies: dict[str, str] = {}
     streams: list[Stream] = []
     payloads: dict[str, Bytes] = {}
-    for (storage, name), group in _groups(tensors, same, copies).items():
-        shape = floats.rows_and_width(tuple(group[0][1].shape)) if len(group) == 1 else None
-        joined = [np.concatenate(pieces) for pieces in zip(*(pieces for _, _, pieces in group), strict=True)]
-        coded = [planes.encode(plane.reshape(shape or (1, -1))) for plane in joined]
-        payload = b"".join(part for _, part in coded)
-        entries += [Entry(n, floats.NAMES[t.dtype], tuple(t.shape), len(streams)) for n, t, _ in group]
-        sizes = [(header, len(part)) for header, part in coded]
-        streams.append(Stream(name, storage, sizes, hashlib.sha256(payload).hexdigest()))
-        payloads[name] = np.frombuffer(payload, np.uint8)
+    for (storage, shared), group in _groups(tensors, same, copies).items():
+        found = shortest(group)
+        for number, payload in enumerate(found):
+            name = shared if len(found) == 1 else f"{shared}.{number}"
+            held = [(member.name, member.tensor) for member in payload.members]
+            entries += [Entry(n, floats.NAMES[t.dtype], tuple(t.shape), len(streams)) for n, t in held]
+            coded = b"".join(part for _, part in payload.coded)
+            sizes = [(header, len(part)) for header, part in payload.coded]
+            streams.append(Stream(name, storage, sizes, hashlib.sha256(coded).hexdigest()))
+            payloads[name] = np.frombuffer(coded, np.uint8)
     index = zlib.compress(_written(Index(entries, same, copies, streams)), 9)
     payloads[INDEX] = np.frombuffer(index + hashlib.sha256(index).digest(), np.uint8)
     return serialize(payloads)
@@ -135,14 +137,11 @@ def weigh(index: Index) -> list[tuple[str, int, int]]:
     return out
 
 
-Group = list[tuple[str, torch.Tensor, list[Bytes]]]
-
-
 def _groups(
     tensors: Mapping[str, torch.Tensor], same: dict[str, str], copies: dict[str, str]
-) -> dict[tuple[str, str], Group]:
-    """Tensors that share a payload, by (storage type, payload name); fills `same` and `copies` with further names."""
-    groups: dict[tuple[str, str], Group] = {}
+) -> dict[tuple[str, str], list[Member]]:
+    """Tensors that may share payloads, by (storage type, name); fills `same` and `copies` with further names."""
+    groups: dict[tuple[str, str], list[Member]] = {}
     seen: dict[tuple[Any, ...], str] = {}
     for name, tensor in tensors.items():
         if tensor.dtype not in floats.NAMES or tensor.layout != torch.strided or tensor.is_meta:
@@ -167,7 +166,7 @@ def _groups(
             copies[name] = seen[content]
             continue
         payload = name if tensor.numel() >= SMALL else f"#{storage}.{name.rsplit('.', 1)[-1]}"
-        groups.setdefault((storage, payload), []).append((name, tensor, pieces))
+        groups.setdefault((storage, payload), []).append(Member(name, tensor, pieces))
     return groups
 
 

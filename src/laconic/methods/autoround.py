@@ -5,7 +5,9 @@ the ends of each range, by signed gradient descent whose steps fall linearly, bl
 blocks before it, rounded, give it, and is to give what the original's block gave, so that it makes up for them.
 A block keeps the best it has seen. Differs from the paper: ranges begin with the least squared error and not with the
 whole; the best is that over all examples, looked at ten times, and not that of one batch at each step, so that no block
-is worse than rounded to nearest.
+is worse than rounded to nearest. A weight that layers of later blocks read learns what its own block is to give, and
+what those layers gave on the inputs they had before the step; taken together over the weights of a block, neither is
+worse than rounded to nearest.
 """
 
 import copy
@@ -19,6 +21,7 @@ from torch.nn import functional
 
 from laconic import calibration, effects, flow, layers, options
 from laconic.calibration.lessons import Lesson, Masks, batched, lessons
+from laconic.calibration.readers import Elsewhere, elsewhere
 from laconic.calibration.sums import tokens
 from laconic.contracts import Sketch, Work
 from laconic.errors import RecipeError
@@ -30,6 +33,7 @@ from laconic.maths import grid
 PLACES = ("linears", "attention", "ffn")  # what stands in a block, by whose outputs is learned
 FACTORS = (0.5, 1.5)  # of the ends of a range
 LOOKS = 10  # at the error over all examples, on the way
+LEAST = 1e-20  # a squared error; dividing by it stays in the range of floats
 
 
 @dataclass(frozen=True)
@@ -77,11 +81,12 @@ class AutoRound:
         mine, theirs = (batched(one, features, self.batch) for one in (work, original))
         depths = [range(1, stack.runs + 1) for stack in mine.stacks]
         chosen = layers.distinct(work.anatomy.linears(self.where))
+        others = elsewhere(mine, chosen)
         for block, calls in lessons(mine, theirs, depths):
             paths = [path for path, _ in chosen if path.startswith(f"{block}.")]
             for path in paths:  # a dense layer's weight is a parameter, for which another can stand
                 layers.swap(work.model, path, Dense.of(work.model.get_submodule(path)))
-            found = {path: Rounding(work.model.get_submodule(path), self) for path in paths}
+            found = {path: Rounding(work.model.get_submodule(path), self, others.get(path)) for path in paths}
             inside = {path.removeprefix(f"{block}."): rounding for path, rounding in found.items()}
             if inside and calls:
                 with flow.quiet(work.model):
@@ -92,13 +97,18 @@ class AutoRound:
     def _learn(
         self, model: nn.Module, inside: Mapping[str, "Rounding"], calls: Sequence[Lesson], generator: torch.Generator
     ) -> None:
-        """Signed descent on the squared error of the block's outputs, from rounding to nearest."""
+        """Signed descent on the squared error of the block's outputs, from rounding to nearest.
+
+        Where others read its weights, on that of theirs too, which weighs as much at first; the larger one is judged.
+        """
         learned = [parameter for rounding in inside.values() for parameter in rounding.learned]
         least, best = _loss(model, inside, calls), [parameter.detach().clone() for parameter in learned]
+        share = least / max(float(_apart(inside).detach()), LEAST)
         for step in range(self.steps):
             i = int(torch.randint(len(calls), (), generator=generator))
             with torch.enable_grad():
-                slopes = torch.autograd.grad(functional.mse_loss(*_outputs(model, inside, *calls[i])), learned)
+                error = functional.mse_loss(*_outputs(model, inside, *calls[i])) + share * _apart(inside)
+                slopes = torch.autograd.grad(error, learned)
             with torch.no_grad():
                 for parameter, slope in zip(learned, slopes, strict=True):
                     parameter -= slope.sign() * (1 - step / self.steps) / self.steps
@@ -106,7 +116,7 @@ class AutoRound:
                 rounding.bound()
             if (step + 1) % max(1, self.steps // LOOKS) and step + 1 < self.steps:
                 continue
-            reached = _loss(model, inside, calls)
+            reached = max(_loss(model, inside, calls), share * float(_apart(inside).detach()))
             if reached < least:
                 least, best = reached, [parameter.detach().clone() for parameter in learned]
         with torch.no_grad():
@@ -117,7 +127,8 @@ class AutoRound:
 class Rounding:
     """One weight (out, in), the offset of each of its numbers, and factors (R, G) of the ends of its ranges."""
 
-    def __init__(self, module: nn.Module, options: AutoRound) -> None:
+    def __init__(self, module: nn.Module, options: AutoRound, others: Elsewhere | None = None) -> None:
+        self.others = others  # what enters the layers of later blocks that read this weight
         self.bits, self.group, self.symmetric = options.bits, options.group, options.symmetric
         self.weight = layers.take(module).weight.detach().float()
         self.scale, self.zero = grid.fit(self.weight, self.bits, self.group, self.symmetric)
@@ -182,8 +193,20 @@ def _outputs(
     return tokens(seen.call.again(model, seen.given, weights), masks), tokens(seen.gave, masks)
 
 
+def _apart(inside: Mapping[str, Rounding]) -> torch.Tensor:
+    """Squared error of what readers in later blocks give with these weights on the inputs they had: ()."""
+    total = torch.zeros(())
+    for rounding in inside.values():
+        if rounding.others is not None:
+            moved = rounding.soft() - rounding.weight  # (out, in)
+            total = total + ((moved @ rounding.others.gram) * moved).sum()
+    return total
+
+
 @torch.no_grad()
 def _loss(model: nn.Module, inside: Mapping[str, Rounding], calls: Sequence[Lesson]) -> float:
-    """Squared error of the block's outputs over all examples."""
-    found = (_outputs(model, inside, *call) for call in calls)
-    return sum(float((rounded - wanted).square().sum()) for rounded, wanted in found)
+    """Mean squared error of the block's outputs over all examples."""
+    total, count = 0.0, 0
+    for rounded, wanted in (_outputs(model, inside, *call) for call in calls):
+        total, count = total + float((rounded - wanted).square().sum()), count + wanted.numel()
+    return total / max(count, 1)
