@@ -190,7 +190,7 @@ SETTINGS: dict[str, Setting] = {
     "multi30k_en_de": Setting(
         "translate", replace(_training(16, 1e-3, 64), warmup=0.08), 0.28, model=marian,
         options={"beams": 4, "length": 64, "loss_name": "label_smoothing"},
-        changes=(*ANEW, "4.keep=0.9", "6.bits=4", "7.epochs=10", "7.batch=64"),
+        changes=(*ANEW, "6.bits=4", "7.epochs=10", "7.batch=64"),
     ),
     "scitldr": Setting(
         "summarize", _training(10, 1e-3, 16), model=abstracts, options={"length": 64},
