@@ -68,7 +68,7 @@ TAUGHT = {
 
 
 def through_whole_models(monkeypatch):
-    monkeypatch.setattr(original, "grams", lambda *given: iter([slow.grams(*given)]))
+    monkeypatch.setattr(original, "grams", lambda *given, **more: iter([slow.grams(*given, **more)]))
     monkeypatch.setattr(original, "crossed", slow.crossed_by_block)
     for module in (layerwise, autoround):
         monkeypatch.setattr(module, "lessons", slow.lessons)
