@@ -26,14 +26,17 @@ def passes(work, models, paths, samples, length=None, size=16) -> Iterator[tuple
         yield seen, masks(batch)
 
 
-def given(work, path, seen, sides):
-    """Inputs of a layer, (tokens, in), with a 1 behind where it has a bias."""
+def given(work, path, seen, sides, *, counted=False):
+    """Inputs of a layer, (tokens, in), with a 1 behind where it has a bias, or always."""
     biased = layers.take(work.model.get_submodule(path)).bias is not None
-    return tokens(seen.given, sides, ones=biased)
+    return tokens(seen.given, sides, ones=biased or counted)
 
 
-def grams(work, paths, samples, length=None, taps=1) -> dict[str, torch.Tensor]:
-    """sum x x^T of each layer and of those that read its weight, a bias as a last 1; x with those of places before."""
+def grams(work, paths, samples, length=None, taps=1, *, counted=False) -> dict[str, torch.Tensor]:
+    """sum x x^T of each layer and of those that read its weight, a bias as a last 1; x with those of places before.
+
+    If `counted`, all end with a 1.
+    """
     others = layers.readers(work.model)
     every = {path: [path, *(o for o in others.get(path, ()) if o not in paths)] for path in paths}
     sums = dict.fromkeys(paths, 0.0)
@@ -41,7 +44,7 @@ def grams(work, paths, samples, length=None, taps=1) -> dict[str, torch.Tensor]:
         for path, some in every.items():
             for call in (call for p in some for call in seen[p]):
                 wide = [functional.pad(call.given, (0, 0, back, 0))[:, : call.given.shape[1]] for back in range(taps)]
-                x = given(work, path, replace(call, given=torch.cat(wide, -1)), sides)
+                x = given(work, path, replace(call, given=torch.cat(wide, -1)), sides, counted=counted)
                 sums[path] = sums[path] + x.T @ x
     return sums
 

@@ -68,7 +68,7 @@ TAUGHT = {
 
 
 def through_whole_models(monkeypatch):
-    monkeypatch.setattr(original, "grams", lambda *given: iter([slow.grams(*given)]))
+    monkeypatch.setattr(original, "grams", lambda *given, **more: iter([slow.grams(*given, **more)]))
     monkeypatch.setattr(original, "crossed", slow.crossed_by_block)
     for module in (layerwise, autoround):
         monkeypatch.setattr(module, "lessons", slow.lessons)
@@ -90,7 +90,7 @@ def said(w):
 @pytest.mark.parametrize("name", STEPS)
 @pytest.mark.parametrize(("family", "head"), FAMILIES)
 def test_results_are_those_of_passes_over_whole_models(family, head, name, monkeypatch):
-    if family == "albert" and name.startswith(("tie", "basis", "layerwise of fewer")):
+    if family == "albert" and (name.startswith(("tie", "basis", "layerwise of fewer")) or "shared" in name):
         pytest.skip("it has one block")
     monkeypatch.setattr(examples, "TOKENS", 30)  # several batches
     monkeypatch.setattr(calibration, "ROOM", 0)

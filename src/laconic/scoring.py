@@ -53,13 +53,19 @@ def gates(work: Work, sites: Mapping[str, int], samples: int, *, squared: bool =
 
 
 def grams(
-    work: Work, paths: Sequence[str], samples: int, length: int | None = None, *, taps: int = 1
+    work: Work,
+    paths: Sequence[str],
+    samples: int,
+    length: int | None = None,
+    *,
+    taps: int = 1,
+    counted: bool = False,
 ) -> Iterator[tuple[str, torch.Tensor]]:
     """(path, sum x x^T over the tokens that enter the layer), (in, in) float32, block by block; see `original.grams`.
 
     Whatever the caller does to a layer it has been handed, the others' inputs are those of the model as it was.
     """
-    for found in original.grams(work, paths, samples, length, taps):
+    for found in original.grams(work, paths, samples, length, taps, counted=counted):
         yield from original.each(found)
 
 
@@ -172,11 +178,10 @@ def columns(module: nn.Module) -> torch.Tensor:
 def refit(module: nn.Module, gram: torch.Tensor, kept: Sequence[int]) -> None:
     """Fit a linear, bias included, to give on the inputs `kept` alone what it gives on all, before the others are cut.
 
-    `gram` is from `grams`. A layer that can be cut holds its weight and bias as parameters.
+    `gram` is from `grams`, where they are `counted`. A layer that can be cut holds its weight and bias as parameters.
     """
-    parts, full = layers.take(module), columns(module)  # (out, in) or (out, in + 1)
-    stay = list(kept) if parts.bias is None else [*kept, full.shape[1] - 1]
-    fitted = importance.reconstruct(full, gram, stay)  # (out, kept), or (out, kept + 1)
+    parts = layers.take(module)
+    fitted = importance.refit(columns(module), gram, kept)  # (out, kept), or (out, kept + 1)
     parts.weight[:, list(kept)] = fitted[:, : len(kept)]
     if parts.bias is not None:
         parts.bias.copy_(fitted[:, -1])

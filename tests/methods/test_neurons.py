@@ -59,8 +59,25 @@ def test_reconstruction_brings_the_output_of_the_first_feedforward_nearer(family
     assert errors[True] < 0.7 * errors[False]
 
 
-def outputs(w, path):
-    return torch.cat([sums.tokens(s.gave, mask) for seen, mask in scoring._passes(w, [path], 1000) for s in seen[path]])
+@pytest.mark.parametrize("samples", [1, 2, 4])
+@pytest.mark.parametrize("family", ["bert", "gpt2", "llama", "t5"])
+def test_few_examples_do_little_harm_and_better_what_they_show(family, samples):
+    """Errors of the first feed-forward on the examples that were run, and on 60."""
+    errors = {}
+    for reconstruct in (False, True):
+        w = work(family, number=60)
+        path = feedforwards(w)[0].output
+        before = [outputs(w, path, number) for number in (samples, 60)]
+        Neurons(keep=0.5, importance="activation", reconstruct=reconstruct, samples=samples).apply(w)
+        after = [outputs(w, path, number) for number in (samples, 60)]
+        errors[reconstruct] = [float((a - b).square().sum()) for a, b in zip(after, before, strict=True)]
+    assert errors[True][0] < errors[False][0]
+    assert errors[True][1] < 1.05 * errors[False][1]
+
+
+def outputs(w, path, samples=1000):
+    passes = scoring._passes(w, [path], samples)
+    return torch.cat([sums.tokens(s.gave, mask) for seen, mask in passes for s in seen[path]])
 
 
 def test_reconstruction_is_exact_where_removed_neurons_repeat_kept_ones():

@@ -31,10 +31,19 @@ Found = TypeVar("Found")
 
 
 @torch.no_grad()
-def grams(work: Work, paths: Sequence[str], samples: int, length: int | None = None, taps: int = 1) -> Iterator[Sums]:
+def grams(
+    work: Work,
+    paths: Sequence[str],
+    samples: int,
+    length: int | None = None,
+    taps: int = 1,
+    *,
+    counted: bool = False,
+) -> Iterator[Sums]:
     """sum x x^T over the tokens that enter each layer, {path: (in, in)} float32, of one block after another.
 
     The inputs of a layer with a bias end with a 1, so its matrix is (in + 1, in + 1) and the bias counts as a column.
+    If `counted`, the inputs of all layers do, and the last number of a matrix is that of tokens.
     With `taps`, x is a token and those before it, (taps * in,), as `separable.behind` has them.
     Layers that read one tensor have one matrix, not to be written into; that of a layer no example reaches is a 0.
     The caller may rewrite the layers it is handed, and takes out what it is done with, so that no more is held.
@@ -42,7 +51,8 @@ def grams(work: Work, paths: Sequence[str], samples: int, length: int | None = N
     readers = layers.readers(work.model)
     left = {path: {path, *(p for p in readers.get(path, ()) if p not in paths)} for path in paths}  # still to come
     owner = {reader: path for path, some in left.items() for reader in some}
-    ones = {reader: layers.take(work.model.get_submodule(path)).bias is not None for reader, path in owner.items()}
+    biased = {path: layers.take(work.model.get_submodule(path)).bias is not None for path in paths}
+    ones = {reader: counted or biased[path] for reader, path in owner.items()}
     every = [(reader, work.model.get_submodule(reader)) for reader in owner]
     held: Sums = {}
     examples = Examples.of(work, draw(work, samples, length=length))

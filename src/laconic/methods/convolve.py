@@ -3,8 +3,8 @@
 Iandola et al. 2020, arXiv:2006.11316 (SqueezeBERT: a position-wise layer is a 1x1 convolution, and grouped it costs a
 fraction).
 Differs from the paper: which inputs and outputs form a group is chosen so that most of the energy stays, and the
-weights and bias are the least-squares ones on calibration inputs (He et al. 2017, arXiv:1707.06168), where
-the paper trains from the start in the order as it comes.
+weights and bias are the least-squares ones on calibration inputs (He et al. 2017, arXiv:1707.06168), which few tokens
+move little from what the dense layer has, where the paper trains from the start in the order as it comes.
 """
 
 from dataclasses import dataclass
@@ -50,19 +50,18 @@ class Convolve:
         """Fit every layer on the original's inputs, block by block; RecipeError where the groups do not divide one."""
         paths = [path for path, _ in layers.distinct(work.anatomy.whole(self.where))]
         grouping.check(self.groups, {path: size(work.model.get_submodule(path)) for path in paths})
-        for path, sums in scoring.grams(work, paths, self.samples, self.length):
+        for path, sums in scoring.grams(work, paths, self.samples, self.length, counted=True):
             layers.swap(work.model, path, self._fitted(work.model.get_submodule(path), sums))
 
     @torch.no_grad()
     def _fitted(self, module: nn.Module, sums: torch.Tensor) -> Grouped:
-        """The layer in groups; `sums` of x x^T over its inputs has a last row for the bias where there is one."""
+        """The layer in groups; `sums` of x x^T are those of `scoring.grams`, `counted`."""
         parts = layers.take(module)
         columns = parts.weight.shape[1]
         outputs, inputs = grouping.dealt(parts.weight, sums.diagonal()[:columns], self.groups, permute=self.permute)
         full = scoring.columns(module)  # (out, in) or (out, in + 1)
-        ends = [] if parts.bias is None else [columns]
         found = [
-            importance.reconstruct(full[rows_of], sums, [*columns_of.tolist(), *ends])
+            importance.refit(full[rows_of], sums, columns_of.tolist())
             for rows_of, columns_of in zip(outputs.chunk(self.groups), inputs.chunk(self.groups), strict=True)
         ]  # each (out / groups, in / groups), or + 1
         filters, bias = grouping.parted(found, outputs, columns // self.groups)

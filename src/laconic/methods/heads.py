@@ -63,7 +63,7 @@ class Heads:
                 cuts.append((part, gone, cross))
                 stay |= {a.o: a.columns([h for h in heads if h not in gone]) for a in attentions}
         if self.reconstruct and stay:
-            for path, gram in scoring.grams(work, list(stay), self.samples):
+            for path, gram in scoring.grams(work, list(stay), self.samples, counted=True):
                 scoring.refit(work.model.get_submodule(path), gram, stay[path])
         for part, gone, cross in cuts:
             anatomy.remove_heads(part, gone, cross=cross)

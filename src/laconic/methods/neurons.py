@@ -50,7 +50,7 @@ class Neurons:
         shares = dict(zip(sites, share([scores[p] for p in sites], self.keep, self.scope), strict=True))
         kept = {path: some for path, some in shares.items() if len(some) < len(scores[path])}
         if self.reconstruct and kept:
-            for path, gram in scoring.grams(work, list(kept), self.samples):
+            for path, gram in scoring.grams(work, list(kept), self.samples, counted=True):
                 scoring.refit(work.model.get_submodule(path), gram, kept[path])
         for block in blocks:
             if block.ffn.output in kept:
