@@ -181,7 +181,7 @@ SETTINGS: dict[str, Setting] = {
     "resume_ner_zh": Setting("ner", _training(6, 3e-4, 16), model=chinese, changes=("7.epochs=6",)),
     "clinc150": Setting("classify", _training(8, 2e-4)),
     "financial_phrasebank": Setting("classify", _training(6, 2e-4), changes=WORDS + DEEP + LONGER),
-    "wnut17": Setting("ner", _training(5, 2e-4), changes=WORDS + DEEP + LONGER),
+    "wnut17": Setting("ner", _training(5, 2e-4), changes=(*WORDS, *DEEP, "6.bits=4")),
     "semeval2010_task8": Setting("relation", _training(8, 2e-4), 0.80, changes=WORDS + LONGER),
     "squad_v1": Setting(
         "qa", _training(5, 2e-4, 16), 0.65, options={"context": 384}, files=OFFICIAL,
@@ -200,7 +200,7 @@ SETTINGS: dict[str, Setting] = {
     "tiny_shakespeare": Setting("lm", _training(4, 5e-4, 8), model=DECODER, changes=WHOLE, files=PLAYS),
     "tiny_shakespeare_mlm": Setting(
         "mlm", _training(3, 5e-4, 16), data="tiny_shakespeare", options={"context": 256}, files=PLAYS,
-        changes=(*LARGER, "7.batch=16", "7.variants=0"),
+        changes=("1.min_count=1", *LARGER, "7.batch=16", "7.variants=0"),  # distill leaves out texts of words that go
     ),
     "tinystories_span_corruption": Setting(
         "span_corruption", _training(2, 1e-3), model=stories, data="tinystories", options={"context": 128},
