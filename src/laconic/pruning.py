@@ -71,7 +71,7 @@ class Pruning(training.Training):
 
         if self.epochs:
             training.fit(work, self, on_step=on_step, best=False)
-        if movement:
+        if movement and self.sparsity:
             self._check_moved(held, fixed)
         self._finish(held, fixed, judge)
         for layer in held:

@@ -17,10 +17,11 @@ SQUARE = 256  # inputs of a sum x x^T that are multiplied with all before them a
 def tokens(x: torch.Tensor, masks: Sequence[torch.Tensor], *, ones: bool = False) -> torch.Tensor:
     """Tokens of a batch without padding: (tokens, channels) of (batch, longest, channels), with `ones` a 1 behind.
 
-    `masks` are `batching.masks`, one or two. They are float32, in which sums are made, whatever the model computes in.
+    `masks` are `batching.masks`, one or two. Of a model that computes in 16 bits they are float32, in which sums are
+    made.
     """
     mask = mask_of(x, masks)
-    x = (x.flatten(0, -2) if mask is None else x[mask]).float()
+    x = (x.flatten(0, -2) if mask is None else x[mask]).to(torch.promote_types(x.dtype, torch.float32))
     return torch.cat([x, x.new_ones(len(x), 1)], 1) if ones else x
 
 
