@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 OPTIMIZERS: dict[str, type[Any]] = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam, "sgd": torch.optim.SGD}
+KEPT = {"adamw": 2, "adam": 2, "sgd": 1}  # numbers that each holds of a weight from step to step
 NO_DECAY = 1  # tensors of at most this many dimensions (biases, norms) are not decayed
 MOMENTUM = 0.9
 

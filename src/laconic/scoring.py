@@ -52,30 +52,16 @@ def gates(work: Work, sites: Mapping[str, int], samples: int, *, squared: bool =
     return scores
 
 
-def grams(
-    work: Work,
-    paths: Sequence[str],
-    samples: int,
-    length: int | None = None,
-    *,
-    taps: int = 1,
-    counted: bool = False,
-) -> Iterator[tuple[str, torch.Tensor]]:
-    """(path, sum x x^T over the tokens that enter the layer), (in, in) float32, block by block; see `original.grams`.
-
-    Whatever the caller does to a layer it has been handed, the others' inputs are those of the model as it was.
-    """
-    for found in original.grams(work, paths, samples, length, taps, counted=counted):
-        yield from original.each(found)
-
-
 def gathered(
     work: Work, sets: Sequence[Sequence[str]], samples: int, length: int | None = None
 ) -> Iterator[tuple[Sequence[str], list[torch.Tensor]]]:
-    """Sets of layers with their `grams`, each when its last layer's has come; held are those of sets that are begun."""
+    """Sets of layers with their `original.grams`, each when its last layer's has come.
+
+    Held are those of sets that are begun.
+    """
     place = {path: i for i, paths in enumerate(sets) for path in paths}
     held: list[dict[str, torch.Tensor]] = [{} for _ in sets]
-    for path, gram in grams(work, list(place), samples, length):
+    for path, gram in original.singly(original.grams(work, list(place), samples, length)):
         paths, found = sets[place[path]], held[place[path]]
         found[path] = gram
         if len(found) == len(paths):
@@ -125,7 +111,7 @@ def peaks(work: Work, paths: Sequence[str], samples: int, length: int | None = N
 def activation(work: Work, sites: Mapping[str, int], samples: int) -> dict[str, torch.Tensor]:
     """What the structures at `sites` add through the layers they enter, in one pass: {path: (structures,)}."""
     scores = {}
-    for path, gram in grams(work, list(sites), samples):
+    for path, gram in original.singly(original.grams(work, list(sites), samples)):
         weight = layers.take(work.model.get_submodule(path)).weight.detach()  # (out, in)
         inputs = weight.shape[1]
         scores[path] = importance.contributions(gram[:inputs, :inputs], weight, sites[path])
@@ -178,7 +164,8 @@ def columns(module: nn.Module) -> torch.Tensor:
 def refit(module: nn.Module, gram: torch.Tensor, kept: Sequence[int]) -> None:
     """Fit a linear, bias included, to give on the inputs `kept` alone what it gives on all, before the others are cut.
 
-    `gram` is from `grams`, where they are `counted`. A layer that can be cut holds its weight and bias as parameters.
+    `gram` is from `original.grams`, where they are `counted`. A layer that can be cut holds its weight and bias as
+    parameters.
     """
     parts = layers.take(module)
     fitted = importance.refit(columns(module), gram, kept)  # (out, kept), or (out, kept + 1)

@@ -15,9 +15,7 @@ import torch
 from laconic.artifact import floats, planes
 from laconic.artifact.floats import Bytes
 
-COST = (
-    90  # bytes of a payload beside its planes: offsets, names, a sha256 as deflated text, less what headers deflate by
-)
+COST = 90  # bytes of a payload beside its planes: names, offsets, a sha256, less what headers deflate by
 
 
 @dataclass(frozen=True)

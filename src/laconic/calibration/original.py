@@ -9,7 +9,7 @@ handed out then, since what is rewritten earlier would change what comes between
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import TypeVar
@@ -88,6 +88,12 @@ def each(found: dict[str, Found]) -> Iterator[tuple[str, Found]]:
     """What is found, one by one, each let go of as it is handed out."""
     for path in list(found):
         yield path, found.pop(path)
+
+
+def singly(blocks: Iterable[dict[str, Found]]) -> Iterator[tuple[str, Found]]:
+    """`each` of one block after another."""
+    for found in blocks:
+        yield from each(found)
 
 
 def _collect(stage: Stage, owner: Mapping[str, str], ones: Mapping[str, bool], held: Sums, taps: int) -> None:

@@ -15,6 +15,7 @@ from torch import nn
 
 from laconic import calibration, effects, layers, options, scoring
 from laconic.anatomy.cut import size
+from laconic.calibration import original
 from laconic.contracts import Sketch, Work
 from laconic.layers.grouped import Grouped
 from laconic.maths import grouping, importance
@@ -50,12 +51,12 @@ class Convolve:
         """Fit every layer on the original's inputs, block by block; RecipeError where the groups do not divide one."""
         paths = [path for path, _ in layers.distinct(work.anatomy.whole(self.where))]
         grouping.check(self.groups, {path: size(work.model.get_submodule(path)) for path in paths})
-        for path, sums in scoring.grams(work, paths, self.samples, self.length, counted=True):
+        for path, sums in original.singly(original.grams(work, paths, self.samples, self.length, counted=True)):
             layers.swap(work.model, path, self._fitted(work.model.get_submodule(path), sums))
 
     @torch.no_grad()
     def _fitted(self, module: nn.Module, sums: torch.Tensor) -> Grouped:
-        """The layer in groups; `sums` of x x^T are those of `scoring.grams`, `counted`."""
+        """The layer in groups; `sums` of x x^T are those of `original.grams`, `counted`."""
         parts = layers.take(module)
         columns = parts.weight.shape[1]
         outputs, inputs = grouping.dealt(parts.weight, sums.diagonal()[:columns], self.groups, permute=self.permute)

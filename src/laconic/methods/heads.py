@@ -16,6 +16,7 @@ import torch
 
 from laconic import options, scoring
 from laconic.anatomy import Anatomy, Attention, Block, Stack
+from laconic.calibration import original
 from laconic.contracts import Sketch, Work
 from laconic.maths.importance import SCOPES, share
 
@@ -63,7 +64,7 @@ class Heads:
                 cuts.append((part, gone, cross))
                 stay |= {a.o: a.columns([h for h in heads if h not in gone]) for a in attentions}
         if self.reconstruct and stay:
-            for path, gram in scoring.grams(work, list(stay), self.samples, counted=True):
+            for path, gram in original.singly(original.grams(work, list(stay), self.samples, counted=True)):
                 scoring.refit(work.model.get_submodule(path), gram, stay[path])
         for part, gone, cross in cuts:
             anatomy.remove_heads(part, gone, cross=cross)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 from laconic import options, scoring
+from laconic.calibration import original
 from laconic.contracts import Sketch, Work
 from laconic.maths.importance import SCOPES, share
 
@@ -50,7 +51,7 @@ class Neurons:
         shares = dict(zip(sites, share([scores[p] for p in sites], self.keep, self.scope), strict=True))
         kept = {path: some for path, some in shares.items() if len(some) < len(scores[path])}
         if self.reconstruct and kept:
-            for path, gram in scoring.grams(work, list(kept), self.samples, counted=True):
+            for path, gram in original.singly(original.grams(work, list(kept), self.samples, counted=True)):
                 scoring.refit(work.model.get_submodule(path), gram, kept[path])
         for block in blocks:
             if block.ffn.output in kept:

@@ -13,8 +13,9 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from laconic import calibration, effects, layers, options, scoring
+from laconic import calibration, effects, layers, options
 from laconic.anatomy.cut import size
+from laconic.calibration import original
 from laconic.contracts import Sketch, Work
 from laconic.errors import RecipeError
 from laconic.layers.grouped import Grouped
@@ -59,7 +60,7 @@ class Separable:
         places = _whole_texts(work)
         paths = [path for path, _ in layers.distinct(work.anatomy.whole(self.where)) if path.startswith(places)]
         grouping.check(self.groups, {path: size(work.model.get_submodule(path)) for path in paths})
-        for path, sums in scoring.grams(work, paths, self.samples, self.length, taps=self.taps):
+        for path, sums in original.singly(original.grams(work, paths, self.samples, self.length, taps=self.taps)):
             layers.swap(work.model, path, self._fitted(work.model.get_submodule(path), sums))
 
     @torch.no_grad()

@@ -94,7 +94,7 @@ class SVD:
                 yield path, torch.diag(values)
         else:
             inputs = {path: size(work.model.get_submodule(path))[1] for path in paths}
-            for path, gram in scoring.grams(work, paths, self.samples, self.length):
+            for path, gram in original.singly(original.grams(work, paths, self.samples, self.length)):
                 yield path, gram[: inputs[path], : inputs[path]]
 
 

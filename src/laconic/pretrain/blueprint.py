@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from laconic import machine, options
+from laconic import machine, optimizers, options
 from laconic.anatomy import Anatomy
 from laconic.errors import RecipeError
 
@@ -19,7 +19,6 @@ SIZE = re.compile(r"^(d|n|num)_|_(size|dim|layers|heads|positions|position_embed
 MAY_BE_NONE = ("max_window_layers",)  # that read a window and not all before them
 FAULTS = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 BYTES = 4  # of a weight while it is trained
-COPIES = {"adamw": 4, "adam": 4, "sgd": 3}  # weights, gradients, and what the optimizer keeps of each
 
 
 def sizes(model: dict[str, Any], kind: type[PreTrainedConfig], where: str) -> None:
@@ -69,7 +68,8 @@ def fits(made: PreTrainedModel, optimizer: str, where: str, processes: int = 1) 
 
     `processes` deal a model out among them, each with a GPU.
     """
-    needed = COPIES[optimizer] * BYTES * sum(weight.numel() for weight in made.parameters())
+    copies = 2 + optimizers.KEPT[optimizer]  # the weights, their gradients, and what the optimizer holds of them
+    needed = copies * BYTES * sum(weight.numel() for weight in made.parameters())
     device = machine.device()
     there = machine.memory() if device.type == "cpu" else torch.cuda.get_device_properties(device).total_memory
     if there is not None and needed > there * processes:
