@@ -21,7 +21,7 @@ from laconic.contracts import Feature, Work
 from laconic.data.batching import batches, lengths, masks, model_inputs
 from laconic.flow import Answer, Call, Enough, quiet, replaced, standing_in
 
-TOKENS = 2048  # of a batch: enough to fill the processor, and few enough to hold what a block computes of them
+TOKENS = 1024  # of a batch: enough to fill the processor, and few enough that what a layer computes stays near it
 
 
 @dataclass
@@ -138,6 +138,9 @@ class Examples:
             return self.gave[batch][stack.path]
 
         self._forward(batch, {**self._walked(batch), **{block.path: answer for block in stack.blocks}})
+        if calls:  # what stood for the stack's hidden states is as large as they are, and they are held already
+            gave = self.gave[batch]
+            gave[stack.path] = replaced(gave[stack.path], torch.empty(0))
         return calls
 
     def _walked(self, batch: int) -> dict[str, Answer]:

@@ -11,7 +11,7 @@ import torch
 
 from laconic.data.batching import mask_of
 
-SQUARE = 256  # inputs of a sum x x^T that are multiplied with all before them at a time, since its halves are the same
+SQUARE = 128  # inputs of a sum x x^T that are multiplied with all before them at a time, since its halves are the same
 
 
 def tokens(x: torch.Tensor, masks: Sequence[torch.Tensor], *, ones: bool = False) -> torch.Tensor:
@@ -21,7 +21,7 @@ def tokens(x: torch.Tensor, masks: Sequence[torch.Tensor], *, ones: bool = False
     made.
     """
     mask = mask_of(x, masks)
-    x = (x.flatten(0, -2) if mask is None else x[mask]).to(torch.promote_types(x.dtype, torch.float32))
+    x = (x.flatten(0, -2) if mask is None or mask.all() else x[mask]).to(torch.promote_types(x.dtype, torch.float32))
     return torch.cat([x, x.new_ones(len(x), 1)], 1) if ones else x
 
 
