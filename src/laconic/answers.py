@@ -129,13 +129,13 @@ def outputs(
 
 def complete(
     rows: Sequence[np.ndarray], hand: writing.Hand, task: Task, features: Sequence[Feature],
-    tokenizer: PreTrainedTokenizerFast,
+    tokenizer: PreTrainedTokenizerFast, progress: bool = False,
 ) -> list[Any]:  # fmt: skip
     """The outputs that a task predicts from: of a task that writes, with what `hand` writes."""
     how = writing.of(task)
     if how is None:
         return list(rows)
-    written = writing.texts(hand, features, tokenizer, how)
+    written = writing.texts(hand, features, tokenizer, how, progress)
     return [Written(tuple(texts), bits) for texts, bits in zip(written, rows, strict=True)]
 
 

@@ -5,6 +5,7 @@ No paper: joins tasks and engines, which do not know one another.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from laconic.answers import answered, complete, kept, room
 from laconic.contracts import Engine, Example, Feature, Task, Writer
 from laconic.data import cuts
 from laconic.data.batching import MODEL_INPUTS, batches
+from laconic.data.progress import follow
 from laconic.engines.torch import Torch
 from laconic.errors import EngineError
 
@@ -35,13 +37,15 @@ class Loaded:
     engine: Engine
     note: str  # why this engine, where another was wished for
 
-    def outputs(self, features: Sequence[Feature], batch: int = BATCH) -> list[Any]:
+    def outputs(self, features: Sequence[Feature], batch: int = BATCH, *, progress: bool = False) -> list[Any]:
         """Outputs of each feature as the task keeps them: (slots, labels) or (labels,) as a rule, or `Written`."""
         rows: list[np.ndarray] = [np.empty(0)] * len(features)
-        for chosen, logits in self.run(answered(features, self.task), room(self.model, features, batch)):
+        asked, size = answered(features, self.task), room(self.model, features, batch)
+        total = math.ceil(len(asked) / size)
+        for chosen, logits in follow(self.run(asked, size), "answering", progress, total=total):
             for row, i in enumerate(chosen):
                 rows[i] = kept(logits, row, features[i], self.task)
-        return complete(rows, self.write, self.task, features, self.tokenizer)
+        return complete(rows, self.write, self.task, features, self.tokenizer, progress)
 
     def write(self, batch: dict[str, torch.Tensor], chosen: GenerationConfig) -> list[list[int]]:
         """The ids that are written behind each prompt; engines that run only what has no writing are never asked."""
@@ -52,23 +56,31 @@ class Loaded:
         for chosen, padded in batches(features, batch, self.tokenizer.pad_token_id or 0):
             yield chosen, self.engine.run({k: padded[k].numpy() for k in MODEL_INPUTS if k in padded})
 
-    def answer(self, examples: Sequence[Example], log: Callable[[str], None] | None = None) -> list[Any]:
+    def answer(
+        self, examples: Sequence[Example], log: Callable[[str], None] | None = None, *, progress: bool = False
+    ) -> list[Any]:
         """The task's prediction for each example; `log` is told of texts that were cut."""
         features = self.task.encode(examples, self.tokenizer, answers=False)
         shortened = cuts.said(features, self.tokenizer)
         if log is not None and shortened:
             log(shortened)
-        return list(self.task.predict(self.outputs(features), features, examples))
+        return list(self.task.predict(self.outputs(features, progress=progress), features, examples))
 
     def predict(
-        self, texts: str | Sequence[str | Example], log: Callable[[str], None] | None = None
+        self,
+        texts: str | Sequence[str | Example],
+        log: Callable[[str], None] | None = None,
+        *,
+        progress: bool = False,
     ) -> list[dict[str, Any]]:
         """One record for each text, also for a text alone, or record of data: what `laconic predict` prints."""
         given = [texts] if isinstance(texts, str) else texts
         examples = [self.task.parse(text) if isinstance(text, str) else text for text in given]
         if not examples:
             return []
-        return [self.task.show(p, e) for p, e in zip(self.answer(examples, log), examples, strict=True)]
+        return [
+            self.task.show(p, e) for p, e in zip(self.answer(examples, log, progress=progress), examples, strict=True)
+        ]
 
 
 def load(path: str | Path, engine: str = "auto", threads: int | None = None, cache_bits: int | None = None) -> Loaded:

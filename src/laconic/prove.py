@@ -54,11 +54,13 @@ class Candidate:
         return engines.choose(engine)(self.model, threads=THREADS)
 
 
-def candidate(name: str, folder: Path, examples: Sequence[Example], engine: str = "auto") -> Candidate:
+def candidate(
+    name: str, folder: Path, examples: Sequence[Example], engine: str = "auto", *, progress: bool = False
+) -> Candidate:
     """Open a folder and answer the examples with it."""
     loaded = predict.load(folder, engine, threads=THREADS)
     features = loaded.task.encode(examples, loaded.tokenizer, answers=False)
-    outputs = loaded.outputs(features)
+    outputs = loaded.outputs(features, progress=progress)
     return Candidate(
         name, folder, loaded.model, loaded.tokenizer, loaded.task, loaded.engine.name, loaded.note, features, outputs,
         list(loaded.task.predict(outputs, features, examples)),
@@ -72,9 +74,8 @@ def compare(
     *,
     split: str = "test",
     engine: str = "auto",
-    steps: Sequence[dict[str, Any]] = (),
-    command: str = "",
     timed: bool = True,
+    progress: bool = False,
 ) -> Report:
     """Measure the artifact `folder` beside the run folder `against` on a split of `source`, by default the run's data.
 
@@ -89,8 +90,8 @@ def compare(
     examples = data.read_split(source, origin.task, split, seed=origin.seed)
     if not examples:
         raise DataError(f"the {split} split of {source} is empty; give one with at least one example")
-    before = candidate("original", against, examples, "torch")
-    after = candidate("laconic", folder, examples, engine)
+    before = candidate("original", against, examples, "torch", progress=progress)
+    after = candidate("laconic", folder, examples, engine, progress=progress)
     times = speeds([before, after]) if timed else {}
     peaks = {one.name: _peak(one, examples) for one in (before, after)}
     recipe, rows = manifest.recipe or {}, _rows(before, after, examples, times, peaks)
@@ -100,10 +101,9 @@ def compare(
         recipe=str(recipe.get("name", "")), seed=int(recipe.get("seed", 0)), main=origin.task.main,
         rows=rows, sizes=_beside(rows[0].size), created=date.today().isoformat(),
         split=split, examples=len(examples),
-        steps=[_trace(s) for s in steps],
         layers=size.layers(after.model, stored(folder)),
         curves=_curves(origin.record.get("history", []), origin.task.main),
-        environment=environment(), commands=[command] if command else [],
+        environment=environment(),
         notes=[
             *_another(manifest, origin, against), *_cut(before, after),
             *notes.uncounted(against), *notes.unknown(peaks),
@@ -111,15 +111,19 @@ def compare(
     )  # fmt: skip
 
 
-def evidence(folder: str | Path, against: str | Path, source: str | Path | None = None, **choices: Any) -> Report:
+def evidence(
+    folder: str | Path, against: str | Path, source: str | Path | None = None, *,
+    steps: Sequence[dict[str, Any]] = (), command: str = "", **choices: Any,
+) -> Report:  # fmt: skip
     """`compare` with these choices; the report is written into the artifact, as JSON and as a page.
 
-    What the artifact's report on test says of the steps stays where they are not given.
+    `command` repeats it. What the artifact's report on test says of the steps stays where they are not given.
     """
     folder = Path(folder)
     record, drawn = (folder / name for name in FILES[choices.get("split", "test")])
     report = compare(folder, against, source, **choices)
-    report = report if report.steps else replace(report, steps=_kept(folder / FILES["test"][0]))
+    traces = [_trace(step) for step in steps] or _kept(folder / FILES["test"][0])
+    report = replace(report, steps=traces, commands=[command] if command else [])
     report.write(record)
     page.write(report, drawn)
     return report

@@ -403,6 +403,13 @@ def test_a_quiet_command_hides_the_bars_of_transformers_and_gives_them_back(laco
     assert set(seen) == {(True, level), (False, logging.ERROR)}  # a report of the weights that are read is a warning
 
 
+def test_answers_have_a_bar_on_a_terminal_and_none_when_quiet(laconic_command, base, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    for given in (("predict", base / "out", "ab ba"), ("evaluate", base / "run")):
+        assert "answering" in laconic_command(*given)[2]
+        assert "answering" not in laconic_command(*given, "-q")[2]
+
+
 def test_help_needs_no_torch():
     code = "import sys; import laconic.cli; sys.exit('torch' in sys.modules)"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}

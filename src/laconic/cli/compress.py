@@ -58,7 +58,7 @@ def command(
     result = run.compress(source, chosen, out, **given, progress=not quiet, log=say)
     say(f"{out}: written")
     if report:
-        _prove(result, source, data, as_json)
+        _prove(result, source, data, as_json, not quiet)
 
 
 def _texts(unlabelled: str | None, none: bool) -> str | Literal[False] | None:
@@ -69,7 +69,7 @@ def _texts(unlabelled: str | None, none: bool) -> str | Literal[False] | None:
     return False if none else unlabelled
 
 
-def _prove(result: "Result", source: Path, data: str | None, as_json: bool) -> None:
+def _prove(result: "Result", source: Path, data: str | None, as_json: bool, progress: bool) -> None:
     """Measure on test texts, where there are any, and show what was found."""
     from laconic import prove
 
@@ -80,7 +80,7 @@ def _prove(result: "Result", source: Path, data: str | None, as_json: bool) -> N
         )
         return
     called = shlex.join(["laconic", *sys.argv[1:]])
-    measured = prove.evidence(result.folder, source, data, command=called, steps=result.steps)
+    measured = prove.evidence(result.folder, source, data, command=called, steps=result.steps, progress=progress)
     present(measured, result.folder / prove.FILES["test"][1], as_json)
 
 

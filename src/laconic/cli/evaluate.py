@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from laconic.cli.console import give, people, present, say
+from laconic.cli.console import Quiet, give, people, present, say
 
 
 def command(
@@ -24,6 +24,7 @@ def command(
     cache_bits: Annotated[
         int | None, typer.Option(help="8 or 4: round what a model that writes has read; without --against.")
     ] = None,
+    quiet: Quiet = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> None:
     """Score FOLDER on a split; with --against, measure size, speed, memory and bits of both and write the report."""
@@ -37,13 +38,13 @@ def command(
         raise RecipeError(f"--cache-bits {cache_bits} and --against {against} exclude one another; leave one out")
     if against is not None:
         called = shlex.join(["laconic", *sys.argv[1:]])
-        report = prove.evidence(folder, against, data, split=split, engine=engine, command=called)
+        report = prove.evidence(folder, against, data, split=split, engine=engine, command=called, progress=not quiet)
         present(report, folder / prove.FILES[split][1], as_json)
         return
     source = trained.read(folder)
     examples = readers.read_split(source.data(data), source.task, split, seed=source.seed)
     loaded = predict.start(source, engine, cache_bits=cache_bits)
-    figures = loaded.task.score(loaded.answer(examples, say), examples)
+    figures = loaded.task.score(loaded.answer(examples, say, progress=not quiet), examples)
     if as_json:
         give(figures)
     plain = [f"{key} {value:.4f}" for key, value in figures.items() if isinstance(value, float)]

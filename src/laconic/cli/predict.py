@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from laconic.cli.console import give, say
+from laconic.cli.console import Quiet, give, say
 
 
 def command(
@@ -27,6 +27,7 @@ def command(
     cache_bits: Annotated[
         int | None, typer.Option(help="8 or 4: round what a model that writes has read; by default floats.")
     ] = None,
+    quiet: Quiet = False,
 ) -> None:
     """Answer with FOLDER's model. Prints JSON Lines; says on stderr which engine answers."""
     from laconic import data, predict
@@ -43,7 +44,7 @@ def command(
     loaded = predict.load(folder, engine, threads, cache_bits)
     asked: Sequence[Any] = list(data.asked(str(given), loaded.task)) if records else [x for x in lines if x.strip()]
     say(f"engine: {loaded.engine.name}" + (f" ({loaded.note})" if loaded.note else ""))
-    answers = iter(loaded.predict(asked, say))
+    answers = iter(loaded.predict(asked, say, progress=not quiet))
     for line in lines or asked:
         give(None if isinstance(line, str) and not line.strip() else next(answers))
 

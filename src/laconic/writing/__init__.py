@@ -7,6 +7,7 @@ folder says of generation. Prompts are padded at the end as everywhere; a decode
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -17,6 +18,7 @@ from laconic import machine
 from laconic.anatomy import Anatomy
 from laconic.contracts import Feature, Task, Writing
 from laconic.data.batching import batches
+from laconic.data.progress import follow
 from laconic.writing import cache
 
 BATCH = 32  # prompts that are answered side by side, over the number of beams or samples
@@ -51,14 +53,17 @@ def settings(how: Writing, tokenizer: PreTrainedTokenizerFast) -> GenerationConf
     )  # fmt: skip
 
 
-def texts(hand: Hand, features: Sequence[Feature], tokenizer: PreTrainedTokenizerFast, how: Writing) -> list[list[str]]:
+def texts(
+    hand: Hand, features: Sequence[Feature], tokenizer: PreTrainedTokenizerFast, how: Writing, progress: bool = False
+) -> list[list[str]]:
     """What is written for each feature: `samples` texts for each of its prompts, in order."""
     asked = prompts(features)
     made: list[list[str]] = [[] for _ in asked]
     chosen = settings(how, tokenizer)
     size = max(1, BATCH // max(how.beams, how.samples))
     with machine.seeded(how.seed):  # once, so that no batch draws as another did
-        for rows, batch in batches([prompt for _, prompt in asked], size, tokenizer.pad_token_id or 0):
+        taken = batches([prompt for _, prompt in asked], size, tokenizer.pad_token_id or 0)
+        for rows, batch in follow(taken, "writing", progress, total=math.ceil(len(asked) / size)):
             said = hand(batch, chosen)
             for k, row in enumerate(rows):
                 before = [] if how.start is not None else asked[row][1]["input_ids"]
