@@ -143,6 +143,21 @@ def test_dead_and_repeated_inputs_do_no_harm():
         hessian.inverse_factor(torch.full((2, 2), torch.nan), 0.01)
 
 
+@pytest.mark.parametrize("act_order", [True, False])
+def test_an_input_that_is_hardly_seen_does_not_carry_the_errors_of_others(act_order):
+    """On tokens in which it is as large as the others, rounding to nearest is the measure."""
+    generator = torch.Generator().manual_seed(0)
+    weight, x = 0.05 * torch.randn(32, 48, generator=generator), torch.randn(60, 48, generator=generator)
+    fresh = torch.randn(400, 48, generator=generator)
+    x[:, 11] *= 1e-3
+    scale, _ = grid.fit(weight, 4, "channel", True)
+    found = hessian.solve(weight, x.T @ x, scale, None, 4, "channel", act_order=act_order)
+    nearest = grid.snap(weight, scale, None, 4, "channel")
+    assert found[:, 11].norm() < 1.2 * weight[:, 11].norm()
+    assert outputs_error(weight, found, fresh) < 3 * outputs_error(weight, nearest, fresh)
+    assert outputs_error(weight, found, x) < 0.7 * outputs_error(weight, nearest, x)
+
+
 def test_no_row_is_worse_even_where_its_loss_drowns_in_float32():
     """Differences across a direction in which the inputs are a million times as large as in all others."""
     generator = torch.Generator().manual_seed(0)

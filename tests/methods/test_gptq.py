@@ -175,7 +175,7 @@ def test_what_earlier_rounding_changed_is_made_up_for(tmp_path):
         said = small.logits(work)
         GPTQ(3, samples=64, propagate=propagate).apply(work)
         errors.append(float((small.logits(work) - said).square().mean()))
-    assert errors[0] < 0.5 * errors[1]
+    assert errors[0] < 0.6 * errors[1]
 
 
 def test_pruned_weights_stay_zero_when_an_original_is_followed(tmp_path):

@@ -3,8 +3,8 @@
 Frantar et al. 2022, arXiv:2210.17323 (GPTQ), algorithm 1; zeros that stay zero as in Frantar and Alistarh 2023,
 arXiv:2301.00774.
 Differs from the paper: the grid is fitted before the first column, not at the start of each group, so that it does not
-depend on the order of columns; the rounded weights are improved by columns (Behdin et al. 2023, arXiv:2309.01885); the
-rows that nearest rounding serves better keep that, since greedy rounding has no guarantee.
+depend on the order of columns; the rounded weights are improved by columns (Behdin et al. 2023, arXiv:2309.01885), with
+the same damping; the rows that nearest rounding serves better keep that, since greedy rounding has no guarantee.
 """
 
 from __future__ import annotations
@@ -60,6 +60,16 @@ def inverse_factor(hessian: torch.Tensor, damp: float) -> torch.Tensor:
     )
 
 
+def damped(hessian: torch.Tensor, damp: float) -> torch.Tensor:
+    """The matrix (in, in), float32, with that part of its mean diagonal added to it.
+
+    Where it weighs errors, what hardly enters does not carry those of other inputs.
+    """
+    firm = hessian.float().clone()
+    firm.diagonal().add_(damp * firm.diagonal().mean())
+    return firm
+
+
 def loss(weight: torch.Tensor, rounded: torch.Tensor, hessian: torch.Tensor) -> torch.Tensor:
     """Squared error of each output over the calibration inputs, (out,) float64: diag(D H D^T), D the difference."""
     return _squared(weight.double() - rounded.double(), hessian.double())
@@ -105,7 +115,8 @@ def solve(
         order = hessian.diagonal().argsort(descending=True, stable=True)
     factor = inverse_factor(hessian[order[:, None], order], damp).float()  # (in, in)
     points = Points.of(scale, zero, bits, group, weight.shape, order)
-    found, reached = descend(weight, hessian, factor, order, points.nearest)
+    found, reached = descend(weight, damped(hessian, damp), factor, order, points.nearest)
+    reached -= damp * hessian.diagonal().mean() * (found - weight.float()).square().sum(1)  # undamped, (out,)
     nearest = grid.snap(weight.float(), scale, zero, bits, group)
     return torch.where(_worse(weight, found, reached, nearest, hessian).unsqueeze(1), nearest, found).contiguous()
 

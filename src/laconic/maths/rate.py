@@ -104,7 +104,7 @@ def solve(
         factor = hessian.inverse_factor(inputs[order][:, order], damp).float()  # (in, in)
         curvature = float(factor.diagonal().pow(-2).mean())
         points = hessian.Points.of(scale, zero, bits, group, weight.shape, order)
-        near = partial(_weighed, weight, _damped(inputs, damp), factor, order, points)
+        near = partial(_weighed, weight, hessian.damped(inputs, damp), factor, order, points)
     exchange = worth * curvature
     found = nearest = grid.snap(weight, scale, zero, bits, group)  # (out, in)
     for _ in range(ROUNDS):
@@ -116,13 +116,6 @@ def solve(
         error = (held - weight).double().square().sum(1) if inputs is None else hessian.loss(weight, held, inputs)
         totals.append(error + exchange * bit.double()[codes].sum(1))  # (out,)
     return torch.where((totals[0] > totals[1]).unsqueeze(1), nearest, found)
-
-
-def _damped(inputs: torch.Tensor, damp: float) -> torch.Tensor:
-    """The matrix with that part of its mean diagonal added: what hardly enters must not carry the errors of others."""
-    firm = inputs.float().clone()  # (in, in)
-    firm.diagonal().add_(damp * firm.diagonal().mean())
-    return firm
 
 
 def _alone(

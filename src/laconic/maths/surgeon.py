@@ -82,8 +82,7 @@ def refit(
     Conjugate gradients, preconditioned by the diagonal, for all outputs at once: each step lessens the error, and as
     many as there are inputs find its least.
     """
-    matrix = gram.float().clone()  # (in, in)
-    matrix.diagonal().add_(damp * matrix.diagonal().mean())
+    matrix = hessian.damped(gram, damp)  # (in, in)
     diagonal = matrix.diagonal().unsqueeze(1).clamp_min(torch.finfo(torch.float32).tiny)  # (in, 1)
     least = torch.finfo(torch.float32).tiny
     found = found.clone()
