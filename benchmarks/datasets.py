@@ -79,10 +79,11 @@ class Setting:
     files: Files | None = None
     unlabelled: Callable[[Path], Path] | None = None  # makes or names the texts that stand by without their answers
     data: str | None = None  # the data set's folder, where it is run a second time by another name
+    precision: str = "bfloat16"  # of training, and of pretraining a model for it
 
 
 def _training(epochs: float, learning_rate: float, batch: int = 32) -> laconic.Training:
-    return laconic.Training(epochs=epochs, learning_rate=learning_rate, batch=batch, precision="bfloat16")
+    return laconic.Training(epochs=epochs, learning_rate=learning_rate, batch=batch)
 
 
 CHINESE: dict[str, Any] = {
@@ -177,9 +178,13 @@ SETTINGS: dict[str, Setting] = {
     "banking77": Setting("classify", _training(8, 2e-4, 16), 0.92, unlabelled=intents),
     "trec": Setting("classify", _training(8, 2e-4), 0.95, changes=WORDS + LARGER + LONGER, unlabelled=questions),
     "ag_news": Setting("classify", _training(4, 2e-4), 0.91),
-    "waimai_10k_zh": Setting("classify", _training(4, 3e-4, 16), model=chinese, changes=("7.epochs=6",)),
-    "resume_ner_zh": Setting("ner", _training(6, 3e-4, 16), model=chinese, changes=("7.epochs=6",)),
-    "clinc150": Setting("classify", _training(8, 2e-4)),
+    "waimai_10k_zh": Setting(
+        "classify", _training(4, 3e-4, 16), model=chinese, changes=("7.epochs=6",), precision="float32",
+    ),
+    "resume_ner_zh": Setting(
+        "ner", _training(6, 3e-4, 16), model=chinese, changes=("7.epochs=6",), precision="float32",
+    ),
+    "clinc150": Setting("classify", _training(8, 2e-4), precision="float32"),
     "financial_phrasebank": Setting("classify", _training(6, 2e-4), changes=WORDS + DEEP + LONGER),
     "wnut17": Setting("ner", _training(5, 2e-4), changes=(*WORDS, *DEEP, "6.bits=4")),
     "semeval2010_task8": Setting("relation", _training(8, 2e-4), 0.80, changes=WORDS + LONGER),
@@ -196,8 +201,12 @@ SETTINGS: dict[str, Setting] = {
         "summarize", _training(10, 1e-3, 16), model=abstracts, options={"length": 64},
         changes=(*ANEW, "7.batch=16"),
     ),
-    "tinystories": Setting("lm", _training(2, 3e-4, 8), model=DECODER, changes=WHOLE, files=Files("train")),
-    "tiny_shakespeare": Setting("lm", _training(4, 5e-4, 8), model=DECODER, changes=WHOLE, files=PLAYS),
+    "tinystories": Setting(
+        "lm", _training(2, 3e-4, 8), model=DECODER, changes=WHOLE, files=Files("train"), precision="float32",
+    ),
+    "tiny_shakespeare": Setting(
+        "lm", _training(4, 5e-4, 8), model=DECODER, changes=WHOLE, files=PLAYS, precision="float32",
+    ),
     "tiny_shakespeare_mlm": Setting(
         "mlm", _training(3, 5e-4, 16), data="tiny_shakespeare", options={"context": 256}, files=PLAYS,
         changes=("1.min_count=1", *LARGER, "7.batch=16", "7.variants=0"),  # distill leaves out texts of words that go
@@ -206,23 +215,34 @@ SETTINGS: dict[str, Setting] = {
         "span_corruption", _training(2, 1e-3), model=stories, data="tinystories", options={"context": 128},
         changes=ANEW, files=Files("train"),
     ),
-    "wikitext2": Setting("lm", _training(1, 5e-4, 8), model=DECODER, changes=(*WHOLE, "7.epochs=1")),
+    "wikitext2": Setting(
+        "lm", _training(1, 5e-4, 8), model=DECODER, changes=(*WHOLE, "7.epochs=1"), precision="float32",
+    ),
     "arc_easy": Setting(
-        "choice", _training(3, 3e-4), model=DECODER, options={"prompt": "Question: {}\nAnswer:"}, changes=WHOLE
+        "choice", _training(3, 3e-4), model=DECODER, options={"prompt": "Question: {}\nAnswer:"}, changes=WHOLE,
+        precision="float32",
     ),
     "arc_easy_encoder": Setting(
         "choice", _training(3, 3e-4), data="arc_easy", options={"prompt": "Question: {}\nAnswer:"}, changes=LARGER
     ),
-    "openbookqa": Setting("choice", _training(3, 3e-4), model=DECODER, changes=WHOLE),
+    "openbookqa": Setting("choice", _training(3, 3e-4), model=DECODER, changes=WHOLE, precision="float32"),
     "piqa": Setting("choice", _training(3, 3e-4), model=DECODER, changes=WHOLE, files=Files("validation")),
-    "lambada": Setting("choice", _training(2, 3e-4), model=DECODER, changes=WHOLE, files=VALIDATED),
+    "lambada": Setting(
+        "choice", _training(2, 3e-4), model=DECODER, changes=WHOLE, files=VALIDATED, precision="float32",
+    ),
     "dailydialog": Setting(
-        "dialogue", _training(3, 5e-4, 16), model=DECODER, options={"length": 64}, changes=WHOLE, files=VALIDATED
+        "dialogue", _training(3, 5e-4, 16), model=DECODER, options={"length": 64}, changes=WHOLE, files=VALIDATED,
+        precision="float32",
+    ),
+    "trec_control": Setting(
+        "control", _training(6, 5e-4, 16), model=DECODER, data="trec", options={"length": 24}, changes=WHOLE
     ),
     "humaneval": Setting(
-        "code", _training(6, 5e-4, 8), model=DECODER, options={"length": 256}, changes=WHOLE, files=Files("test")
+        "code", _training(6, 5e-4, 8), model=DECODER, options={"length": 256}, changes=WHOLE, files=Files("test"),
+        precision="float32",
     ),
     "sgd_dialogues": Setting(
-        "dialogue", _training(1, 5e-4, 16), model=DECODER, options={"length": 64}, changes=(*WHOLE, "7.epochs=1")
+        "dialogue", _training(1, 5e-4, 16), model=DECODER, options={"length": 64}, changes=(*WHOLE, "7.epochs=1"),
+        precision="float32",
     ),
 }  # fmt: skip

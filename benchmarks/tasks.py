@@ -3,7 +3,7 @@
 No paper: measurement. `python -m benchmarks.tasks --dataset NAME` runs one and replaces its rows alone; a killed run
 goes on where it was. `--untimed` only trains and compresses and leaves the rows as they are, so that time can be taken
 later on a quiet machine. `--precision float32` trains and pretrains in that, where a processor has no arithmetic of 16
-bits. `--pages` only writes the tasks' pages from the rows there are.
+bits; by default each data set has that of its row. `--pages` only writes the tasks' pages from the rows there are.
 """
 
 from __future__ import annotations
@@ -29,16 +29,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--dataset", action="append", choices=list(SETTINGS), help="only these; by default every one")
     parser.add_argument("--untimed", action="store_true", help="only train and compress")
-    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="bfloat16", help="of training")
+    parser.add_argument("--precision", choices=("float32", "bfloat16"), help="of training; by default the setting's")
     parser.add_argument("--pages", action="store_true", help="only write the tasks' pages from the rows there are")
     given = parser.parse_args()
     if given.pages:
         pages.write(task_pages.written())
         return
     for name in given.dataset or SETTINGS:
-        folders = made(name, given.precision)
+        precision = given.precision or SETTINGS[name].precision
+        folders = made(name, precision)
         if not given.untimed:
-            publish(name, [row | {"precision": given.precision} for row in measured(name, folders)])
+            publish(name, [row | {"precision": precision} for row in measured(name, folders)])
 
 
 def made(name: str, precision: str) -> dict[str, Path]:
@@ -52,9 +53,10 @@ def made(name: str, precision: str) -> dict[str, Path]:
     return {"original": first, RECIPE: base / RECIPE}
 
 
-def original(name: str, precision: str = "bfloat16") -> Path:
-    """The run folder of the model that learnt a data set."""
+def original(name: str, precision: str | None = None) -> Path:
+    """The run folder of the model that learnt a data set, in that precision or in the setting's."""
     setting, base = SETTINGS[name], record.runs() / name
+    precision = precision or setting.precision
     folder = record.folder("LACONIC_DATA", setting.data or name)
     source = setting.files.source(folder, base) if setting.files else folder
     model = (

@@ -96,6 +96,8 @@ def test_the_rows_on_record_are_those_of_the_command(row):
     setting = SETTINGS[row["dataset"]]
     assert row["task"] == setting.task
     assert row["changes"] == (" ".join(setting.changes) if row["name"] == "balanced" else "")
+    assert row["precision"] == setting.precision
+    assert row["model"] == (setting.model if isinstance(setting.model, str) else setting.model.__name__)
 
 
 def test_rows_are_replaced_and_the_tasks_pages_written_after_them(monkeypatch):

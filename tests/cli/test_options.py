@@ -2,17 +2,20 @@
 
 import inspect
 import json
+import shlex
 from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 import laconic.run
-from laconic import cli, finetune, pretrain, prove
+from laconic import cli, finetune, pretrain, prove, tasks
 from laconic.cli import compress as compress_command
 from laconic.cli import pretrain as pretrain_command
 from laconic.cli import train as train_command
+from laconic.recipe import Recipe
 
 SHOWN = {"quiet", "as_json"}
 TRAIN = {
@@ -69,16 +72,21 @@ def test_every_option_of_train_reaches_training(tmp_path, monkeypatch):
     assert json.loads(ended.stdout) == {"accuracy": 0.5}
 
 
-@pytest.mark.parametrize(("task", "said"), [("ner", "--recipe balanced"), ("lm", "docs/tasks/lm.md")])
-def test_what_comes_next_is_a_recipe_for_the_task(tmp_path, monkeypatch, task, said):
+@pytest.mark.parametrize("task", sorted(tasks.names()))
+def test_what_comes_next_is_the_recipe_of_the_tasks_page(tmp_path, monkeypatch, task):
     def train(*_, **__):
         (tmp_path / "run").mkdir()
         (tmp_path / "run" / "laconic.json").write_text('{"validation": {}}')
 
     monkeypatch.setattr(finetune, "train", train)
     ended = call("train", "MODEL", "--task", task, "--data", "DATA", "-o", tmp_path / "run")
-    assert said in ended.stderr
-    assert (Path(__file__).parents[2] / "docs" / "tasks" / f"{task}.md").is_file()
+    (line,) = [line for line in ended.stderr.splitlines() if line.startswith("next: ")]
+    _, run, *words = shlex.split(line.removeprefix("next: laconic"))
+    assert (run, words[:4]) == (str(tmp_path / "run"), ["--recipe", "balanced", "-o", "OUT"])
+    assert words[4::2] == ["--set"] * len(words[5::2])
+    page = (Path(__file__).parents[2] / "docs" / "tasks" / f"{task}.md").read_text()
+    own = Recipe.parse(yaml.safe_load(page.split("## Recipe")[1].split("```yaml\n")[1].split("```")[0]))
+    assert Recipe.read("balanced").override(words[5::2]).steps == own.steps
 
 
 def test_an_option_of_a_task_that_is_not_given_is_left_to_the_task(tmp_path, monkeypatch):

@@ -10,7 +10,16 @@ import typer
 
 from laconic.cli.console import Quiet, give, say
 
-TUNED = ("classify", "ner", "qa", "relation")  # the tasks for which docs/tasks.md names the recipe `balanced`
+BITS = "2=null 3=null 4=null 6.bits=4 7.batch=8 7.learning_rate=0.0005 7.variants=0"  # of a decoder, nothing is cut
+CHANGES = {  # to `balanced`, that make it the recipe of the task's page; a task without has it as it is
+    "qa": "1.min_count=1 1.extra=15000 3=null 4.keep=0.75",
+    "relation": "1.min_count=1 1.extra=15000 7.epochs=8 7.variants=2",
+    "translate": "1.min_count=1 4.keep=0.75 6.bits=4 7.epochs=10 7.batch=64 7.learning_rate=0.001 7.variants=0",
+    "summarize": "1.min_count=1 4.keep=0.75 7.batch=16 7.learning_rate=0.001 7.variants=0",
+    "span_corruption": "1.min_count=1 4.keep=0.75 7.learning_rate=0.001 7.variants=0",
+    "mlm": "1.min_count=1 3.keep=0.84 4.keep=0.67 7.batch=16 7.variants=0",
+    **dict.fromkeys(("lm", "dialogue", "choice", "code", "control"), BITS),
+}
 
 
 def command(
@@ -72,5 +81,5 @@ def command(
     if as_json:
         give(scores)
     say(f"{out}: validation " + ", ".join(f"{k} {v:.4f}" for k, v in scores.items() if isinstance(v, float)))
-    how = "balanced -o OUT" if task in TUNED else f"RECIPE -o OUT; docs/tasks/{task}.md has a recipe to put in a file"
-    say(f"next: laconic compress {out} --recipe {how}")
+    changed = "".join(f" --set {change}" for change in CHANGES.get(task, "").split())
+    say(f"next: laconic compress {out} --recipe balanced -o OUT{changed}")
