@@ -161,3 +161,5 @@ def test_a_damaged_run_file_is_refused(folder, text):
 def test_a_folder_that_is_neither_is_named(tmp_path):
     with pytest.raises(ArtifactError, match="neither an artifact"):
         trained.read(tmp_path)
+    with pytest.raises(ArtifactError, match=r"there is no folder .*nowhere; give an artifact, or the run folder"):
+        trained.read(tmp_path / "nowhere")

@@ -39,13 +39,15 @@ def unread(method: Any, by: str, *names: str) -> None:
     """Raise RecipeError where one of these options is not its default: what the option `by` is leaves them unread."""
     partner = getattr(method, by)
     shown = "null" if partner is None else repr(partner)
-    for option in fields(method):
-        value = getattr(method, option.name)
+    default(method, names, f"which nothing reads where {by} is {shown}", f", or change {by}")
+
+
+def default(held: Any, names: Sequence[str], why: str, mend: str = "") -> None:
+    """Raise RecipeError, with `why`, where one of these options of a dataclass is not its default."""
+    for option in fields(held):
+        value = getattr(held, option.name)
         if option.name in names and value != option.default:
-            raise RecipeError(
-                f"{option.name} is {value!r}, which nothing reads where {by} is {shown}; "
-                f"leave {option.name} out, or change {by}"
-            )
+            raise RecipeError(f"{option.name} is {value!r}, {why}; leave {option.name} out{mend}")
 
 
 def seed(value: object) -> None:

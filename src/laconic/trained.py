@@ -85,8 +85,10 @@ def read(path: str | Path) -> Source:
     where = path / RUN_FILE
     if not where.is_file() and (path / "config.json").is_file():
         return decoder(path)
+    if not path.is_dir():
+        raise ArtifactError(f"there is no folder {path}; give an artifact, or the run folder of laconic train")
     if not where.is_file():
-        raise ArtifactError(f"{path} is neither an artifact (manifest.json) nor a run folder ({RUN_FILE})")
+        raise ArtifactError(f"{path} is neither an artifact (manifest.json) nor a run folder ({RUN_FILE}); give one")
     try:
         record = notation.read(where.read_bytes())
     except ValueError as error:

@@ -80,8 +80,11 @@ def test_new_records_stand_behind_the_data_as_they_were(base, tmp_path, kind):
 
 
 def test_a_model_of_labels_keeps_them_and_one_that_learnt_nothing_does_not(base, tmp_path):
-    choices = {"number": 5, "judge": base / "judge", "temperature": 0.7, "mask": 0.9, "progress": False}
-    kept = [augment(base / k, base / "data", tmp_path / k, **choices).label_kept for k in ("control", "masked")]
+    choices = {"number": 5, "judge": base / "judge", "temperature": 0.7, "progress": False}
+    kept = [
+        augment(base / k, base / "data", tmp_path / k, **choices, **own).label_kept
+        for k, own in (("control", {}), ("masked", {"mask": 0.9}))
+    ]
     assert kept[0] > 0.7
     assert kept[0] > kept[1] + 0.15
 
@@ -129,6 +132,7 @@ def test_the_command_says_its_figures(base, tmp_path, capsys, monkeypatch):
     ("given", "error", "words"),
     [
         ({"mask": 1.0}, RecipeError, "mask is 1.0"),
+        ({"model": "control", "mask": 0.3}, RecipeError, "mask is 0.3, which a model of control does not read"),
         ({"number": 0}, RecipeError, "number is 0"),
         ({"temperature": 1e-30}, RecipeError, "temperature is 1e-30; give a number from 0.01 to 10"),
         ({"model": "judge"}, ArtifactError, "the model is for the task classify; give one of control"),

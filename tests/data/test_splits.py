@@ -1,4 +1,5 @@
 import json
+import re
 from collections import Counter
 from dataclasses import dataclass
 
@@ -213,7 +214,12 @@ def test_what_is_not_there_is_named(tmp_path):
         data.read_splits("./nowhere", "classify")
     with pytest.raises(DataError, match=r"no file or folder 'nowhere.jsonl'"):
         data.read_splits("nowhere.jsonl", "classify")
-    with pytest.raises(DataError, match=r"no split is in it; a folder holds train, validation, test as any of: \.bio"):
+    words = "no split is in it, only {}; a folder holds train, validation, test as any of: .bio"
+    with pytest.raises(DataError, match=re.escape(words.format("nothing"))):
+        data.read_splits(tmp_path, "classify")
+    for name in ("training.jsonl", "labels.json"):
+        (tmp_path / name).write_text("")
+    with pytest.raises(DataError, match=re.escape(words.format("labels.json, training.jsonl"))):
         data.read_splits(tmp_path, "classify")
     (tmp_path / "train.xlsx").write_text("")
     with pytest.raises(DataError, match=r"no reader for '.xlsx'; known: .bio"):

@@ -469,3 +469,23 @@ def test_a_batch_in_which_nothing_is_hidden_counts_for_nothing_in_validation(sto
     assert _judge(model, data, None)["loss"] == pytest.approx(sum(nats) / len(nats), rel=1e-5)
     with pytest.raises(DataError, match=r"mask is 1e-05, which hides nothing of the validation text; give more"):
         run(stories, tmp_path / "none", "mlm", plan(BERT, mask=1e-5))
+
+
+@pytest.mark.parametrize(("objective", "option"), [("clm", "mask"), ("clm", "span"), ("mlm", "span")])
+def test_an_option_of_another_objective_is_refused_before_anything_is_written(stories, tmp_path, objective, option):
+    given = plan(BERT if objective == "mlm" else LLAMA, **{option: {"mask": 0.4, "span": 9.0}[option]})
+    with pytest.raises(RecipeError, match=f"{option} is .*, which {objective} does not read; leave {option} out"):
+        run(stories, tmp_path / "out", objective, given)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"precision": 16}, "precision is 16; give a word"),
+        ({"learning_rate": "1e-3"}, r"learning_rate is '1e-3'; give a number \(YAML reads 1e-3 as a word\)"),
+    ],
+)
+def test_what_yaml_makes_of_a_number_is_said_where_a_number_was_wanted(given, words):
+    with pytest.raises(RecipeError, match=f"{words}$"):
+        plan(**given)

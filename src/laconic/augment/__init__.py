@@ -24,6 +24,7 @@ from laconic.writing.said import distinct
 
 KIND = "classify"
 SPLITS = ("train", "validation", "test")
+MASK = 0.3  # of tokens
 ROUNDS = 4  # each asks for twice as many texts as are lacking
 
 Write = Callable[[str, int], list[str]]  # so many texts of a label
@@ -55,20 +56,23 @@ def augment(
     number: int = 20,
     judge: str | Path | None = None,
     temperature: float = 1.0,
-    mask: float = 0.3,
+    mask: float | None = None,
     seed: int = 0,
     progress: bool = True,
 ) -> Made:
     """Make `number` records for each label of `source`; `out` is the data with them at the end of the training split.
 
     `model` is a run folder or artifact of `control`, or the checkpoint of a masked language model, which rewrites a
-    share `mask` of the tokens of training texts. `judge` is a run folder or artifact of `classify`. Raises DataError
-    for data or an `out` that cannot be used, ArtifactError for another model, RecipeError for another option.
+    share `mask` of the tokens of training texts, by default MASK. `judge` is a run folder or artifact of `classify`.
+    Raises DataError for data or an `out` that cannot be used, ArtifactError for another model, RecipeError for another
+    option.
     """
     options.whole("number", number)
     options.seed(seed)
-    if not 0 < mask < 1:
+    if mask is not None and not 0 < mask < 1:
         raise RecipeError(f"mask is {mask}; give a share of the tokens above 0 and below 1")
+    if mask is not None and trained.is_trained(model):
+        raise RecipeError(f"mask is {mask}, which a model of control does not read; leave mask out")
     options.temperature(temperature)
     check_out(Path(out), source)
     parts = _parts(source, seed)
@@ -93,10 +97,10 @@ def _parts(source: str | Path, seed: int) -> dict[str, list[Example]]:
     return {name: [example for _, example in part] for name, part in found.items()}
 
 
-def _writer(model: str | Path, train: Sequence[Example], temperature: float, mask: float, seed: int) -> Write:
+def _writer(model: str | Path, train: Sequence[Example], temperature: float, mask: float | None, seed: int) -> Write:
     if trained.is_trained(model):
         return LabelWriting(predict.load(model, "torch"), temperature, seed)
-    return Rewriting(model, train, temperature, mask, seed)
+    return Rewriting(model, train, temperature, MASK if mask is None else mask, seed)
 
 
 def _judge(folder: str | Path, labels: Sequence[str]) -> Judge:

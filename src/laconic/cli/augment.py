@@ -23,7 +23,9 @@ def command(
         typer.Option(help="A run folder or artifact of classify: only texts that it gives their label stay."),
     ] = None,
     temperature: Annotated[float, typer.Option(help="The lower, the likelier and the less varied.")] = 1.0,
-    mask: Annotated[float, typer.Option(help="The share of tokens that a masked model says anew.")] = 0.3,
+    mask: Annotated[
+        float | None, typer.Option(help="The share of tokens that a masked model says anew; by default 0.3.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Deals splits where there are none, and draws texts.")] = 0,
     quiet: Quiet = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,

@@ -19,6 +19,7 @@ SPLITS = {"train": ("train",), "validation": ("validation", "valid", "dev", "val
 PART = re.compile(r"-\d+-of-\d+$")
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?(:[\w.-]+)?")
 SAVED = ("dataset_dict.json", "dataset_info.json")
+SHOWN = 8  # names of what a folder holds instead
 
 Rows = Callable[[], Iterator[tuple[str, Raw]]]  # yields (where: file and record, record)
 DatasetReader = Callable[[Any, str], Iterator[tuple[None, Raw]]]  # of (dataset, origin)
@@ -40,7 +41,8 @@ def find(source: str | Path, kind: str = "") -> dict[str, Rows]:
         raise DataError(f"there is no file or folder {str(source)!r}; give a folder, a file, or an id on the hub")
     if not found:
         wanted = f"a folder holds {', '.join(SPLITS)} as any of: {', '.join(sorted(readers.known(kind)))}"
-        raise DataError(f"{source}: no split is in it; {wanted}")
+        there = sorted(path.name for path in Path(source).iterdir())[:SHOWN] if path.is_dir() else []
+        raise DataError(f"{source}: no split is in it, only {', '.join(there) or 'nothing'}; {wanted}")
     return found
 
 

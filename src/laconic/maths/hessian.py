@@ -61,10 +61,7 @@ def inverse_factor(hessian: torch.Tensor, damp: float) -> torch.Tensor:
 
 
 def damped(hessian: torch.Tensor, damp: float) -> torch.Tensor:
-    """The matrix (in, in), float32, with that part of its mean diagonal added to it.
-
-    Where it weighs errors, what hardly enters does not carry those of other inputs.
-    """
+    """With that part of its mean diagonal added, so that what hardly enters carries no errors of others; float32."""
     firm = hessian.float().clone()
     firm.diagonal().add_(damp * firm.diagonal().mean())
     return firm
@@ -270,13 +267,9 @@ def compensate(weight: torch.Tensor, factor: torch.Tensor, decide: Decide, block
 
 
 def improve(
-    weight: torch.Tensor,
-    rounded: torch.Tensor,
-    hessian: torch.Tensor,
-    pick: Pick,
-    held: torch.Tensor,
+    weight: torch.Tensor, rounded: torch.Tensor, hessian: torch.Tensor, pick: Pick, held: torch.Tensor,
     block: int = BLOCK,
-) -> tuple[torch.Tensor, torch.Tensor]:
+) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
     """Coordinate descent: each input to the point picked for where it is best while all others stay; and the loss.
 
     With the nearest point the loss (out,) only falls. Weights (in, out) that are `held` stay as they are.

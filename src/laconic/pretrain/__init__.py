@@ -124,7 +124,7 @@ def pretrain(
     found = {**record, "counts": {n: asdict(c) for n, c in counts.items()}, **_learn(lesson, taught)}
     model = ranks.whole(lesson.model)
     if ranks.rank() == 0:
-        drawn = curve.draw(found["history"], f"{out.name}: {objective}")
+        drawn = curve.draw(found["history"], objective)
         workspace.publish(out, kept, model, reader, {RECORD: json.dumps(found, indent=1).encode(), PLOT: drawn})
     ranks.wait()
     return out
@@ -155,6 +155,8 @@ def _silent(_: str) -> None:
 def _suits(objective: str, plan: Plan, source: str | Path | None) -> None:
     """Raise ArtifactError unless the model can learn the objective, RecipeError unless it can be built and trained."""
     described, taught = _described(plan, source), plan.training
+    unread = objectives.PRETEXTS[objective].unread
+    options.default(taught, unread, f"which {objective} does not read")
     named = "the configuration's model" if source is None else str(source)
     checkpoint.suits(objectives.PRETEXTS[objective].auto, described, named)
     bare = blueprint.blank(objectives.PRETEXTS[objective].auto, described, named)

@@ -172,7 +172,8 @@ def _record(kind: Any, held: dict[str, Any], where: str) -> Any:
     for key, value in held.items():
         allowed = (int, float) if hints[key] is float else hints[key]
         if not isinstance(value, allowed) or (isinstance(value, bool) and hints[key] is not bool):
-            raise RecipeError(f"{where}: {key} is {value!r}; give {_name(hints[key])} (YAML reads 1e-3 as a word)")
+            hint = " (YAML reads 1e-3 as a word)" if isinstance(value, str) and hints[key] is float else ""
+            raise RecipeError(f"{where}: {key} is {value!r}; give {_name(hints[key])}{hint}")
     made = kind(**held)
     try:
         made.check()

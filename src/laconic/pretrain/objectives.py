@@ -34,6 +34,7 @@ class Pretext(Protocol):
     auto: ClassVar[type]
     special: ClassVar[str]  # of `tokenizer.SPECIAL`
     task: ClassVar[str]
+    unread: ClassVar[tuple[str, ...]]  # options of training that are of other objectives
 
     @classmethod
     def of(cls, tokenizer: PreTrainedTokenizerFast, block: int, mask: float, span: float) -> Pretext:
@@ -68,6 +69,7 @@ class CLM:
     auto: ClassVar[type] = AutoModelForCausalLM
     special: ClassVar[str] = "causal"
     task: ClassVar[str] = "lm"
+    unread: ClassVar[tuple[str, ...]] = ("mask", "span")
 
     @classmethod
     def of(cls, tokenizer: PreTrainedTokenizerFast, block: int, mask: float, span: float) -> CLM:
@@ -110,6 +112,7 @@ class MLM:
     auto: ClassVar[type] = AutoModelForMaskedLM
     special: ClassVar[str] = "masked"
     task: ClassVar[str] = "mlm"
+    unread: ClassVar[tuple[str, ...]] = ("span",)
 
     @classmethod
     def of(cls, tokenizer: PreTrainedTokenizerFast, block: int, mask: float, span: float) -> MLM:
@@ -162,6 +165,7 @@ class SpanCorruption:
     auto: ClassVar[type] = AutoModelForSeq2SeqLM
     special: ClassVar[str] = "sentinels"
     task: ClassVar[str] = "span_corruption"
+    unread: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     def of(cls, tokenizer: PreTrainedTokenizerFast, block: int, mask: float, span: float) -> SpanCorruption:
