@@ -3,6 +3,7 @@
 import json
 import re
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 from laconic.tasks.ner import NER
@@ -109,3 +110,10 @@ def test_it_is_chinese_and_each_names_the_other():
     assert all(HAN.search(part) for part in sections(CHINESE))
     assert "(README.zh-CN.md)" in ENGLISH
     assert "(README.md)" in CHINESE
+
+
+def test_no_line_ends_within_chinese_text():
+    """Renderers show the end of a line as a space, which Chinese has not."""
+    lines = outside(CHINESE).split("\n")
+    broken = [f"{a[-8:]} / {b[:8]}" for a, b in pairwise(lines) if HAN.match(a[-1:]) and HAN.match(b.lstrip()[:1])]
+    assert not broken
