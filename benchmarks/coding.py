@@ -1,11 +1,13 @@
 """The same tensors under Laconic's store, zstd, xz and NNCodec: bytes, and megabytes of dense weights a second.
 
-No paper: measurement. `python -m benchmarks.coding`. General coders get codes one a byte or packed, whichever is
-smaller at a quick level; NNCodec gets codes less the commonest one. All work on one core.
+No paper: measurement. `python -m benchmarks.coding`; `--pages` writes the page from the rows there are. General coders
+get codes one a byte or packed, whichever is smaller at a quick level; NNCodec gets codes less the commonest one. All
+work on one core.
 """
 
 from __future__ import annotations
 
+import argparse
 import itertools
 import json
 import lzma
@@ -43,11 +45,18 @@ SETTINGS: dict[str, list[Method]] = {
     "float16": [Half()],
     "bfloat16": [],
 }
+HALVES, HALF = ("float16", "bfloat16"), 0.75  # settings of checkpoints, and the most of their size that is to be left
+LESS = {"zstd -19": 0.15, "nncodec": 0.05}  # tool -> the part of its bytes that Laconic is to save
 Tensors = dict[str, torch.Tensor]
 
 
 def main() -> None:
     """Every model under every setting and tool; write the page."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--pages", action="store_true", help="only write the page from the rows there are")
+    if parser.parse_args().pages:
+        record.renew("coding", sections)
+        return
     torch.set_num_threads(1)
     rows = []
     for model, setting in itertools.product(MODELS, SETTINGS):
@@ -56,16 +65,36 @@ def main() -> None:
             row = {"model": model, "setting": setting, **row, "times_laconic": row["bytes"] / found[0]["bytes"]}
             rows.append(row)
             print(row, flush=True)
-    header = ["model", "setting", "tool", "bytes", "bits a weight", "x laconic", "decode, MB/s"]
+    record.write("coding", rows, sections(rows))
+
+
+def sections(rows: list[dict[str, Any]]) -> record.Sections:
+    """Every row, with the bar it is held to."""
+    header = ["model", "setting", "tool", "bytes", "bits a weight", "x laconic", "decode, MB/s", "bar"]
     table = [header]
     for row in rows:
         cells = [row["model"], row["setting"], row["tool"], f"{row['bytes']:,}", f"{row['bits_per_weight']:.3f}"]
-        table.append([*cells, f"{row['times_laconic']:.3f}", f"{row['megabytes_per_second']:.0f}"])
+        table.append([*cells, f"{row['times_laconic']:.3f}", f"{row['megabytes_per_second']:.0f}", bar(row)])
+    held = [bar(row) for row in rows if bar(row)]
     remark = (
         "Codes, masks and values of all quantized or pruned layers (of float16 and bfloat16: every tensor), without "
-        "scales and biases. Megabytes are those of the dense float32 weights that come out, by processor time."
+        "scales and biases. Megabytes are those of the dense float32 weights that come out, by processor time. The "
+        "bars: of codes Laconic takes at least 15 % less than zstd and 5 % less than NNCodec, of 16-bit checkpoints at "
+        f"most 75 % of their size. {held.count('met')} of {len(held)} are met. Codes on a grid that is fitted to their "
+        "weights are nearly independent of one another, so that what any coder can save is what their histogram "
+        "leaves, and all but the simplest are within a few percent of that. Contexts of neighbouring weights are in "
+        "the figures and gain little; `rate` and pruning change the histogram itself, which is where bytes are won."
     )
-    record.write("coding", rows, [("Coders", remark, table)])
+    return [("Coders", remark, table)]
+
+
+def bar(row: dict[str, Any]) -> str:
+    """Whether the bar is met that a row is held to, if any."""
+    if row["setting"] in HALVES:
+        return ("met" if row["bits_per_weight"] <= 16 * HALF else "missed") if row["tool"] == "laconic" else ""
+    if row["tool"] not in LESS:
+        return ""
+    return "met" if 1 / row["times_laconic"] <= 1 - LESS[row["tool"]] else "missed"
 
 
 def made(name: str, setting: str) -> Tensors:

@@ -74,6 +74,7 @@ def compare(
     *,
     split: str = "test",
     engine: str = "auto",
+    steps: Sequence[dict[str, Any]] = (),
     timed: bool = True,
     progress: bool = False,
 ) -> Report:
@@ -101,9 +102,9 @@ def compare(
         recipe=str(recipe.get("name", "")), seed=int(recipe.get("seed", 0)), main=origin.task.main,
         rows=rows, sizes=_beside(rows[0].size), created=date.today().isoformat(),
         split=split, examples=len(examples),
+        steps=[_trace(s) for s in steps],
         layers=size.layers(after.model, stored(folder)),
-        curves=_curves(origin.record.get("history", []), origin.task.main),
-        environment=environment(),
+        curves=_curves(origin.record.get("history", []), origin.task.main), environment=environment(),
         notes=[
             *_another(manifest, origin, against), *_cut(before, after),
             *notes.uncounted(against), *notes.unknown(peaks),
@@ -112,9 +113,8 @@ def compare(
 
 
 def evidence(
-    folder: str | Path, against: str | Path, source: str | Path | None = None, *,
-    steps: Sequence[dict[str, Any]] = (), command: str = "", **choices: Any,
-) -> Report:  # fmt: skip
+    folder: str | Path, against: str | Path, source: str | Path | None = None, *, command: str = "", **choices: Any
+) -> Report:
     """`compare` with these choices; the report is written into the artifact, as JSON and as a page.
 
     `command` repeats it. What the artifact's report on test says of the steps stays where they are not given.
@@ -122,8 +122,8 @@ def evidence(
     folder = Path(folder)
     record, drawn = (folder / name for name in FILES[choices.get("split", "test")])
     report = compare(folder, against, source, **choices)
-    traces = [_trace(step) for step in steps] or _kept(folder / FILES["test"][0])
-    report = replace(report, steps=traces, commands=[command] if command else [])
+    steps = report.steps or _kept(folder / FILES["test"][0])
+    report = replace(report, steps=steps, commands=[command] if command else [])
     report.write(record)
     page.write(report, drawn)
     return report
