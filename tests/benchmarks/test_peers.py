@@ -110,7 +110,8 @@ def test_the_bars_are_counted_for_decoders_and_encoders_apart():
     rows += [row(encoder, "laconic", -0.02, 0.5), row(encoder, "x", -0.01, 0.25)]
     (_, remark, table), (_, said, answers), *_ = page.sections(rows, [])
     assert (
-        "Of decoders: met at 0 of 1, and below at 0, missed. Of encoders: met at 1 of 1, and below at 1, met." in remark
+        "Of decoders, where both have rows: met at 0 of 1, and below at 0, missed. "
+        "Of encoders, where both have rows: met at 1 of 1, and below at 1, met." in remark
     )
     assert [line[-3:] for line in table[1:]] == [["1.030", "1.000", "missed"], ["", "1.000", "met"]]
     assert "at 0 of 1" in said
