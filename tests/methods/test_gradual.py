@@ -70,10 +70,14 @@ def test_without_epochs_it_prunes_at_once(tmp_path):
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [({"until": 0}, "until is 0"), ({"every": 0}, "every is 0"), ({"scope": "2:4", "sparsity": 0.5}, "cannot grow"),
-     ({"learning_rate": 0}, "learning_rate is 0"), ({"sparsity": 1.0}, "sparsity is 1.0")],
+     ({"learning_rate": 0}, "learning_rate is 0"), ({"sparsity": 1.0}, "sparsity is 1.0"),
+     ({"epochs": 0}, "until is 0.5, which nothing reads where epochs is 0"),
+     ({"epochs": 0, "until": 0.7}, "every is 2, which nothing reads where epochs is 0"),
+     ({"epochs": 0, "until": 0.7, "every": 20}, "learning_rate is 0.001, which nothing reads where epochs is 0")],
 )  # fmt: skip
 def test_refusals(wrong, says):
-    replace(TEN, epochs=0).check()
+    TEN.check()
+    Gradual(sparsity=0.6, epochs=0).check()
     with pytest.raises(RecipeError, match=says):
         replace(TEN, **wrong).check()
 

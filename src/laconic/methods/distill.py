@@ -70,6 +70,8 @@ class Distill(training.Training):
                 f"variants is {self.variants} and labels {self.labels}; variants are 0 or more, and without labels"
             )
         options.temperature(self.temperature)
+        if not self.logits:
+            options.unread(self, "logits", "temperature")
         super().check()
 
     def forecast(self, sketch: Sketch) -> Sketch:

@@ -62,6 +62,8 @@ class SparseGPT:
         masks.check(self.sparsity, self.scope)
         options.whole("block", self.block)
         surgeon.check(self.sparsity, self.scope, self.block)
+        if ":" in self.scope:  # the mask is chosen M columns at a time
+            options.unread(self, "scope", "block")
         calibration.check(self.samples, self.length)
         hessian.check(self.damp)
         compare.check(self.propagate)
