@@ -22,8 +22,8 @@ OF_TRAINING = tuple(option.name for option in fields(training.Training) if optio
 class Pruning(training.Training):
     """`until` is the share of training after which `sparsity` is reached; masks move every `every` steps until then.
 
-    The other options are those of training, which with 0 epochs nothing reads. The last weights are kept, not those best on validation, which would be
-    those pruned least.
+    The other options are those of training; with 0 epochs, nothing reads them, nor these two. The last weights are
+    kept, not those best on validation, which would be those pruned least.
     """
 
     sparsity: float = 0.5

@@ -104,9 +104,8 @@ def test_grouped_layers_take_a_codebook_that_rows_do_not_pay_for(first, tmp_path
     grouped = testing.small(methods.kind(first))
     for step in (KMeans(4, share=True, samples=8), KMeans(4, "tensor", samples=8), KMeans(4, samples=8)):
         testing.pairs(grouped, step, (first, "kmeans"), lambda: workshop.work("bert", tmp_path))
-    assert ["grouped" in KMeans(group=g, share=s).keeps for g, s in (("channel", True), ("tensor", False), (8, False))] == [
-        True, True, False,
-    ]  # fmt: skip
+    held = [KMeans(share=True), KMeans(group="tensor"), KMeans(), KMeans(group=8)]
+    assert ["grouped" in step.keeps for step in held] == [True, True, False, False]
 
 
 def test_one_layer_has_nobody_to_share_with():

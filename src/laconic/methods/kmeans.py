@@ -45,7 +45,7 @@ class KMeans:
     pools: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        """Say what this step keeps, which `share` and `group` decide: codebooks of short rows weigh more than the rows."""
+        """Say what this step keeps, which `share` and `group` decide: codebooks can weigh more than short rows."""
         if self.share or self.group == "tensor":
             object.__setattr__(self, "keeps", self.keeps | {"grouped"})
 
