@@ -1,4 +1,4 @@
-"""Set weights to zero so that the layers' outputs on training examples stay, and on a grid, if asked, in the same pass.
+"""Set weights to zero so that the layers' outputs on training examples stay, and round what is left, if asked.
 
 Frantar and Alistarh 2023, arXiv:2301.00774. A block's inputs come from the blocks before it as they are after pruning.
 Differs from the paper: with `bits`, what is left is rounded once it has made up for what went, and not on the way, so
