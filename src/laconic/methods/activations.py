@@ -1,8 +1,10 @@
 """Round what enters the linears of blocks to 8 bits or fewer, so that they compute on whole numbers.
 
-Xiao et al. 2022, arXiv:2211.10438 (SmoothQuant), table 2: each token by its own range as it comes (O1, O2), or all by
-one that calibration finds (O3). Jacob et al. 2018, arXiv:1712.05877. In PyTorch the products are of floats that hold
-whole numbers: the loss is that of int8, the time is not.
+Xiao et al. 2022, arXiv:2211.10438 (SmoothQuant), table 2: each token by its own range as it comes (O1), or all by one
+that calibration finds (O3). Jacob et al. 2018, arXiv:1712.05877. In PyTorch the products are of floats that hold whole
+numbers: the loss is that of int8, the time is not.
+Differs from the paper: there is no range of a whole tensor as it comes (O2), with which what a text gets would depend
+on the texts beside it in a batch.
 """
 
 from dataclasses import dataclass

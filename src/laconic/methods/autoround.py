@@ -4,10 +4,10 @@ Cheng et al. 2023, arXiv:2309.05516 (SignRound, AutoRound): an offset in [-1/2, 
 the ends of each range, by signed gradient descent whose steps fall linearly, block by block. A block reads what the
 blocks before it, rounded, give it, and is to give what the original's block gave, so that it makes up for them.
 A block keeps the best it has seen. Differs from the paper: ranges begin with the least squared error and not with the
-whole; the best is that over all examples, looked at ten times, and not that of one batch at each step, so that no block
-is worse than rounded to nearest. A weight that layers of later blocks read learns what its own block is to give, and
-what those layers gave on the inputs they had before the step; taken together over the weights of a block, neither is
-worse than rounded to nearest.
+whole, so that they may also grow, where the authors' code only shrinks them; the best is that over all examples, looked
+at ten times, and not that of one batch at each step, so that no block is worse than rounded to nearest. A weight that
+layers of later blocks read learns what its own block is to give, and what those layers gave on the inputs they had
+before the step; taken together over the weights of a block, neither is worse than rounded to nearest.
 """
 
 import copy

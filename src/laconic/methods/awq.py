@@ -4,7 +4,8 @@ Lin et al. 2023, arXiv:2306.00978: s = (size of the input)^alpha, alpha searched
 input; scales are folded into what feeds them, so that the float model's function stays.
 Differs from the paper: the size is the root mean square, and the error of a candidate comes from the sum of x x^T, so
 that all layers cost one pass over the examples, which goes through the original block by block; ranges are searched for
-each alpha and not only for the one that was best without.
+each alpha and not only for the one that was best without; those of query and key are searched as well, which the
+authors' code leaves whole.
 """
 
 from collections import Counter
