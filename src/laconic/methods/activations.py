@@ -13,11 +13,9 @@ from typing import ClassVar
 import torch
 
 from laconic import calibration, layers, options, scoring
-from laconic.contracts import PROPERTIES, Sketch, Work
+from laconic.contracts import IN_BLOCKS, PROPERTIES, Sketch, Work
 from laconic.errors import RecipeError
 from laconic.layers.inputs import BITS, Inputs
-
-PLACES = ("linears", "attention", "ffn")
 
 
 @dataclass(frozen=True)
@@ -35,7 +33,7 @@ class Activations:
 
     def check(self) -> None:
         """Raise RecipeError for an option that cannot work."""
-        options.choice("where", self.where, PLACES)
+        options.choice("where", self.where, IN_BLOCKS)
         calibration.check(1 if self.samples is None else self.samples, self.length)
         if self.samples is None:
             options.unread(self, "samples", "length")

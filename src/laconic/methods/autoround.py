@@ -23,14 +23,13 @@ from laconic import calibration, effects, flow, layers, options
 from laconic.calibration.lessons import Lesson, Masks, batched, lessons
 from laconic.calibration.readers import Elsewhere, elsewhere
 from laconic.calibration.sums import tokens
-from laconic.contracts import Sketch, Work
+from laconic.contracts import IN_BLOCKS, Sketch, Work
 from laconic.errors import RecipeError
 from laconic.flow import Seen
 from laconic.layers.dense import Dense
 from laconic.layers.quantized import Quantized
 from laconic.maths import grid
 
-PLACES = ("linears", "attention", "ffn")  # what stands in a block, by whose outputs is learned
 FACTORS = (0.5, 1.5)  # of the ends of a range
 LOOKS = 10  # at the error over all examples, on the way
 LEAST = 1e-20  # a squared error; dividing by it stays in the range of floats
@@ -60,9 +59,9 @@ class AutoRound:
         if self.where in ("head", "all"):
             raise RecipeError(
                 f"where is {self.where!r}, but autoround learns by what blocks give, and a head stands behind them; "
-                f"choose one of {', '.join(PLACES)}, and gptq for the head"
+                f"choose one of {', '.join(IN_BLOCKS)}, and gptq for the head"
             )
-        options.choice("where", self.where, PLACES)
+        options.choice("where", self.where, IN_BLOCKS)
         for name in ("steps", "batch"):
             options.whole(name, getattr(self, name))
         calibration.check(self.samples, self.length)

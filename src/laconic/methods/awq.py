@@ -17,11 +17,10 @@ import torch
 from laconic import calibration, effects, layers, options
 from laconic.anatomy import Feed
 from laconic.calibration import original
-from laconic.contracts import Sketch, Work
+from laconic.contracts import WITH_INPUTS, Sketch, Work
 from laconic.layers.quantized import Quantized
 from laconic.maths import clip, grid, hessian
 
-PLACES = ("linears", "attention", "ffn", "head")  # embeddings have no inputs to weigh by
 STEPS = 20  # of alpha, from 0 to below 1, as in the paper
 LEAST = 1e-4  # of the largest input: a channel that hardly fires gets no smaller scale
 
@@ -46,7 +45,7 @@ class AWQ:
 
     def check(self) -> None:
         """Raise RecipeError for an option that cannot work."""
-        options.choice("where", self.where, PLACES)
+        options.choice("where", self.where, WITH_INPUTS)
         calibration.check(self.samples, self.length)
         grid.check(self.bits, self.group)
 

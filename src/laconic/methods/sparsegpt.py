@@ -15,12 +15,10 @@ import torch
 
 from laconic import calibration, effects, layers, options
 from laconic.calibration import compare
-from laconic.contracts import Sketch, Work
+from laconic.contracts import WITH_INPUTS, Sketch, Work
 from laconic.layers.quantized import Quantized
 from laconic.layers.sparse import Sparse
 from laconic.maths import grid, hessian, masks, surgeon
-
-PLACES = ("linears", "attention", "ffn", "head")  # embeddings have no inputs to weigh by
 
 
 @dataclass(frozen=True)
@@ -57,7 +55,7 @@ class SparseGPT:
 
     def check(self) -> None:
         """Raise RecipeError for an option that cannot work."""
-        options.choice("where", self.where, PLACES)
+        options.choice("where", self.where, WITH_INPUTS)
         options.choice("scope", self.scope, masks.INSIDE)
         masks.check(self.sparsity, self.scope)
         options.whole("block", self.block)
