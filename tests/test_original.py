@@ -9,10 +9,12 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+from transformers import AutoModelForCausalLM
 
 from laconic import calibration, flow, scoring
 from laconic.calibration import examples, original
 from laconic.data.batching import batches, model_inputs
+from laconic.errors import AnatomyError
 from laconic.methods import autoround, layerwise, tie
 from laconic.methods.autoround import AutoRound
 from laconic.methods.awq import AWQ
@@ -126,6 +128,14 @@ def is_the_same_both_ways(step, w, monkeypatch):
     for key, value in found.items():
         size = float(wanted[key].abs().max())
         assert float((value - wanted[key]).abs().max()) <= 2e-3 * size, key
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_layers_that_no_example_can_reach_are_refused_in_words(name):
+    w = workshop.work("bart", head="lm")
+    w.model = AutoModelForCausalLM.from_config(w.model.config)  # the decoder alone, with its attention to an encoder
+    with pytest.raises(AnatomyError, match=r"encoder_attn\) and has none, so no text reaches that part"):
+        STEPS[name][1].apply(w)
 
 
 @pytest.mark.parametrize(("family", "head"), [*FAMILIES, ("marian", "translate")])

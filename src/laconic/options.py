@@ -50,6 +50,14 @@ def default(held: Any, names: Sequence[str], why: str, mend: str = "") -> None:
             raise RecipeError(f"{option.name} is {value!r}, {why}; leave {option.name} out{mend}")
 
 
+def rank(method: Any) -> None:
+    """Raise RecipeError unless `keep` is a fraction, or `rank` is given in its place, a whole number of at least 1."""
+    fraction("keep", method.keep)
+    if method.rank is not None:
+        whole("rank", method.rank)
+        unread(method, "rank", "keep")
+
+
 def seed(value: object) -> None:
     """Raise RecipeError unless the value can be a seed."""
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < SEEDS:

@@ -5,7 +5,7 @@ judged by is the matter of a method.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields
 
 import torch
 
@@ -15,13 +15,15 @@ from laconic.errors import RecipeError
 from laconic.layers.sparse import Sparse
 from laconic.maths import masks
 
+OF_TRAINING = tuple(option.name for option in fields(training.Training) if option.name != "epochs")
+
 
 @dataclass(frozen=True)
 class Pruning(training.Training):
     """`until` is the share of training after which `sparsity` is reached; masks move every `every` steps until then.
 
-    The other options are those of training. The last weights are kept, not those best on validation, which would be
-    those pruned least.
+    The other options are those of training; with 0 epochs, nothing reads them, nor these two. The last weights are
+    kept, not those best on validation, which would be those pruned least.
     """
 
     sparsity: float = 0.5
@@ -42,7 +44,10 @@ class Pruning(training.Training):
             raise RecipeError(f"scope is {self.scope!r}, which cannot grow; use magnitude and heal after it")
         if self.epochs < 0:
             raise RecipeError(f"epochs is {self.epochs}; give a finite number, 0 or above")
-        training.Training.check(self if self.epochs else replace(self, epochs=1))
+        if self.epochs:
+            training.Training.check(self)
+        else:
+            options.unread(self, "epochs", "until", "every", *OF_TRAINING)
 
     def forecast(self, sketch: Sketch) -> Sketch:
         """Fewer weights, and a mask."""

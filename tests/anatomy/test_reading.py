@@ -3,7 +3,14 @@
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import BloomConfig, BloomForCausalLM, GPT2Config, GPT2LMHeadModel, MarianMTModel
+from transformers import (
+    AutoModelForCausalLM,
+    BloomConfig,
+    BloomForCausalLM,
+    GPT2Config,
+    GPT2LMHeadModel,
+    MarianMTModel,
+)
 
 from laconic import layers
 from laconic.anatomy import Anatomy
@@ -197,6 +204,14 @@ def test_parts_that_no_entry_names_are_refused():
     sizes = {"n_embd": 8, "n_head": 2, "n_layer": 1, "vocab_size": 10, "n_positions": 8}
     with pytest.raises(AnatomyError, match="gpt2 with add_cross_attention=True has other parts"):
         Anatomy(GPT2LMHeadModel(GPT2Config(**sizes, add_cross_attention=True)))
+
+
+@pytest.mark.parametrize("family", ["bart", "blenderbot", "marian", "mbart", "pegasus", "bert"])
+def test_a_decoder_that_attends_to_an_encoder_it_lacks_is_refused(family):
+    """No example reaches those layers, so nothing could be fitted to what enters them."""
+    found = config(family, 5, is_decoder=True, add_cross_attention=True)
+    with pytest.raises(AnatomyError, match=r"attends to an encoder \(\S*0\.(encoder_attn|cross)\S*\) and has none"):
+        Anatomy(AutoModelForCausalLM.from_config(found))
 
 
 @pytest.mark.parametrize(

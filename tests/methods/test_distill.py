@@ -180,6 +180,7 @@ def test_with_no_text_left_it_says_so(tmp_path):
         ({"labels": 10**30}, "a part of the loss weighs 0 to 1,000,000"),
         ({"variants": 1, "labels": 1}, "without labels"),
         ({"optimizer": "lion"}, "optimizer is 'lion'"),
+        ({"logits": 0.0, "temperature": 5.0}, "temperature is 5.0, which nothing reads where logits is 0.0"),
     ],
 )
 def test_what_can_not_work_is_refused(options, words):

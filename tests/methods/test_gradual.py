@@ -14,6 +14,8 @@ from tests.methods import small
 
 TEN = Gradual(sparsity=0.6, until=0.5, every=2, epochs=1, batch=4, learning_rate=1e-3)
 
+PLAIN = {"learning_rate": 5e-5, "batch": 16}  # as they are by default
+
 
 def test_the_schedule_is_zhu_and_guptas():
     assert [TEN.at(t) for t in (0.0, 0.5, 1.0)] == pytest.approx([0.0, 0.6 * 0.875, 0.6])
@@ -70,10 +72,14 @@ def test_without_epochs_it_prunes_at_once(tmp_path):
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [({"until": 0}, "until is 0"), ({"every": 0}, "every is 0"), ({"scope": "2:4", "sparsity": 0.5}, "cannot grow"),
-     ({"learning_rate": 0}, "learning_rate is 0"), ({"sparsity": 1.0}, "sparsity is 1.0")],
+     ({"learning_rate": 0}, "learning_rate is 0"), ({"sparsity": 1.0}, "sparsity is 1.0"),
+     ({"epochs": 0}, "learning_rate is 0.001, which nothing reads where epochs is 0"),
+     ({"epochs": 0, **PLAIN}, "until is 0.5, which nothing reads where epochs is 0"),
+     ({"epochs": 0, **PLAIN, "until": 0.7}, "every is 2, which nothing reads where epochs is 0")],
 )  # fmt: skip
 def test_refusals(wrong, says):
-    replace(TEN, epochs=0).check()
+    TEN.check()
+    Gradual(sparsity=0.6, epochs=0).check()
     with pytest.raises(RecipeError, match=says):
         replace(TEN, **wrong).check()
 

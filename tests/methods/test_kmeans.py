@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from laconic import artifact, effects, layers, scoring, tasks, testing, training
+from laconic import artifact, effects, layers, methods, scoring, tasks, testing, training
 from laconic.errors import RecipeError
 from laconic.layers.codebook import Codebook
 from laconic.methods.kmeans import KMeans
@@ -97,6 +97,15 @@ def test_a_common_codebook_survives_saving_and_other_steps(family, head, tmp_pat
     artifact.save(tmp_path / "out", work.model, work.tokenizer, **about, base_config=base)
     again = artifact.load(tmp_path / "out")
     assert torch.equal(testing.logits(replace(work, model=again.model, tokenizer=again.tokenizer)), said)
+
+
+@pytest.mark.parametrize("first", ["convolve", "separable"])
+def test_grouped_layers_take_a_codebook_that_rows_do_not_pay_for(first, tmp_path):
+    grouped = testing.small(methods.kind(first))
+    for step in (KMeans(4, share=True, samples=8), KMeans(4, "tensor", samples=8), KMeans(4, samples=8)):
+        testing.pairs(grouped, step, (first, "kmeans"), lambda: workshop.work("bert", tmp_path))
+    held = [KMeans(share=True), KMeans(group="tensor"), KMeans(), KMeans(group=8)]
+    assert ["grouped" in step.keeps for step in held] == [True, True, False, False]
 
 
 def test_one_layer_has_nobody_to_share_with():

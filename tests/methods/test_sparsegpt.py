@@ -94,6 +94,7 @@ def test_dead_inputs_go_and_the_function_stays(tmp_path):
     [({"where": "all"}, "where is 'all'"), ({"scope": "global"}, "scope is 'global'"), ({"block": 0}, "block is 0"),
      ({"damp": 2.0}, "damp is 2.0"), ({"bits": 1}, "bits is 1"), ({"group": 64}, "group is 64, which nothing reads"),
      ({"length": 0}, "length is 0"), ({"scope": "1:4"}, "make them agree"), ({"propagate": -1.0}, "propagate is -1.0"),
+     ({"scope": "2:4", "block": 8}, "block is 8, which nothing reads where scope is '2:4'"),
      ({"scope": "row", "block": 1}, "block is 1, in which a row of sparsity 0.5 has nothing to choose"),
      ({"scope": "row", "block": 9, "sparsity": 0.9}, "give at least 10, or scope layer")],
 )  # fmt: skip

@@ -62,8 +62,15 @@ def present(model: nn.Module, base: str, paths: Iterable[str | None]) -> list[st
 
 
 def stacks(model: PreTrainedModel, family: Family, base: str) -> tuple[Stack, ...]:
-    """The stacks of a model, encoder first."""
-    return tuple(_stack(model, base + b.path, b) for b in family.stacks if at(model, base + b.path) is not None)
+    """The stacks of a model, encoder first; AnatomyError for a decoder whose attention to an encoder never runs."""
+    found = tuple(_stack(model, base + b.path, b) for b in family.stacks if at(model, base + b.path) is not None)
+    crossed = [block.cross.path for block in found[0].blocks if block.cross is not None] if len(found) == 1 else []
+    if crossed:
+        raise AnatomyError(
+            f"{type(model).__name__} attends to an encoder ({crossed[0]}) and has none, so no text reaches that part; "
+            "give the whole encoder-decoder, with a task that writes, or a decoder that is made to stand alone"
+        )
+    return found
 
 
 def hidden(model: PreTrainedModel, read: tuple[Stack, ...]) -> int:

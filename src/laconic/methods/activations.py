@@ -1,8 +1,10 @@
 """Round what enters the linears of blocks to 8 bits or fewer, so that they compute on whole numbers.
 
-Xiao et al. 2022, arXiv:2211.10438 (SmoothQuant), table 2: each token by its own range as it comes (O1, O2), or all by
-one that calibration finds (O3). Jacob et al. 2018, arXiv:1712.05877. In PyTorch the products are of floats that hold
-whole numbers: the loss is that of int8, the time is not.
+Xiao et al. 2022, arXiv:2211.10438 (SmoothQuant), table 2: each token by its own range as it comes (O1), or all by one
+that calibration finds (O3). Jacob et al. 2018, arXiv:1712.05877. In PyTorch the products are of floats that hold whole
+numbers: the loss is that of int8, the time is not.
+Differs from the paper: there is no range of a whole tensor as it comes (O2), with which what a text gets would depend
+on the texts beside it in a batch.
 """
 
 from dataclasses import dataclass
@@ -11,11 +13,9 @@ from typing import ClassVar
 import torch
 
 from laconic import calibration, layers, options, scoring
-from laconic.contracts import PROPERTIES, Sketch, Work
+from laconic.contracts import IN_BLOCKS, PROPERTIES, Sketch, Work
 from laconic.errors import RecipeError
 from laconic.layers.inputs import BITS, Inputs
-
-PLACES = ("linears", "attention", "ffn")
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Activations:
 
     def check(self) -> None:
         """Raise RecipeError for an option that cannot work."""
-        options.choice("where", self.where, PLACES)
+        options.choice("where", self.where, IN_BLOCKS)
         calibration.check(1 if self.samples is None else self.samples, self.length)
         if self.samples is None:
             options.unread(self, "samples", "length")

@@ -4,10 +4,10 @@ Cheng et al. 2023, arXiv:2309.05516 (SignRound, AutoRound): an offset in [-1/2, 
 the ends of each range, by signed gradient descent whose steps fall linearly, block by block. A block reads what the
 blocks before it, rounded, give it, and is to give what the original's block gave, so that it makes up for them.
 A block keeps the best it has seen. Differs from the paper: ranges begin with the least squared error and not with the
-whole; the best is that over all examples, looked at ten times, and not that of one batch at each step, so that no block
-is worse than rounded to nearest. A weight that layers of later blocks read learns what its own block is to give, and
-what those layers gave on the inputs they had before the step; taken together over the weights of a block, neither is
-worse than rounded to nearest.
+whole, so that they may also grow, where the authors' code only shrinks them; the best is that over all examples, looked
+at ten times, and not that of one batch at each step, so that no block is worse than rounded to nearest. A weight that
+layers of later blocks read learns what its own block is to give, and what those layers gave on the inputs they had
+before the step; taken together over the weights of a block, neither is worse than rounded to nearest.
 """
 
 import copy
@@ -23,14 +23,13 @@ from laconic import calibration, effects, flow, layers, options
 from laconic.calibration.lessons import Lesson, Masks, batched, lessons
 from laconic.calibration.readers import Elsewhere, elsewhere
 from laconic.calibration.sums import tokens
-from laconic.contracts import Sketch, Work
+from laconic.contracts import IN_BLOCKS, Sketch, Work
 from laconic.errors import RecipeError
 from laconic.flow import Seen
 from laconic.layers.dense import Dense
 from laconic.layers.quantized import Quantized
 from laconic.maths import grid
 
-PLACES = ("linears", "attention", "ffn")  # what stands in a block, by whose outputs is learned
 FACTORS = (0.5, 1.5)  # of the ends of a range
 LOOKS = 10  # at the error over all examples, on the way
 LEAST = 1e-20  # a squared error; dividing by it stays in the range of floats
@@ -60,9 +59,9 @@ class AutoRound:
         if self.where in ("head", "all"):
             raise RecipeError(
                 f"where is {self.where!r}, but autoround learns by what blocks give, and a head stands behind them; "
-                f"choose one of {', '.join(PLACES)}, and gptq for the head"
+                f"choose one of {', '.join(IN_BLOCKS)}, and gptq for the head"
             )
-        options.choice("where", self.where, PLACES)
+        options.choice("where", self.where, IN_BLOCKS)
         for name in ("steps", "batch"):
             options.whole(name, getattr(self, name))
         calibration.check(self.samples, self.length)

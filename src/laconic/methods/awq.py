@@ -4,7 +4,8 @@ Lin et al. 2023, arXiv:2306.00978: s = (size of the input)^alpha, alpha searched
 input; scales are folded into what feeds them, so that the float model's function stays.
 Differs from the paper: the size is the root mean square, and the error of a candidate comes from the sum of x x^T, so
 that all layers cost one pass over the examples, which goes through the original block by block; ranges are searched for
-each alpha and not only for the one that was best without.
+each alpha and not only for the one that was best without; those of query and key are searched as well, which the
+authors' code leaves whole.
 """
 
 from collections import Counter
@@ -16,11 +17,10 @@ import torch
 from laconic import calibration, effects, layers, options
 from laconic.anatomy import Feed
 from laconic.calibration import original
-from laconic.contracts import Sketch, Work
+from laconic.contracts import WITH_INPUTS, Sketch, Work
 from laconic.layers.quantized import Quantized
 from laconic.maths import clip, grid, hessian
 
-PLACES = ("linears", "attention", "ffn", "head")  # embeddings have no inputs to weigh by
 STEPS = 20  # of alpha, from 0 to below 1, as in the paper
 LEAST = 1e-4  # of the largest input: a channel that hardly fires gets no smaller scale
 
@@ -45,7 +45,7 @@ class AWQ:
 
     def check(self) -> None:
         """Raise RecipeError for an option that cannot work."""
-        options.choice("where", self.where, PLACES)
+        options.choice("where", self.where, WITH_INPUTS)
         calibration.check(self.samples, self.length)
         grid.check(self.bits, self.group)
 

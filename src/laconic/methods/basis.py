@@ -16,12 +16,10 @@ from torch import nn
 from laconic import calibration, effects, layers, options, scoring
 from laconic.anatomy import Block
 from laconic.anatomy.cut import size
-from laconic.contracts import Sketch, Work
+from laconic.contracts import IN_BLOCKS, Sketch, Work
 from laconic.layers.lowrank import LowRank
 from laconic.layers.shared import Shared
 from laconic.maths import sharing
-
-PLACES = ("linears", "attention", "ffn")
 
 
 @dataclass(frozen=True)
@@ -41,12 +39,9 @@ class Basis:
 
     def check(self) -> None:
         """Raise RecipeError for an option that cannot work."""
-        options.fraction("keep", self.keep)
-        if self.rank is not None:
-            options.whole("rank", self.rank)
-            options.unread(self, "rank", "keep")
+        options.rank(self)
         options.whole("share", self.share, 2)
-        options.choice("where", self.where, PLACES)
+        options.choice("where", self.where, IN_BLOCKS)
         calibration.check(self.samples, self.length)
 
     def forecast(self, sketch: Sketch) -> Sketch:

@@ -16,11 +16,9 @@ from torch import nn
 from laconic import calibration, effects, layers, options, scoring
 from laconic.anatomy.cut import size
 from laconic.calibration import original
-from laconic.contracts import Sketch, Work
+from laconic.contracts import IN_BLOCKS, Sketch, Work
 from laconic.layers.grouped import Grouped
 from laconic.maths import grouping, importance
-
-PLACES = ("linears", "attention", "ffn")
 
 
 @dataclass(frozen=True)
@@ -40,7 +38,7 @@ class Convolve:
     def check(self) -> None:
         """Raise RecipeError for an option that cannot work."""
         options.whole("groups", self.groups, 2)
-        options.choice("where", self.where, PLACES)
+        options.choice("where", self.where, IN_BLOCKS)
         calibration.check(self.samples, self.length)
 
     def forecast(self, sketch: Sketch) -> Sketch:

@@ -4,8 +4,9 @@ Hinton et al. 2015, arXiv:1503.02531; Jiao et al. 2020, arXiv:1909.10351 (TinyBE
 quantization, so that what is measured last is what is stored.
 Differs from the papers: where widths differ, hidden states are compared by the cosines between tokens (Park et al.
 2019, arXiv:1904.05068) and not through a learned projection, so that nothing has to be thrown away afterwards;
-attention maps are averaged over heads, so that heads may be gone; dropout is off, for a student that is smaller than
-its teacher has no capacity to spare, and its targets are those of a teacher without dropout.
+attention maps are averaged over heads, so that heads may be gone, and compared by KL divergence, where TinyBERT takes
+the squared error of the scores before softmax; dropout is off, for a student that is smaller than its teacher has no
+capacity to spare, and its targets are those of a teacher without dropout.
 """
 
 from __future__ import annotations
@@ -70,6 +71,8 @@ class Distill(training.Training):
                 f"variants is {self.variants} and labels {self.labels}; variants are 0 or more, and without labels"
             )
         options.temperature(self.temperature)
+        if not self.logits:
+            options.unread(self, "logits", "temperature")
         super().check()
 
     def forecast(self, sketch: Sketch) -> Sketch:

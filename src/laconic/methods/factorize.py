@@ -37,10 +37,7 @@ class Factorize:
 
     def check(self) -> None:
         """Raise RecipeError for a fraction or rank that cannot work."""
-        options.fraction("keep", self.keep)
-        if self.rank is not None:
-            options.whole("rank", self.rank)
-            options.unread(self, "rank", "keep")
+        options.rank(self)
 
     def forecast(self, sketch: Sketch) -> Sketch:
         """Fewer numbers for each word, written as fewer bits of each number."""

@@ -26,6 +26,7 @@ class KMeans:
     """`importance` weighs errors by the inputs of linears, or all alike; `group` is what shares a codebook.
 
     With `share` linears have one codebook together, and embeddings one; then `group` is what shares a multiple of it.
+    The rows of grouped layers are too short for codebooks of their own: there it takes `share`, or the group "tensor".
     """
 
     bits: int = 4
@@ -42,6 +43,11 @@ class KMeans:
         {"sparse", "narrow", "shallow", "tied", "small_vocabulary", "low_bit", "half", "low_rank"}
     )
     pools: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        """Say what this step keeps, which `share` and `group` decide: codebooks can weigh more than short rows."""
+        if self.share or self.group == "tensor":
+            object.__setattr__(self, "keeps", self.keeps | {"grouped"})
 
     def check(self) -> None:
         """Raise RecipeError for an option that cannot work."""

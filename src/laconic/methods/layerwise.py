@@ -3,8 +3,10 @@
 Li et al. 2021, arXiv:2102.05426 (BRECQ: reconstruction block by block); Romero et al. 2015, arXiv:1412.6550 (hidden
 states as targets). A block reads what the blocks before it have become, so that it makes up for them; it needs no
 labels, and one block's activations are held at a time.
-Differs from the papers: where blocks are gone, those that are left are mapped evenly to the original's; what several
-blocks read (tied weights, a common basis or codebook) stays, since teaching one would undo what another learned.
+Differs from the papers: a block's error is not weighed by Fisher information, and all its weights learn, not the way
+each is rounded, so that it serves whatever was done to the block; where blocks are gone, those that are left are mapped
+evenly to the original's; what several blocks read (tied weights, a common basis or codebook) stays, since teaching one
+would undo what another learned.
 """
 
 import copy

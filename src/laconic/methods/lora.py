@@ -17,11 +17,10 @@ from torch.nn.utils import parametrize
 from transformers.pytorch_utils import Conv1D
 
 from laconic import layers, options, training
-from laconic.contracts import PROPERTIES, Sketch, Work
+from laconic.contracts import IN_BLOCKS, PROPERTIES, Sketch, Work
 from laconic.errors import RecipeError
 from laconic.layers.quantized import Quantized
 
-PLACES = ("linears", "attention", "ffn")
 HELD = ("latent", "weight")  # what a layer in training holds its weight as
 
 
@@ -48,7 +47,7 @@ class LoRA(training.Training):
         training.Training.check(self)
         options.whole("rank", self.rank)
         options.positive("alpha", self.alpha)
-        options.choice("where", self.where, PLACES)
+        options.choice("where", self.where, IN_BLOCKS)
 
     def forecast(self, sketch: Sketch) -> Sketch:
         """Sizes stay."""

@@ -16,13 +16,11 @@ from torch import nn
 from laconic import calibration, effects, layers, options
 from laconic.anatomy.cut import size
 from laconic.calibration import original
-from laconic.contracts import Sketch, Work
+from laconic.contracts import IN_BLOCKS, Sketch, Work
 from laconic.errors import RecipeError
 from laconic.layers.grouped import Grouped
 from laconic.layers.separable import Separable as Layer
 from laconic.maths import grouping, separable
-
-PLACES = ("linears", "attention", "ffn")
 
 
 @dataclass(frozen=True)
@@ -44,7 +42,7 @@ class Separable:
         """Raise RecipeError for an option that cannot work."""
         options.whole("groups", self.groups, 2)
         options.whole("taps", self.taps, 2)
-        options.choice("where", self.where, PLACES)
+        options.choice("where", self.where, IN_BLOCKS)
         calibration.check(self.samples, self.length)
 
     def forecast(self, sketch: Sketch) -> Sketch:

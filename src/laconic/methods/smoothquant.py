@@ -12,10 +12,9 @@ from typing import ClassVar
 import torch
 
 from laconic import calibration, layers, options, scoring
-from laconic.contracts import Sketch, Work
+from laconic.contracts import IN_BLOCKS, Sketch, Work
 from laconic.errors import AnatomyError
 
-PLACES = ("linears", "attention", "ffn")
 LEAST = 1e-5  # of a channel's range, as in the paper's code
 
 
@@ -36,7 +35,7 @@ class SmoothQuant:
 
     def check(self) -> None:
         """Raise RecipeError for an option that cannot work."""
-        options.choice("where", self.where, PLACES)
+        options.choice("where", self.where, IN_BLOCKS)
         calibration.check(self.samples, self.length)
         options.fraction("alpha", self.alpha)
 

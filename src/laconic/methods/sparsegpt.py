@@ -1,4 +1,4 @@
-"""Set weights to zero so that the layers' outputs on training examples stay, and on a grid, if asked, in the same pass.
+"""Set weights to zero so that the layers' outputs on training examples stay, and round what is left, if asked.
 
 Frantar and Alistarh 2023, arXiv:2301.00774. A block's inputs come from the blocks before it as they are after pruning.
 Differs from the paper: with `bits`, what is left is rounded once it has made up for what went, and not on the way, so
@@ -15,12 +15,10 @@ import torch
 
 from laconic import calibration, effects, layers, options
 from laconic.calibration import compare
-from laconic.contracts import Sketch, Work
+from laconic.contracts import WITH_INPUTS, Sketch, Work
 from laconic.layers.quantized import Quantized
 from laconic.layers.sparse import Sparse
 from laconic.maths import grid, hessian, masks, surgeon
-
-PLACES = ("linears", "attention", "ffn", "head")  # embeddings have no inputs to weigh by
 
 
 @dataclass(frozen=True)
@@ -57,11 +55,13 @@ class SparseGPT:
 
     def check(self) -> None:
         """Raise RecipeError for an option that cannot work."""
-        options.choice("where", self.where, PLACES)
+        options.choice("where", self.where, WITH_INPUTS)
         options.choice("scope", self.scope, masks.INSIDE)
         masks.check(self.sparsity, self.scope)
         options.whole("block", self.block)
         surgeon.check(self.sparsity, self.scope, self.block)
+        if ":" in self.scope:  # the mask is chosen M columns at a time
+            options.unread(self, "scope", "block")
         calibration.check(self.samples, self.length)
         hessian.check(self.damp)
         compare.check(self.propagate)

@@ -19,12 +19,11 @@ from torch import nn
 from laconic import calibration, effects, layers, options, scoring
 from laconic.anatomy.cut import size
 from laconic.calibration import original
-from laconic.contracts import Sketch, Work
+from laconic.contracts import IN_BLOCKS, Sketch, Work
 from laconic.errors import RecipeError
 from laconic.layers.lowrank import LowRank
 from laconic.maths import factor
 
-PLACES = ("linears", "attention", "ffn")  # embeddings have a method of their own
 IMPORTANCE = ("whitened", "fisher", "none")
 
 
@@ -46,12 +45,9 @@ class SVD:
 
     def check(self) -> None:
         """Raise RecipeError for an option that cannot work."""
-        options.fraction("keep", self.keep)
-        if self.rank is not None:
-            options.whole("rank", self.rank)
-            options.unread(self, "rank", "keep")
+        options.rank(self)
         options.choice("importance", self.importance, IMPORTANCE)
-        options.choice("where", self.where, PLACES)
+        options.choice("where", self.where, IN_BLOCKS)
         calibration.check(self.samples, self.length)
         if self.update and self.importance != "whitened":
             raise RecipeError(f"update fits to inputs, and importance is {self.importance!r}; set it to whitened")

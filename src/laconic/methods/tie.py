@@ -17,14 +17,13 @@ from torch import nn
 
 from laconic import calibration, effects, layers, options, scoring
 from laconic.anatomy.cut import size
-from laconic.contracts import Sketch, Work
+from laconic.contracts import IN_BLOCKS, Sketch, Work
 from laconic.errors import RecipeError
 from laconic.layers.delta import Delta
 from laconic.layers.dense import Dense
 from laconic.layers.shared import Shared
 from laconic.maths import factor, sharing
 
-PLACES = ("linears", "attention", "ffn")
 PATTERNS = ("sequence", "cycle")
 
 
@@ -51,7 +50,7 @@ class Tie:
         options.whole("share", self.share, 2)
         options.choice("pattern", self.pattern, PATTERNS)
         options.whole("delta_rank", self.delta_rank, 0)
-        options.choice("where", self.where, PLACES)
+        options.choice("where", self.where, IN_BLOCKS)
         calibration.check(self.samples, self.length)
 
     def forecast(self, sketch: Sketch) -> Sketch:

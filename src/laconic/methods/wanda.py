@@ -10,11 +10,9 @@ from typing import ClassVar
 import torch
 
 from laconic import calibration, effects, layers, options
-from laconic.contracts import Sketch, Work
+from laconic.contracts import WITH_INPUTS, Sketch, Work
 from laconic.layers.sparse import Sparse
 from laconic.maths import masks
-
-PLACES = ("linears", "attention", "ffn", "head")  # embeddings have no inputs to weigh by
 
 
 @dataclass(frozen=True)
@@ -36,7 +34,7 @@ class Wanda:
 
     def check(self) -> None:
         """Raise RecipeError for an option that cannot work."""
-        options.choice("where", self.where, PLACES)
+        options.choice("where", self.where, WITH_INPUTS)
         options.choice("scope", self.scope, masks.INSIDE)
         masks.check(self.sparsity, self.scope)
         calibration.check(self.samples, self.length)
