@@ -35,12 +35,8 @@ PARTS = frozenset({"attention", "ffn", "words", "positions"})
 
 WHERE = ("all", "attention", "ffn", "embeddings", "head", "linears")
 """Which layers a step touches; `linears` is attention and ffn, `all` adds embeddings and head."""
-
-IN_BLOCKS = ("linears", "attention", "ffn")
-"""Those of WHERE that lie in blocks."""
-
-WITH_INPUTS = (*IN_BLOCKS, "head")
-"""Those of WHERE that inputs enter by which to weigh; embeddings look rows up."""
+IN_BLOCKS = ("linears", "attention", "ffn")  # of those
+WITH_INPUTS = (*IN_BLOCKS, "head")  # of those, where embeddings look rows up and have none to weigh by
 
 
 @dataclass(frozen=True)
