@@ -186,7 +186,7 @@ SETTINGS: dict[str, Setting] = {
     ),
     "clinc150": Setting("classify", _training(8, 2e-4), precision="float32"),
     "financial_phrasebank": Setting("classify", _training(6, 2e-4), changes=WORDS + DEEP + LONGER),
-    "wnut17": Setting("ner", _training(5, 2e-4), changes=(*WORDS, *DEEP, "6.bits=4")),
+    "wnut17": Setting("ner", _training(5, 2e-4), changes=(*WORDS, *DEEP, "5.bits=5", "6.bits=4")),
     "semeval2010_task8": Setting("relation", _training(8, 2e-4), 0.80, changes=WORDS + LONGER),
     "squad_v1": Setting(
         "qa", _training(5, 2e-4, 16), 0.65, options={"context": 384}, files=OFFICIAL,
