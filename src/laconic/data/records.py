@@ -140,7 +140,7 @@ CONVERT: dict[str, Callable[[Any, str], Any]] = {
     "turns": turns.read,
     "choices": values.choices,
     "choice.label": values.place,
-    "control.label": values.string,
+    "control.label": values.only_label,
 }
 """How a field is read, where it is not as text; one task's own comes first."""
 

@@ -69,6 +69,15 @@ def label(value: Any, where: str) -> str | list[str]:
     return _class(value, where)
 
 
+def only_label(value: Any, where: str) -> str:
+    """One label, of a task that takes no more."""
+    if isinstance(value, list):
+        raise DataError(
+            f"{where} is {short(value)}, a list; give one label, and a record for each where a text has more"
+        )
+    return _class(value, where)
+
+
 def _class(value: Any, where: str) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
