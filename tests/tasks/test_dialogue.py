@@ -232,6 +232,7 @@ def test_figures_by_hand():
     assert score["distinct_2"] == pytest.approx(6 / 10)
     assert distinct(["我们好", ""], 1) == 1
     assert distinct([""], 2) == 0
+    assert distinct(["I know.", "I know", "i know,"], 1) == pytest.approx(5 / 6)  # I know. know i know,
     assert score["saved"] == pytest.approx(1 - 42 / (22 + 5 + 18) / 8)
     assert task.metric(np.array([[8.0, 1], [0, 1]])).tolist() == [0, 1]
     assert quality.flips(said, [replace(said[0], bits=1.0), Said(("x",), 12.0, 6)]) == 0.5
