@@ -18,7 +18,7 @@ from laconic.measures.memory import Memory
 from laconic.recipe import Recipe
 from tests import road
 from tests.tiny import tiny
-from tests.workshop import USED, examples, tokenizer
+from tests.workshop import USED, examples, tokenizer, work
 
 
 def train(base, out, task="ner", model="encoder", data="data", **more):
@@ -57,6 +57,24 @@ def test_an_encoder_that_cannot_write_is_told_of_both_kinds_that_can(base):
         finetune.load_model(base / "encoder", tasks.build("translate"), str)
     with pytest.raises(ArtifactError, match="; give a decoder such as GPT-2 or Llama"):
         finetune.load_model(base / "encoder", tasks.build("lm"), str)
+
+
+@pytest.mark.parametrize(
+    ("family", "start", "words"),
+    [
+        ("t5", "<nosuch>", "start is '<nosuch>', which is no token of the tokenizer"),
+        ("gpt2", "[pad]", r"start is '\[pad\]', .* this model \(gpt2\) is none, so leave start out"),
+    ],
+)
+def test_a_start_that_no_model_could_begin_with_is_refused(family, start, words, tmp_path, monkeypatch):
+    monkeypatch.setattr(finetune, "load_model", lambda *_: pytest.fail("the model was read"))
+    work(family, head="translate" if family == "t5" else "lm").model.save_pretrained(tmp_path / "model")
+    tokenizer().save_pretrained(tmp_path / "model")
+    (tmp_path / "train.jsonl").write_text("".join(f'{{"source": "ab {w}", "target": "{w}"}}\n' for w in USED))
+    with pytest.raises(RecipeError, match=words):
+        laconic.train(tmp_path / "model", "translate", tmp_path / "train.jsonl", tmp_path / "run", progress=False,
+                      log=str, start=start)  # fmt: skip
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("name", ["afile", "afile/run"])

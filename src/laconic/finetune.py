@@ -67,6 +67,7 @@ def train(
     tokenizer, config = _basis(model, plan, task, splits, options.optimizer)
     task_options = _own(task, {**_fitting(task, splits, tokenizer, config), **given})
     built = tasks.build(task, labels=data.labels(splits.train, task), **task_options)
+    _check_start(getattr(built, "start", None), tokenizer, config)
     splits = data.read_splits(data_source, built, seed=seed, progress=False)  # the task knows how many labels fit
     if unlabelled is not None:
         splits = data.with_texts(splits, unlabelled, built, data.unseen(data_source, built, seed))
@@ -129,6 +130,22 @@ def _check_given(given: Mapping[str, Any], teachers: Sequence[str | Path], unlab
         raise RecipeError(
             f"loss_name is {given['loss_name']!r}, but with teachers their answers are learnt, not the labels; "
             "leave out the loss or the teachers"
+        )
+
+
+def _check_start(start: str | None, tokenizer: PreTrainedTokenizerFast, config: PreTrainedConfig) -> None:
+    """Raise RecipeError for a token to begin with that the tokenizer lacks, or that the model has no use for."""
+    if start is None:
+        return
+    if not config.is_encoder_decoder:
+        raise RecipeError(
+            f"start is {start!r}, with which an encoder-decoder begins to write; this model ({config.model_type}) is "
+            "none, so leave start out"
+        )
+    if start not in tokenizer.get_vocab():
+        raise RecipeError(
+            f"start is {start!r}, which is no token of the tokenizer; leave start out for that of the model's config, "
+            "or give one that is"
         )
 
 

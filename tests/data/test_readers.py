@@ -307,7 +307,7 @@ def test_a_cell_holds_what_its_field_of_the_task_does(folder, suffix, kind, cell
         ("summarize", ("document,summary,references", "a,b,c"), "field 'references' is 'c', not a list"),
         ("qa", ("context,question,answers", "a,b,{'text': []}"), "field 'answers' begins with { but is not JSON"),
         ("dialogue", ("turns", "[" * 100_000), "field 'turns' begins with [ but is not JSON"),
-        ("control", ("label,text", '"[""a""]",b'), "field 'label' is ['a'], not text"),
+        ("control", ("label,text", '"[""a""]",b'), "field 'label' is ['a'], a list; give one label"),
     ],
 )
 def test_a_cell_that_cannot_be_what_its_field_holds_is_named(folder, kind, cells, words):

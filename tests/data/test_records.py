@@ -12,6 +12,8 @@ from laconic.errors import DataError
         ({"sentence": "a", "label": 3}, "classify", {"text": "a", "label": "3"}),
         ({"text": "a", "intent": "pay", "id": 7}, "classify", {"text": "a", "label": "pay"}),
         ({"text": "a", "labels": ["x", 2, True]}, "classify", {"text": "a", "label": ["x", "2", "true"]}),
+        ({"text": "a", "label": 1}, "control", {"label": "1", "text": "a"}),
+        ({"sentence": "a", "intent": True}, "control", {"label": "true", "text": "a"}),
         ({"words": ["a"], "ner_tags": ["O"]}, "ner", {"tokens": ["a"], "tags": ["O"]}),
     ],
 )
@@ -26,6 +28,8 @@ def test_fields_are_read_under_other_names(raw, kind, made):
         ({"tokens": ["a"]}, "ner", "no field 'tags' or 'ner_tags'; it has: 'tokens'"),
         ({"text": None, "label": "x"}, "classify", "field 'text' is None, not text"),
         ({"text": "a", "label": 0.5}, "classify", "field 'label' is 0.5, not text"),
+        ({"text": "a", "label": 0.5}, "control", "field 'label' is 0.5, not text"),
+        ({"text": "a", "label": ["x"]}, "control", "field 'label' is ['x'], a list; give one label"),
         ({"text": "\ud83d", "label": "x"}, "classify", "half a character"),
         ({"tokens": "a b", "tags": ["O"]}, "ner", "field 'tokens' is 'a b', not a list"),
         ({"tokens": ["a", "b"], "tags": ["O", 3]}, "ner", "field 'tags' holds 3 as item 2"),

@@ -158,6 +158,20 @@ def test_the_reference_names_every_unit():
     assert not missing
 
 
+def test_the_data_table_has_every_field_of_every_task():
+    told, task = {}, None
+    for line in (
+        section(REFERENCE, "## Data").split("| task | fields | also read as |")[1].split("\n\n")[0].splitlines()
+    ):
+        first, *cells = (set(re.findall(r"`(\w+)`", cell)) for cell in line.split("|")[1:-1] or [""])
+        task = next(iter(first), task)
+        told.setdefault(task, set()).update(*cells)
+    assert set(told) - {None} == set(records.FIELDS)
+    for kind, names in records.FIELDS.items():
+        wanted = {name for field in names.values() for name in field} | {records.NAMED.get(kind, next(iter(names)))}
+        assert wanted <= told[kind], f"{kind}: the Data table lacks {wanted - told[kind]}"
+
+
 def test_the_reference_has_the_exit_codes():
     table = section(REFERENCE, "## Errors and exit codes")
     assert all(f"\n| {code} | " in table for code in (0, FAILED, 2, INTERRUPTED))

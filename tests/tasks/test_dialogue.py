@@ -13,11 +13,12 @@ from transformers import AutoTokenizer, pipeline
 import laconic
 from laconic import answers, artifact, predict, prove, tasks, training
 from laconic.data import records
+from laconic.data import turns as chat
 from laconic.data.variants import variants
 from laconic.errors import DataError, RecipeError
 from laconic.measures import quality
 from laconic.measures.memory import Memory
-from laconic.tasks.dialogue import Dialogue
+from laconic.tasks.dialogue import Dialogue, replies
 from laconic.writing.said import Said, distinct
 from tests.workshop import USED, tokenizer, work
 
@@ -29,6 +30,23 @@ CHAT = (
 
 def talk(*said, names=("x", "y")):
     return {"turns": [{"speaker": names[i % len(names)], "text": text} for i, text in enumerate(said)]}
+
+
+class Recorder:
+    """A tokenizer, and the messages that it was given to put into words."""
+
+    def __init__(self, reader):
+        self.reader, self.told = reader, []
+
+    def __getattr__(self, name):
+        return getattr(self.reader, name)
+
+    def __call__(self, *texts, **how):
+        return self.reader(*texts, **how)
+
+    def apply_chat_template(self, messages, **how):
+        self.told.append(messages)
+        return self.reader.apply_chat_template(messages, **how)
 
 
 def rows(number):
@@ -69,6 +87,103 @@ def test_turns_of_one_speaker_in_a_row_are_one_and_a_history_begins_with_the_oth
     first, second = task.encode([one], reader, answers=False)
     assert reader.decode(first["input_ids"]) == "h ab ac a ad"
     assert reader.decode(second["input_ids"]) == "h ae a af"  # of the two turns before, one is the answerer's
+
+
+CHATML = (
+    "{% for m in messages %}<{{ m['role'] }}> {{ m['content'] }} {% endfor %}"
+    "{% if add_generation_prompt %}<assistant> {% endif %}"
+)
+NO_SYSTEM = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system') }}{% endif %}" + CHATML
+ALTERNATING = "{% if messages[0]['role'] == 'assistant' %}{{ raise_exception('user first') }}{% endif %}" + CHATML
+DEAF = "{% for m in messages if m['role'] != 'system' %}{{ m['role'] }} {{ m['content'] }} {% endfor %}assistant "
+
+
+def spoken(*turns):
+    return {"turns": [{"speaker": speaker, "text": text} for speaker, text in turns]}
+
+
+BRIEFED = spoken(("system", "ab ac"), ("user", "ad"), ("assistant", "ae"), ("user", "af"), ("assistant", "ab"))
+
+
+@pytest.mark.parametrize(
+    ("turns", "roles", "said"),
+    [
+        ([("system", "s"), ("user", "q"), ("assistant", "a")], "sua", ["a"]),
+        ([("System", "s"), ("guest", "q"), ("host", "a"), ("guest", "r"), ("host", "b")], "suaua", ["a", "b"]),
+        ([("assistant", "hi"), ("user", "q"), ("assistant", "a")], "aua", ["a"]),
+        ([("host", "hi"), ("User", "q"), ("host", "a")], "aua", ["a"]),
+        ([("Assistant", "hi"), ("guest", "q"), ("Assistant", "a"), ("Assistant", "b")], "auaa", ["a", "b"]),
+        ([("USER", "q"), ("SYSTEM", "a"), ("USER", "r"), ("SYSTEM", "b")], "uaua", ["a", "b"]),
+        ([("system", "hi"), ("user", "q"), ("system", "a")], "aua", ["a"]),  # who speaks again takes part
+        ([("x", "q"), ("y", "a"), ("x", "r")], "uau", ["a"]),
+    ],
+)
+def test_who_asks_and_who_answers(turns, roles, said):
+    record = records.example(spoken(*turns), "dialogue", "here")
+    assert not list(records.faults(record, "dialogue"))
+    assert "".join(role[0] for role in chat.roles(record["turns"])) == roles
+    assert replies(record) == said
+    assert len(Dialogue(template=CHAT, length=6).encode([record], tokenizer(), answers=True)) == len(said)
+
+
+@pytest.mark.parametrize(
+    ("turns", "words"),
+    [
+        ([("a", "q"), ("b", "a"), ("c", "b")], "3 speak ('a, b, c'); give turns of two speakers"),
+        ([("user", "q"), ("assistant", "a"), ("system", "s"), ("user", "r")], "3 speak"),
+        ([("system", "s"), ("user", "q")], "only one speaks"),
+        ([("system", "s")], "only one speaks"),
+        ([("assistant", "hi"), ("user", "q")], "'user' asks last, and nobody answers"),
+    ],
+)
+def test_dialogues_without_one_who_asks_and_one_who_answers_are_refused(turns, words):
+    (fault,) = records.faults(spoken(*turns), "dialogue")
+    assert (fault.level, fault.field) == ("error", "turns")
+    assert words in fault.message
+
+
+def test_stored_chats_are_read():
+    stored = [
+        {"role": "system", "content": "s"},
+        {"role": "user", "content": "q"},
+        {"role": "assistant", "content": "a"},
+    ]
+    wanted = spoken(("system", "s"), ("user", "q"), ("assistant", "a"))
+    assert records.example({"messages": stored, "id": 1}, "dialogue", "here") == wanted
+    assert records.question({"messages": stored}, "here", "dialogue") == wanted
+    with pytest.raises(DataError, match="field 'messages', turn 1 is None, not text"):
+        records.example({"messages": [{"role": "assistant", "content": None}]}, "dialogue", "here")
+
+
+@pytest.mark.parametrize("template", [Dialogue().template, CHATML, ALTERNATING])
+def test_a_system_turn_is_the_templates_system_message(template):
+    reader, task = Recorder(tokenizer()), Dialogue(template=template, length=6, turns=2)
+    task.encode([BRIEFED], reader, answers=True)
+    messages = [{"role": "system", "content": "ab ac"}, {"role": "user", "content": "ad"}]
+    assert reader.told[-2] == messages
+    assert reader.told[-1] == [*messages[:1], {"role": "user", "content": "af"}]  # of what is older it is kept
+
+
+@pytest.mark.parametrize("template", [CHAT, NO_SYSTEM, DEAF])
+def test_where_a_template_has_no_system_message_its_text_begins_the_first_turn(template):
+    reader, task = Recorder(tokenizer()), Dialogue(template=template, length=6, turns=9)
+    task.encode([BRIEFED], reader, answers=True)
+    answered = [("user", "ab ac ad"), ("assistant", "ae"), ("user", "af")]
+    assert reader.told[-1] == [{"role": role, "content": content} for role, content in answered]
+    assert reader.told[-2] == reader.told[-1][:1]
+
+
+def test_a_system_turn_stays_where_older_ones_go_and_goes_where_it_leaves_no_room():
+    reader, task = tokenizer(), Dialogue(template=CHAT, length=6, turns=9)  # reads 32 tokens
+    long = " ".join(USED[:12])
+    briefed = spoken(("system", "ba"), ("user", long), ("assistant", "ad"), ("user", long), ("assistant", "ae"))
+    *_, last = task.encode([briefed], reader, answers=False)
+    assert reader.decode(last["input_ids"]) == f"h ba {long} a ae"
+    assert last["cut"] == [1]
+    endless = spoken(("system", " ".join(USED[i % 30] for i in range(60))), ("user", "ad"), ("assistant", "ae"))
+    (only,) = task.encode([endless], reader, answers=False)
+    assert reader.decode(only["input_ids"]) == "h ad a ae"
+    assert only["cut"] == [1]
 
 
 def test_the_oldest_turns_are_left_out_and_of_one_too_long_the_beginning():
@@ -117,6 +232,7 @@ def test_figures_by_hand():
     assert score["distinct_2"] == pytest.approx(6 / 10)
     assert distinct(["我们好", ""], 1) == 1
     assert distinct([""], 2) == 0
+    assert distinct(["I know.", "I know", "i know,"], 1) == pytest.approx(5 / 6)  # I know. know i know,
     assert score["saved"] == pytest.approx(1 - 42 / (22 + 5 + 18) / 8)
     assert task.metric(np.array([[8.0, 1], [0, 1]])).tolist() == [0, 1]
     assert quality.flips(said, [replace(said[0], bits=1.0), Said(("x",), 12.0, 6)]) == 0.5

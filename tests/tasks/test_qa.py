@@ -90,6 +90,26 @@ def test_chinese_characters_are_words():
     assert QA(characters=True).score(said, [given])["f1"] == pytest.approx(2 / 3)
 
 
+@pytest.mark.parametrize(
+    ("gold", "said", "exact", "f1"),
+    [
+        ("《红楼梦》", "红楼梦", 1, 1),
+        ("北京。", "北京", 1, 1),
+        ("1098 年", "1098年", 1, 1),
+        ("“李春”、张三……", "李春张三", 1, 1),
+        ("五～十米", "五十米", 1, 1),  # a full-width tilde, which Unicode counts as a sign of mathematics
+        ("U.S. 美国", "US美国", 1, 1),
+        ("红楼梦", "红楼", 0, 4 / 5),
+    ],
+)
+def test_chinese_punctuation_and_spaces_do_not_count_where_characters_are_words(gold, said, exact, f1):
+    example, prediction = {"answers": {"text": [gold]}}, {"text": said}
+    score = QA(characters=True).score([prediction], [example])
+    assert score == pytest.approx({"exact_match": exact, "f1": f1})
+    script = squad(said, [gold])
+    assert QA().score([prediction], [example]) == pytest.approx({"exact_match": script[0], "f1": script[1]})
+
+
 def test_token_types_tell_question_and_context_apart():
     (feature,) = encoded(example(0, 0, context=USED[0]), segments=True)
     kinds = feature["token_type_ids"]

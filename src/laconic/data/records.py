@@ -3,7 +3,7 @@
 No paper: a record is a dict, {"tokens": [...], "tags": [...]} for `ner`, {"text": "...", "label": "..."} for
 `classify`, where `label` is a list when a text may have several labels, {"text": "..."} for `lm`, and so on: `FIELDS`.
 A `relation` is {"text", "e1", "e2", "label"}, and a `qa` record is {"context", "question", "answers"}, with places as
-in `places`; how the fields of the others are read is in `values`.
+in `places`; turns are read in `turns`, the fields of the others in `values`.
 """
 
 import hashlib
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from laconic.contracts import Example
-from laconic.data import iob, places, tables, values
+from laconic.data import iob, places, tables, turns, values
 from laconic.errors import DataError
 
 Raw = dict[str, Any]  # a record as a file holds it, under the file's own field names
@@ -27,7 +27,7 @@ FIELDS: dict[str, dict[str, tuple[str, ...]]] = {
     "relation": {"text": ("text", "sentence"), "e1": ("e1",), "e2": ("e2",), "label": ("label", "relation")},
     "qa": {"context": ("context",), "question": ("question",), "answers": ("answers",)},
     "translate": {"source": ("source",), "target": ("target",)},
-    "dialogue": {"turns": ("turns",)},
+    "dialogue": {"turns": ("turns", "messages")},
     "code": {
         "prompt": ("prompt",),
         "test": ("test",),
@@ -137,10 +137,10 @@ CONVERT: dict[str, Callable[[Any, str], Any]] = {
     "answers": places.answers,
     "id": values.name,
     "references": values.strings,
-    "turns": values.turns,
+    "turns": turns.read,
     "choices": values.choices,
     "choice.label": values.place,
-    "control.label": values.string,
+    "control.label": values.only_label,
 }
 """How a field is read, where it is not as text; one task's own comes first."""
 
@@ -148,7 +148,7 @@ CONVERT: dict[str, Callable[[Any, str], Any]] = {
 Checks = dict[str, Callable[[Example], Iterator[tuple[str, str, str, str]]]]
 
 ASKING: Checks = {
-    "qa": places.unasked, "relation": places.misplaced, "dialogue": values.silent, "choice": values.unasked,
+    "qa": places.unasked, "relation": places.misplaced, "dialogue": turns.faults, "choice": values.unasked,
 }  # fmt: skip
 ANSWERING: Checks = {"qa": places.unanswered, "relation": places.unlabelled, "choice": values.undecided}
 """What is wrong with what asks and with what answers, where that is more than an empty text."""

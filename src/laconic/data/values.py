@@ -1,6 +1,6 @@
-"""One value of a record as text, label, turns of a dialogue, choices; DataError says where another one stands.
+"""One value of a record as text, label, choices; DataError says where another one stands.
 
-No paper: types, and what can be wrong with turns and choices.
+No paper: types, and what can be wrong with choices.
 """
 
 import re
@@ -10,7 +10,6 @@ from typing import Any
 from laconic.errors import DataError
 
 LONE = re.compile("[\ud800-\udfff]")  # half a character: JSON can spell it, UTF-8 and tokenizers cannot
-TURN = ("speaker", "text")
 
 Wrong = tuple[str, str, str, str]  # level, check, field, message
 
@@ -33,23 +32,6 @@ def strings(value: Any, where: str) -> list[str]:
             raise DataError(f"{where} holds {short(item)} as item {i + 1}; every item is text, such as 'B-PER'")
         string(item, where)
     return value
-
-
-def turns(value: Any, where: str) -> list[dict[str, str]]:
-    """What was said one after another: speaker and text of each turn, and nothing else of it."""
-    if not isinstance(value, list) or not all(isinstance(t, dict) and {*TURN} <= set(t) for t in value):
-        raise DataError(f"{where} is {short(value)}, not turns; give a list of {{'speaker': ..., 'text': ...}}")
-    return [{key: string(turn[key], f"{where}, turn {i}") for key in TURN} for i, turn in enumerate(value, 1)]
-
-
-def silent(record: dict[str, Any]) -> Iterator[Wrong]:
-    """What is wrong with the turns of a dialogue."""
-    if len({turn["speaker"] for turn in record["turns"]}) < 2:
-        message = "only one speaks, so nobody answers; give turns of two speakers or remove the record"
-        yield "error", "no reply", "turns", message
-    empty = next((i for i, turn in enumerate(record["turns"], 1) if not turn["text"].strip()), None)
-    if empty is not None:
-        yield "error", "empty text", "turns", f"turn {empty} is empty; mend or remove the record"
 
 
 def choices(value: Any, where: str) -> list[str]:
@@ -84,6 +66,15 @@ def label(value: Any, where: str) -> str | list[str]:
     """One label, or a list of those of one text."""
     if isinstance(value, list):
         return [_class(item, where) for item in value]
+    return _class(value, where)
+
+
+def only_label(value: Any, where: str) -> str:
+    """One label, of a task that takes no more."""
+    if isinstance(value, list):
+        raise DataError(
+            f"{where} is {short(value)}, a list; give one label, and a record for each where a text has more"
+        )
     return _class(value, where)
 
 

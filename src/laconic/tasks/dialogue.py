@@ -10,29 +10,32 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerFast
 
 from laconic import options
 from laconic.contracts import Example, Feature, Written
+from laconic.data import turns as chat
+from laconic.data.turns import ASSISTANT, SYSTEM, USER
 from laconic.errors import DataError, RecipeError
 from laconic.writing import bleu, encode, said
 from laconic.writing.said import Said
 from laconic.writing.task import BETWEEN, Writes
 
-ROLES = ("user", "assistant")
 PLAIN = (
     "{% for turn in messages %}{{ turn['role'] }}: {{ turn['content'] }}\n{% endfor %}"
     "{% if add_generation_prompt %}assistant:{% endif %}"
 )
+PROBE = ("You are brief.", "Is there a table?")  # of a system, and of who asks it
 
 Message = dict[str, str]
 
 
 @dataclass(frozen=True)
 class Dialogue(Writes):
-    """The second speaker's replies, each after at most `turns` turns before it, put into words by a `template`.
+    """The replies of who answers, each after at most `turns` turns before it, put into words by a `template`.
 
-    Of a history that is too long, the oldest turns are left out.
+    Of a history that is too long, the oldest turns are left out; a first turn of `system` stays before the others.
     """
 
     template: str = PLAIN
@@ -57,36 +60,60 @@ class Dialogue(Writes):
                 f"{text[:40]!r} holds {len(parts)} turns; give an odd number, with tabs between and none empty, "
                 "the last one what is to be answered"
             )
-        turns: list[dict[str, Any]] = [{"speaker": ROLES[i % 2], "text": part} for i, part in enumerate(parts)]
-        return {"turns": [*turns, {"speaker": ROLES[1], "text": None}]}
+        turns: list[dict[str, Any]] = [
+            {"speaker": (USER, ASSISTANT)[i % 2], "text": part} for i, part in enumerate(parts)
+        ]
+        return {"turns": [*turns, {"speaker": ASSISTANT, "text": None}]}
 
     def encode(
         self, examples: Sequence[Example], tokenizer: PreTrainedTokenizerFast, *, answers: bool
     ) -> list[Feature]:
         """One feature for each reply, with the `example` it is of; `cut` where there is no room for all its turns."""
-        asked = [(i, place) for i, e in enumerate(examples) for place in _places(e["turns"])]
-        prompts = [self._prompt(examples[i]["turns"][:place], tokenizer) for i, place in asked]
+        asked = [(i, place) for i, e in enumerate(examples) for place in chat.replies(e["turns"])]
+        apart = any(SYSTEM in chat.roles(e["turns"]) for e in examples) and self._apart(tokenizer)
+        prompts = [self._prompt(_messages(examples[i]["turns"], place), tokenizer, apart) for i, place in asked]
         right = [examples[i]["turns"][place]["text"] for i, place in asked]
         texts = [text for text, _ in prompts]
         made = encode.features(texts, right, tokenizer, start=self.start, tokens=self.length, labels=answers)
         rows = zip(made, asked, prompts, strict=True)
         return [feature | {"example": [i], "cut": [int(cut)]} for feature, (i, _), (_, cut) in rows]
 
-    def _prompt(self, before: Sequence[dict[str, str]], tokenizer: PreTrainedTokenizerFast) -> tuple[str, bool]:
+    def _apart(self, tokenizer: PreTrainedTokenizerFast) -> bool:
+        """Whether the template tells a system's message, and otherwise than one of who asks or who answers."""
+
+        def said(role: str) -> str:
+            try:
+                return self._text([_message(role, PROBE[0]), _message(USER, PROBE[1])], tokenizer)
+            except TemplateError:  # how templates say that they have no such role, or not in this place
+                return ""
+
+        text = said(SYSTEM)
+        return PROBE[0] in text and text not in (said(USER), said(ASSISTANT))
+
+    def _prompt(self, messages: Sequence[Message], tokenizer: PreTrainedTokenizerFast, apart: bool) -> tuple[str, bool]:
         """As many of the `turns` before a reply as there is room for, as text; of a single one too long, its end.
 
-        And whether there was no room for all.
+        And whether there was no room for all. A system's message is before them as long as there is room for any.
         """
-        messages, room, short = _messages(before), self.room(tokenizer), False
-        for begin in range(max(0, len(messages) - self.turns), len(messages)):
-            if messages[begin]["role"] == ROLES[0]:
-                text = self._text(messages[begin:], tokenizer)
+        room, short = self.room(tokenizer), False
+        head = [message for message in messages[:1] if message["role"] == SYSTEM]
+        for begin in range(max(len(head), len(messages) - self.turns), len(messages)):
+            if messages[begin]["role"] == USER:
+                text = self._text(_led(head, messages[begin:], apart), tokenizer)
                 if len(encode.ids(text, tokenizer)) <= room:
                     return text, short
                 short = True
-        frame = len(encode.ids(self._text([{**messages[-1], "content": ""}], tokenizer), tokenizer))
-        (cut,) = encode.fitted([messages[-1]["content"]], tokenizer, room - frame, end=True)
-        return self._text([{**messages[-1], "content": cut}], tokenizer), short or cut != messages[-1]["content"]
+        last = messages[-1]
+
+        def ended(head: Sequence[Message], content: str) -> str:
+            return self._text(_led(head, [{**last, "content": content}], apart), tokenizer)
+
+        frame = len(encode.ids(ended(head, ""), tokenizer))
+        if head and frame >= room:
+            head, short = [], True
+            frame = len(encode.ids(ended(head, ""), tokenizer))
+        (cut,) = encode.fitted([last["content"]], tokenizer, room - frame, end=True)
+        return ended(head, cut), short or cut != last["content"]
 
     def _text(self, messages: Sequence[Message], tokenizer: PreTrainedTokenizerFast) -> str:
         text = tokenizer.apply_chat_template(
@@ -134,28 +161,29 @@ class Dialogue(Writes):
         return {"turns": turns, "replies": list(prediction.texts)}
 
 
-def _places(turns: Sequence[dict[str, Any]]) -> list[int]:
-    """Which turns are replies: those of the second speaker, or the one that is not known."""
-    unknown = [i for i, turn in enumerate(turns) if turn["text"] is None]
-    if unknown:
-        return unknown
-    first = turns[0]["speaker"]
-    second = next(turn["speaker"] for turn in turns if turn["speaker"] != first)
-    return [i for i, turn in enumerate(turns) if turn["speaker"] == second]
+def _message(role: str, content: str) -> Message:
+    return {"role": role, "content": content}
 
 
-def _messages(turns: Sequence[dict[str, str]]) -> list[Message]:
+def _messages(turns: Sequence[dict[str, str]], place: int) -> list[Message]:
     """Turns before a reply as messages, those that one speaker says one after another as one."""
     found: list[Message] = []
-    for turn in turns:
-        role = ROLES[turn["speaker"] != turns[0]["speaker"]]
+    for turn, role in zip(turns[:place], chat.roles(turns), strict=False):
         if found and found[-1]["role"] == role:
             found[-1]["content"] += f" {turn['text']}"
         else:
-            found.append({"role": role, "content": turn["text"]})
+            found.append(_message(role, turn["text"]))
     return found
 
 
+def _led(head: Sequence[Message], messages: Sequence[Message], apart: bool) -> list[Message]:
+    """Messages behind a system's; where that cannot stand `apart`, its text begins the first of them."""
+    if apart or not head:
+        return [*head, *messages]
+    first, *others = messages
+    return [{**first, "content": f"{head[0]['content']} {first['content']}"}, *others]
+
+
 def replies(example: Example) -> list[str]:
-    """What the second speaker says, in order."""
-    return [example["turns"][place]["text"] for place in _places(example["turns"])]
+    """What the one who answers says, in order."""
+    return [example["turns"][place]["text"] for place in chat.replies(example["turns"])]

@@ -5,11 +5,14 @@ and end scores of each token; windows over long contexts).
 Differs from the paper: an answer begins and ends with a word, by the scores of the word's first piece, so that models
 with different vocabularies choose among the same places. The first token of a window is a place too; a window is told
 in training to choose it when the answer is not in it. So the scores of windows are probabilities that can be compared,
-and the likeliest span of all windows is the answer; there always is one.
+and the likeliest span of all windows is the answer; there always is one. With `characters`, all
+punctuation is taken off before answers are compared, as by the scorer of CMRC 2018 (Cui et al. 2019, arXiv:1810.07366),
+and white space before an exact match; F1 stays that of a bag of words, where CMRC's is by a common run of characters.
 """
 
 import re
 import string
+import unicodedata
 from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -30,6 +33,7 @@ from laconic.maths import counts
 WORD = re.compile(f"[{HAN}]|[^\\W{HAN}]+|[^\\w\\s]")
 ARTICLE = re.compile(r"\b(a|an|the)\b")
 PUNCTUATION = dict.fromkeys(map(ord, string.punctuation))
+WIDE = {**PUNCTUATION, **dict.fromkeys(ord(mark) + 0xFEE0 for mark in string.punctuation)}  # with full-width forms
 TYPED = re.compile(r"^(?P<question>[^\t]*\S[^\t]*)\t(?P<context>.*\S.*)$")
 LONGEST = 30  # places of an answer
 ASKED = 64  # tokens of a question that are read
@@ -42,7 +46,8 @@ NOWHERE = 0  # the place that says: not in this window
 class QA:
     """A window holds `context` tokens (all the model can read, without it), of which a share `overlap` is shared.
 
-    `segments` tells question and context apart by token types; `characters` makes each Chinese character a word of F1.
+    `segments` tells question and context apart by token types; `characters` makes each Chinese character a word of F1,
+    and compares without any punctuation of Unicode's, exact matches without white space too.
     """
 
     labels: tuple[str, ...] = ENDS
@@ -141,7 +146,7 @@ class QA:
     def score(self, predictions: Sequence[dict[str, Any]], examples: Sequence[Example]) -> dict[str, Any]:
         """F1 of the words of an answer, and the share of exact matches, each against the most alike of the answers."""
         pairs = zip(predictions, examples, strict=True)
-        exact = [max(_plain(p["text"]) == _plain(gold) for gold in _golds(e)) for p, e in pairs]
+        exact = [max(self._whole(p["text"]) == self._whole(gold) for gold in _golds(e)) for p, e in pairs]
         f1 = self.metric(self.counts(predictions, examples).sum(0))
         return {"f1": float(f1), "exact_match": float(np.mean(exact))}
 
@@ -152,8 +157,11 @@ class QA:
         return np.array([(f1, 1.0) for f1 in best]).reshape(-1, 2)
 
     def _words(self, text: str) -> list[str]:
-        plain = _plain(text)
-        return (CHARACTER.sub(r" \g<0> ", plain) if self.characters else plain).split()
+        return CHARACTER.sub(r" \g<0> ", _bare(text)).split() if self.characters else _plain(text).split()
+
+    def _whole(self, text: str) -> str:
+        """What of an answer must be the same in an exact match."""
+        return "".join(_bare(text).split()) if self.characters else _plain(text)
 
     def metric(self, summed: np.ndarray) -> np.ndarray:
         """Mean F1 from summed counts (..., 2)."""
@@ -224,6 +232,11 @@ def overlap(said: Sequence[str], true: Sequence[str]) -> float:
 def _plain(text: str) -> str:
     """As the SQuAD script compares: small letters, without punctuation, articles and needless white space."""
     return " ".join(ARTICLE.sub(" ", text.lower().translate(PUNCTUATION)).split())
+
+
+def _bare(text: str) -> str:
+    """The same without any mark that Unicode counts as punctuation (P*), and those of ASCII in full width."""
+    return _plain("".join(c for c in text.translate(WIDE) if not unicodedata.category(c).startswith("P")))
 
 
 def _golds(example: Example) -> list[str]:

@@ -56,7 +56,11 @@ def saved(summed: np.ndarray) -> np.ndarray:
 
 
 def distinct(texts: Sequence[str], size: int) -> float:
-    """Different runs of `size` words of the texts, over all their words; 0 where there are none."""
+    """Different runs of `size` words of the texts, over all their words; 0 where there are none.
+
+    Words are as `data.words` has them, between white space, with their capitals and punctuation: `know.`, `know` and
+    `Know` are three. Other tools lower-case or set marks apart, so their figures are others.
+    """
     said = [[text[a:b] for a, b in spans(text)] for text in texts]
     runs = {tuple(words[i : i + size]) for words in said for i in range(len(words) - size + 1)}
     return len(runs) / max(sum(map(len, said)), 1)
