@@ -60,8 +60,7 @@ def train(
     tasks.kind(task)
     teachers = [teachers] if isinstance(teachers, str | Path) else list(teachers)
     ranks.alone("fine-tuning")
-    given = {**task_options, **(settings or {})}
-    _check_given(given, teachers, unlabelled)
+    given = _given({**task_options, **(settings or {})}, teachers, unlabelled)
     plan = scratch.read(model) if scratch.is_plan(model) else None
     splits = data.read_splits(data_source, task, seed=seed)
     tokenizer, config = _basis(model, plan, task, splits, options.optimizer)
@@ -115,8 +114,8 @@ def _longest(network: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, task:
     return most if context is None or tasks.has(task, "context") else context
 
 
-def _check_given(given: Mapping[str, Any], teachers: Sequence[str | Path], unlabelled: str | Path | None) -> None:
-    """Raise RecipeError for what is no option, texts that nobody answers, and a loss against labels not learnt."""
+def _given(given: dict[str, Any], teachers: Sequence[str | Path], unlabelled: str | Path | None) -> dict[str, Any]:
+    """The options; RecipeError for one that is none, texts that nobody answers, a loss against labels not learnt."""
     for word, mend in (("labels", "they are those of the training data"), ("name", "the task is named beside them")):
         if word in given:
             raise RecipeError(
@@ -131,6 +130,7 @@ def _check_given(given: Mapping[str, Any], teachers: Sequence[str | Path], unlab
             f"loss_name is {given['loss_name']!r}, but with teachers their answers are learnt, not the labels; "
             "leave out the loss or the teachers"
         )
+    return given
 
 
 def _check_start(start: str | None, tokenizer: PreTrainedTokenizerFast, config: PreTrainedConfig) -> None:
