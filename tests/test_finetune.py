@@ -284,7 +284,7 @@ def test_teachers_that_can_not_teach_are_refused(base, tmp_path):
         train(base, tmp_path / "run", teachers=[other], loss_name="focal")
     with pytest.raises(RecipeError, match="give a teacher as well"):
         train(base, tmp_path / "run", unlabelled=tmp_path / "texts")
-    with pytest.raises(ArtifactError, match="neither an artifact"):
+    with pytest.raises(ArtifactError, match="there is no folder"):
         train(base, tmp_path / "run", teachers=[tmp_path / "nothing"])
     assert not (tmp_path / "run").exists()
 
