@@ -80,10 +80,9 @@ def sections(rows: list[dict[str, Any]]) -> record.Sections:
         "Codes, masks and values of all quantized or pruned layers (of float16 and bfloat16: every tensor), without "
         "scales and biases. Megabytes are those of the dense float32 weights that come out, by processor time. The "
         "bars: of codes Laconic takes at least 15 % less than zstd and 5 % less than NNCodec, of 16-bit checkpoints at "
-        f"most 75 % of their size. {held.count('met')} of {len(held)} are met. Codes on a grid that is fitted to their "
-        "weights are nearly independent of one another, so that what any coder can save is what their histogram "
-        "leaves, and all but the simplest are within a few percent of that. Contexts of neighbouring weights are in "
-        "the figures and gain little; `rate` and pruning change the histogram itself, which is where bytes are won."
+        f"most 75 % of their size. {held.count('met')} of {len(held)} are met. Where they are missed, all coders are "
+        "near one another: codes on a grid that is fitted to their weights leave little to any. Contexts of "
+        "neighbouring weights are in Laconic's figures already."
     )
     return [("Coders", remark, table)]
 

@@ -68,7 +68,9 @@ def arguments() -> argparse.Namespace:
         "--setting", nargs="+", choices=settings, metavar="NAME", help="; ".join(settings).replace("%", "%%")
     )
     parser.add_argument("--method", nargs="+", choices=methods, metavar="NAME", help=", ".join(methods))
-    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="bfloat16", help="of training encoders")
+    parser.add_argument(
+        "--precision", choices=("float32", "bfloat16"), help="of training encoders; else the benchmark's"
+    )
     parser.add_argument("--kept", action="store_true", help="run nothing: the page of what has been measured")
     return parser.parse_args()
 

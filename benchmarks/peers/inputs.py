@@ -57,13 +57,13 @@ def place_of(name: str) -> Path:
     return record.runs() / ENCODERS[name]
 
 
-def train(name: str, precision: str) -> None:
-    """Make an encoder's run folder as the benchmark of its data set does, if it is not there."""
+def train(name: str, precision: str | None) -> None:
+    """Make an encoder's run folder as the benchmark of its data set does, if it is not there; in that precision, if any."""
     place = place_of(name)
     if trained.is_trained(place):
         return
     if place.parent.name == conll2003.DATASET:
-        conll2003.teacher(0, precision)
+        conll2003.teacher(0, precision or conll2003.PRECISION)
     else:
         tasks.original(place.parent.name, precision)
 

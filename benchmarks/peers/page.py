@@ -150,11 +150,10 @@ def timed(rows: list[Row]) -> Section:
     remark = (
         f"The bars: at least {FASTER} times as fast as llm-compressor, at most its peak memory. Only timed alone do "
         "they count. Most of the time is matrix products: Laconic runs each block once, layer by layer, where "
-        "llm-compressor runs it twice, and sums half of each symmetric matrix; by that count it has a little more than "
-        "half of the products to do, so that twice as fast is about the most that can be had of the same samples in "
-        "float32. Passes that wait for their layers hold what a block has computed of all samples, which is what "
-        "memory is above llm-compressor's; handing freed memory back to the system at once lessens it, and costs a "
-        "seventh of the time."
+        "llm-compressor runs it twice, and sums half of each symmetric matrix. That is a little more than half of the "
+        "products, so that twice as fast is about the most there is to have of the same samples in float32. Passes "
+        "that wait for their layers hold what a block has computed of all samples, which takes memory; freed memory "
+        "goes back to the system at once, which takes time."
     )
     return "Timings", remark, table
 
