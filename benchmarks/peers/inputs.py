@@ -58,7 +58,7 @@ def place_of(name: str) -> Path:
 
 
 def train(name: str, precision: str | None) -> None:
-    """Make an encoder's run folder as the benchmark of its data set does, if it is not there; in that precision, if any."""
+    """Make an encoder's run folder as its data set's benchmark does, if it is not there; in that precision, if any."""
     place = place_of(name)
     if trained.is_trained(place):
         return
