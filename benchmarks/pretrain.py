@@ -19,6 +19,7 @@ from laconic.tasks.lm import LM
 
 NAME = "llama-8m"
 TEXTS = {"wikitext2": "test", "tinystories": "validation"}  # data set -> the split that is measured
+PRECISION = "bfloat16"  # of training, where no other is asked for
 POINTS = 13  # of the curve, on the page
 PLAN: dict[str, Any] = {
     "model": {
@@ -36,7 +37,7 @@ PLAN: dict[str, Any] = {
 def main() -> None:
     """Pretrain, measure bits per byte on text that was not seen, write the page."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="bfloat16", help="of training")
+    parser.add_argument("--precision", choices=("float32", "bfloat16"), default=PRECISION, help="of training")
     parser.add_argument("--pages", action="store_true", help="write the page from the rows there are")
     given = parser.parse_args()
     if given.pages:
@@ -78,7 +79,7 @@ def planned(described: dict[str, Any], precision: str) -> config.Plan:
     return config.parse({**described, "training": training}, "benchmarks.pretrain", scratch=True)
 
 
-def decoder(precision: str = "bfloat16") -> Path:
+def decoder(precision: str) -> Path:
     """The pretrained model's folder, made if it is not there."""
     base = record.runs() / NAME
     base.mkdir(parents=True, exist_ok=True)

@@ -22,8 +22,7 @@ from typing import Any
 from benchmarks import record
 from benchmarks.peers import environments, frame, inputs, page
 from benchmarks.peers.evaluate import Judge
-from benchmarks.peers.settings import ENCODERS, FAMILIES, SETTINGS, Setting
-from laconic.trained import is_trained
+from benchmarks.peers.settings import FAMILIES, MADE, SETTINGS, Setting
 
 NAME = "peers"
 HERE = Path(__file__).parent
@@ -42,9 +41,9 @@ def main() -> None:
     asked = [s for s in SETTINGS if not given.setting or {s.family, s.name}.intersection(given.setting)]
     chosen = [(s, model) for s in asked for model in s.models if not given.model or model in given.model]
     if given.kept:
-        gone = [model for model in ENCODERS if not is_trained(inputs.place_of(model))]
+        gone = [model for model in MADE if not inputs.is_there(model)]
         chosen = [(setting, model) for setting, model in chosen if model not in gone]
-    for model in ENCODERS.keys() & {model for _, model in chosen}:
+    for model in MADE.keys() & {model for _, model in chosen}:
         inputs.train(model, given.precision)
     for setting, model in chosen:
         rows |= {id_of(row): row for row in measured(setting, model, given)}
@@ -69,7 +68,7 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--method", nargs="+", choices=methods, metavar="NAME", help=", ".join(methods))
     parser.add_argument(
-        "--precision", choices=("float32", "bfloat16"), help="of training encoders; else the benchmark's"
+        "--precision", choices=("float32", "bfloat16"), help="of training what is not there; else its benchmark's"
     )
     parser.add_argument("--kept", action="store_true", help="run nothing: the page of what has been measured")
     return parser.parse_args()

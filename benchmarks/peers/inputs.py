@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
-from benchmarks import conll2003, record, tasks
-from benchmarks.peers.settings import ENCODERS, Setting
+from benchmarks import conll2003, pretrain, record, tasks
+from benchmarks.peers.settings import MADE, PRETRAINED, Setting
 from laconic import checkpoint, data, trained
 from laconic.contracts import Example, Splits
 
@@ -36,7 +36,7 @@ def texts(split: str) -> list[Example]:
 
 def model(name: str, folder: Path) -> Path:
     """The model in float32 with its tokenizer, so that no tool rounds what it does not compress."""
-    if name in ENCODERS:
+    if name in MADE:
         return place_of(name)
     place = folder / name
     if not (place / "config.json").is_file():
@@ -53,16 +53,24 @@ def model(name: str, folder: Path) -> Path:
 
 
 def place_of(name: str) -> Path:
-    """The run folder of an encoder."""
-    return record.runs() / ENCODERS[name]
+    """The folder of a model that another benchmark makes."""
+    return record.runs() / MADE[name]
+
+
+def is_there(name: str) -> bool:
+    """Whether it has been made."""
+    place = place_of(name)
+    return (place / pretrain.RECORD).is_file() if name == PRETRAINED else trained.is_trained(place)
 
 
 def train(name: str, precision: str | None) -> None:
-    """Make an encoder's run folder as its data set's benchmark does, if it is not there; in that precision, if any."""
+    """Make a model as its own benchmark does, if it is not there; in that precision, if any."""
     place = place_of(name)
-    if trained.is_trained(place):
+    if is_there(name):
         return
-    if place.parent.name == conll2003.DATASET:
+    if name == PRETRAINED:
+        pretrain.decoder(precision or pretrain.PRECISION)
+    elif place.parent.name == conll2003.DATASET:
         conll2003.teacher(0, precision or conll2003.PRECISION)
     else:
         tasks.original(place.parent.name, precision)

@@ -8,14 +8,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-WIDE, SMALL = "tinystories-656k", "stories260k"
-"""Groups of 64 and 128 divide the widths of the first (128 and 384), as most peers ask, but not of the second (172)."""
+from benchmarks.pretrain import NAME as PRETRAINED
 
-
+WIDE, SMALL = ("tinystories-656k", PRETRAINED), "stories260k"
+"""Groups of 64 and 128 divide the widths of the first (128 and 384, 256 and 768), as most peers ask, but not of the
+second (172)."""
 ENCODERS = {"minilm-conll2003": "conll2003/teacher-0"} | {
     f"minilm-{name}": f"{name}/original" for name in ("sst2", "banking77", "clinc150")
 }
 """MiniLM tuned on a data set, and its run folder below LACONIC_RUNS."""
+MADE = ENCODERS | {PRETRAINED: f"{PRETRAINED}/model"}
+"""What other benchmarks train, and its folder there."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ def quantized(bits: int, group: int | str, symmetric: bool) -> Setting:
     kind = "symmetric" if symmetric else "asymmetric"
     wide = "per channel" if group == "channel" else f"group {group}"
     options = {"bits": bits, "group": group, "symmetric": symmetric}
-    models = (WIDE,) if isinstance(group, int) else (SMALL,) if coarse else (WIDE, SMALL)
+    models = WIDE if isinstance(group, int) else (SMALL,) if coarse else (*WIDE, SMALL)
     return Setting(f"{bits} bits, {wide}", "bits", options, models, tools, grid=kind)
 
 
@@ -66,13 +69,13 @@ def pruned(scope: str | None) -> Setting:
     names = ("sparsegpt", "wanda")
     options = {"sparsity": 0.5, **({"scope": scope} if scope else {})}
     tools = {"laconic": ("sparsegpt-propagate", *names), "llmcompressor": names}
-    return Setting(f"{scope or '50%'} sparse", "sparse", options, (WIDE, SMALL), tools)
+    return Setting(f"{scope or '50%'} sparse", "sparse", options, (*WIDE, SMALL), tools)
 
 
 def narrowed(keep: float) -> Setting:
     """Feed-forward neurons removed."""
     tools = {"laconic": ("taylor", "activation"), "torchpruning": ("taylor", "magnitude")}
-    return Setting(f"{1 - keep:.0%} of neurons", "structured", {"keep": keep}, (WIDE, SMALL), tools)
+    return Setting(f"{1 - keep:.0%} of neurons", "structured", {"keep": keep}, (*WIDE, SMALL), tools)
 
 
 def encoded(setting: Setting) -> Setting:
@@ -100,7 +103,7 @@ ON_DECODERS: tuple[Setting, ...] = (
     *(quantized(8, "channel", symmetric) for symmetric in (True, False)),
     Setting(
         "W8A8, per channel", "activations", {"bits": 8, "group": "channel", "symmetric": True, "activations": 8},
-        (WIDE, SMALL), dict.fromkeys(("laconic", "llmcompressor"), ("smoothquant", "gptq")),
+        (*WIDE, SMALL), dict.fromkeys(("laconic", "llmcompressor"), ("smoothquant", "gptq")),
     ),
     *(
         Setting(
