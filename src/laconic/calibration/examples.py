@@ -15,11 +15,11 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from laconic import layers
 from laconic.anatomy import Anatomy, Stack
 from laconic.contracts import Feature, Work
 from laconic.data.batching import batches, lengths, masks, model_inputs
 from laconic.flow import Answer, Call, Enough, quiet, replaced, standing_in
+from laconic.kept import forget
 
 TOKENS = 1024  # of a batch: enough to fill the processor, and few enough that what a layer computes stays near it
 
@@ -88,7 +88,7 @@ class Examples:
             yield part
             self.hidden = part.leave()
             for path in paths:
-                layers.forget(self.model.get_submodule(path[:-1]))
+                forget(self.model.get_submodule(path[:-1]))
         for batch, gave in enumerate(self.gave):
             gave[stack.path] = replaced(gave[stack.path], self.hidden[batch])
         self.hidden = []

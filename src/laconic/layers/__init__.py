@@ -222,13 +222,6 @@ def thaw(model: nn.Module) -> None:
         cast(Any, layer).thaw()
 
 
-def forget(module: nn.Module) -> None:
-    """Let go of the dense weights that frozen layers keep from call to call; the next call computes them again."""
-    for layer in module.modules():
-        if "_dense" in vars(layer):
-            vars(layer)["_dense"] = None
-
-
 def size(layer: nn.Module) -> int:
     """Numbers a layer of ours stands for, zeros included; a shared one counts only its bias, a composite nothing."""
     ours = cast(Any, layer)

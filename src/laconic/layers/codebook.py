@@ -8,19 +8,19 @@ the layer was pruned, the first value of every codebook is 0 and stays so. Multi
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
 from torch import nn
 
 from laconic.errors import AnatomyError, RecipeError
+from laconic.kept import Keeps
 from laconic.layers import ROLES, compute_rows, take
 from laconic.maths import grid
 
-CACHED = 2**22  # weights: a frozen linear up to this size keeps its dense weight between calls; larger ones compute it
 
-
-class Codebook(nn.Module):
+class Codebook(Keeps):
     """`codes` uint8 (out, in) or (rows, width) into `values` (R, G, 2^bits): a parameter in training, frozen a buffer.
 
     R and G are (1, 1) for group "tensor", (rows, 1) for "channel", (rows, columns / group) for a number of columns.
@@ -67,7 +67,6 @@ class Codebook(nn.Module):
         else:
             self.values = nn.Parameter(values)
         self.register_parameter("bias", nn.Parameter(torch.zeros(rows)) if bias else None)
-        self._dense: tuple[torch.Tensor, ...] | None = None  # codes and values it was computed from, and the weight
         self._source: list[Codebook] = []  # in a list, so that torch does not register it as a child
 
     @classmethod
@@ -165,14 +164,8 @@ class Codebook(nn.Module):
         """Dense weight, (out, in) or (rows, width); in training it carries the gradient to `values`."""
         if not self.frozen or not self._holder().frozen:
             return self._looked_up(self.codes, self.scale)
-        values = self._table()
-        if self._dense is not None and self._dense[0] is self.codes and self._dense[1] is values:
-            return self._dense[2]
-        with torch.inference_mode(False), torch.no_grad():  # so that a kept weight can meet autograd later
-            dense = self._looked_up(self.codes, self.scale)
-        if self.role == "linear" and dense.numel() <= CACHED:
-            self._dense = (self.codes, values, dense)
-        return dense
+        make = partial(self._looked_up, self.codes, self.scale)
+        return self.kept((self.codes, self._table()), make, keep=self.role == "linear")
 
     def rows(self, index: torch.Tensor) -> torch.Tensor:
         """Dense rows of a flat index (n,): (n, columns), without looking up the others."""
@@ -204,7 +197,8 @@ class Codebook(nn.Module):
             values = self.values
             del self.values
             self.values = nn.Parameter(values.clone())
-        self.frozen, self._dense = False, None
+        self.forget()
+        self.frozen = False
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """A linear's (..., out) of (..., in), or an embedding's (..., width) of indices (...)."""
@@ -236,8 +230,3 @@ class Codebook(nn.Module):
         else:
             found = (table if index is None else table[index]).gather(-1, parts)
         return grid.join(found, *codes.shape)
-
-    def _load_from_state_dict(self, *arguments: Any) -> None:
-        """Loading writes into codes and values in place, so the kept weight belongs to others."""
-        self._dense = None
-        super()._load_from_state_dict(*arguments)

@@ -10,6 +10,7 @@ where that leads back into the range.
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -17,10 +18,9 @@ from torch import nn
 from torch.nn import functional
 
 from laconic.errors import AnatomyError, RecipeError
+from laconic.kept import Keeps
 from laconic.layers import ROLES, compute_rows, take
 from laconic.maths import grid
-
-CACHED = 2**22  # weights: a frozen linear up to this size keeps its dense weight between calls; larger ones compute it
 
 
 class Straight(torch.autograd.Function):
@@ -65,7 +65,7 @@ class Straight(torch.autograd.Function):
         return torch.where(free, gradient, 0.0), slope, None, None, None, None
 
 
-class Quantized(nn.Module):
+class Quantized(Keeps):
     """In training it holds `latent`; frozen it holds `codes` uint8; both with `scale` and, asymmetric, `zero`.
 
     The zero is uint8, or with `real` a float. With `learned`, a parameter `step` stands for the scale in training.
@@ -114,7 +114,6 @@ class Quantized(nn.Module):
         else:
             self.latent = nn.Parameter(torch.zeros(rows, columns))
         self.register_parameter("bias", nn.Parameter(torch.zeros(rows)) if bias else None)
-        self._dense: tuple[torch.Tensor, torch.Tensor] | None = None  # the codes it was computed from, and the weight
 
     @classmethod
     def of(
@@ -177,13 +176,8 @@ class Quantized(nn.Module):
         """Dense weight on the grid, (out, in) or (rows, width); in training it carries the gradient to `latent`."""
         if not self.frozen:
             return self._straight(self.latent, self._scales(), self.zero)
-        if self._dense is not None and self._dense[0] is self.codes:
-            return self._dense[1]
-        with torch.inference_mode(False), torch.no_grad():  # so that a kept weight can meet autograd later
-            dense = grid.values(self.codes, self.scale, self.zero, self.width, self.group)
-        if self.role == "linear" and dense.numel() <= CACHED:
-            self._dense = (self.codes, dense)
-        return dense
+        make = partial(grid.values, self.codes, self.scale, self.zero, self.width, self.group)
+        return self.kept((self.codes,), make, keep=self.role == "linear")
 
     def rows(self, index: torch.Tensor) -> torch.Tensor:
         """Dense rows of a flat index (n,): (n, columns), without computing the others."""
@@ -224,7 +218,8 @@ class Quantized(nn.Module):
         if self.learned:
             self.step = nn.Parameter(self.scale.flatten())
             del self.scale
-        self.frozen, self._dense = False, None
+        self.forget()
+        self.frozen = False
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """A linear's (..., out) of (..., in), or an embedding's (..., width) of indices (...)."""
@@ -244,8 +239,3 @@ class Quantized(nn.Module):
             count = rows * columns / scales
             return Straight.apply(latent, scale, zero, self.width, self.group, count)  # type: ignore[no-any-return, no-untyped-call]
         return grid.snap(latent, scale, zero, self.width, self.group)
-
-    def _load_from_state_dict(self, *arguments: Any) -> None:
-        """Loading writes into the codes in place, so the kept weight belongs to others."""
-        self._dense = None
-        super()._load_from_state_dict(*arguments)

@@ -11,10 +11,9 @@ import torch
 from torch import nn
 
 from laconic.errors import RecipeError
+from laconic.kept import Keeps
 from laconic.layers import ROLES, Parts, compute, take
 from laconic.maths import grid
-
-CACHED = 2**22  # weights: a frozen linear up to this size keeps its dense weight between calls; larger ones compute it
 
 
 class Scored(torch.autograd.Function):
@@ -35,7 +34,7 @@ class Scored(torch.autograd.Function):
         return torch.where(mask, gradients[0], 0.0), None, None
 
 
-class Sparse(nn.Module):
+class Sparse(Keeps):
     """In training it holds `latent` (out, in); frozen it holds `values` (count,), row by row; both with `mask` bool.
 
     The mask (out, in) or (rows, width) is True where a weight is kept. Bias (out,) or None is dense.
@@ -73,7 +72,6 @@ class Sparse(nn.Module):
         else:
             self.latent = nn.Parameter(torch.zeros(rows, columns))
         self.register_parameter("bias", nn.Parameter(torch.zeros(rows)) if bias else None)
-        self._dense: tuple[torch.Tensor, torch.Tensor] | None = None  # the values it was computed from, and the weight
 
     @classmethod
     def of(cls, module: nn.Module, mask: torch.Tensor, latent: torch.Tensor | None = None) -> Sparse:
@@ -111,13 +109,7 @@ class Sparse(nn.Module):
             if self.moved is not None and self.latent.requires_grad and torch.is_grad_enabled():
                 return Scored.apply(self.latent, self.mask, self.moved)  # type: ignore[no-any-return, no-untyped-call]
             return torch.where(self.mask, self.latent, 0.0)
-        if self._dense is not None and self._dense[0] is self.values:
-            return self._dense[1]
-        with torch.inference_mode(False), torch.no_grad():  # so that a kept weight can meet autograd later
-            dense = torch.zeros_like(self.mask, dtype=self.values.dtype).masked_scatter_(self.mask, self.values)
-        if dense.numel() <= CACHED:
-            self._dense = (self.values, dense)
-        return dense
+        return self.kept((self.values,), self._spread)
 
     def prune(self, mask: torch.Tensor) -> None:
         """Hold another mask from now on, in training; weights it gives back return as they were left."""
@@ -152,13 +144,12 @@ class Sparse(nn.Module):
             return
         self.latent = nn.Parameter(self.weight.clone())
         del self.values
-        self.frozen, self._dense = False, None
+        self.forget()
+        self.frozen = False
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """A linear's (..., out) of (..., in), or an embedding's (..., width) of indices (...)."""
         return compute(Parts(self.role, self.weight, self.bias, self.multiplier), x)
 
-    def _load_from_state_dict(self, *arguments: Any) -> None:
-        """Loading writes into the values in place, so the kept weight belongs to others."""
-        self._dense = None
-        super()._load_from_state_dict(*arguments)
+    def _spread(self) -> torch.Tensor:
+        return torch.zeros_like(self.mask, dtype=self.values.dtype).masked_scatter_(self.mask, self.values)
