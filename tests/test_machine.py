@@ -1,11 +1,15 @@
 """What the machine is, and memory that goes back to it."""
 
+import os
 import platform
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from laconic import machine
 from tests.accelerator import accelerator
@@ -47,6 +51,45 @@ def test_elsewhere_nothing_is_asked_of_the_system(monkeypatch):
     monkeypatch.setattr(machine.ctypes, "CDLL", lambda *_: pytest.fail("asked"))
     with machine.returning_memory():
         pass
+
+
+def resident(path):
+    """Kilobytes of a mapped file that count as this process's."""
+    held, inside = 0, False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        if re.match(r"[0-9a-f]+-[0-9a-f]+ ", line):
+            inside = line.endswith(str(path))
+        elif inside and line.startswith("Rss:"):
+            held += int(line.split()[1])
+    return held
+
+
+@pytest.mark.skipif(platform.system() != "Linux", reason="memory is handed back on Linux")
+def test_what_was_read_of_a_mapped_file_is_handed_back_and_can_be_read_again(tmp_path):
+    path = tmp_path / "weights.safetensors"
+    first, second = torch.rand(1_000_000), torch.rand(1_000_000)
+    save_file({"first": first, "second": second}, path)
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+    held = load_file(path)
+    assert torch.equal(held["first"], first)
+    assert torch.equal(held["second"], second)
+    if resident(path) < 7000:
+        pytest.skip("safetensors does not map the file here")
+    if subprocess.run(["stat", "-f", "-c", "%T", path], capture_output=True, text=True).stdout.strip() == "tmpfs":
+        pytest.skip("a file that is in memory itself is not taken out of it")
+    machine.let_go(held["first"])
+    assert resident(path) < 5000  # of 8000
+    assert torch.equal(held["first"], first)
+    assert torch.equal(held["second"], second)
+
+
+@pytest.mark.skipif(platform.system() != "Linux", reason="memory is handed back on Linux")
+def test_nothing_is_handed_back_of_what_is_in_no_file_or_below_a_page(tmp_path, monkeypatch):
+    save_file({"few": torch.rand(100)}, tmp_path / "few.safetensors")
+    monkeypatch.setattr(machine.ctypes, "CDLL", lambda *_: pytest.fail("asked"))
+    machine.let_go(torch.rand(1_000_000))
+    machine.let_go(load_file(tmp_path / "few.safetensors")["few"])
 
 
 def test_versions_and_the_processor_are_named():

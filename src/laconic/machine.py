@@ -1,6 +1,6 @@
 """Which versions of packages and which processor are at work, what it can, its memory, and where models are worked on.
 
-No paper: a record of what results depend on, and mallopt(3).
+No paper: a record of what results depend on, mallopt(3) and madvise(2).
 """
 
 import ctypes
@@ -19,6 +19,8 @@ PROCESSOR = torch.device("cpu")
 AS_MUCH = 2  # times its bytes are free where a model is worked on: for inputs, sums over them and gradients
 MAPPED = -3  # M_MMAP_THRESHOLD of glibc's mallopt(3)
 LARGE, LARGEST = 2**20, 2**25  # bytes; the second is where glibc's own threshold ends up
+PAGEOUT = 21  # MADV_PAGEOUT of madvise(2): nothing is lost, as who reads such a page again gets it from its file
+MAPS = Path("/proc/self/maps")
 CONTAINER = Path("/sys/fs/cgroup/memory.max")
 _returning: list[None] = []  # as many as there are uses of `returning_memory` that last
 
@@ -81,6 +83,29 @@ def returning_memory() -> Iterator[None]:
         _returning.pop()
         if not _returning:
             options(MAPPED, LARGEST)
+
+
+def let_go(tensor: torch.Tensor) -> None:
+    """Give memory back that a tensor takes as part of a mapped file, on Linux; what it holds does not change.
+
+    A file of weights is mapped whole, and each page that was read counts until the last of its tensors is gone.
+    """
+    if tensor.device != PROCESSOR or not MAPS.is_file():
+        return
+    page = os.sysconf("SC_PAGE_SIZE")
+    first, end = -(-tensor.data_ptr() // page) * page, (tensor.data_ptr() + tensor.nbytes) // page * page
+    if first < end and _of_a_file(first):
+        ctypes.CDLL(None).madvise(ctypes.c_void_p(first), ctypes.c_size_t(end - first), PAGEOUT)
+
+
+def _of_a_file(address: int) -> bool:
+    """Whether an address of this process's memory is mapped from a file."""
+    for line in MAPS.read_text().splitlines():
+        span, *rest = line.split(maxsplit=5)
+        first, end = (int(number, 16) for number in span.split("-"))
+        if first <= address < end:
+            return len(rest) == 5 and rest[-1].startswith("/")
+    return False
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from torch import nn
 from torch.nn import functional
 from transformers.pytorch_utils import Conv1D
 
-from laconic import units
+from laconic import machine, units
 from laconic.errors import AnatomyError, ArtifactError, LaconicError
 
 if TYPE_CHECKING:
@@ -167,6 +167,8 @@ def swap(model: nn.Module, path: str, layer: nn.Module) -> None:
                     setattr(holder, name, Shared.of(child, source=path))
     layer.train(old.training)
     bind(model)
+    if weight is not None:
+        machine.let_go(weight)
 
 
 def bind(model: nn.Module) -> None:
