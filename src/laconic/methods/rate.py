@@ -1,17 +1,19 @@
 """Round weights to the grid points that cost little error and few bits once coded, block by block.
 
 Wiedemann et al. 2019, arXiv:1907.11900 (error plus lambda times code length); errors are those of the outputs on
-training examples, carried on as in Frantar et al. 2022, arXiv:2210.17323. Embeddings have no inputs to weigh by and are
-rounded by their own error. Training afterwards moves weights without regard to their bits.
+training examples, carried on as in Frantar et al. 2022, arXiv:2210.17323, and with `propagate` from layer to layer too,
+as in Arai and Ichikawa 2025, arXiv:2504.09629. Embeddings have no inputs to weigh by and are rounded by their own
+error. Training afterwards moves weights without regard to their bits.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
 
 from laconic import calibration, effects, layers, options
+from laconic.calibration import compare
 from laconic.contracts import WHERE, Sketch, Work
 from laconic.errors import RecipeError
 from laconic.layers.quantized import Quantized
@@ -21,7 +23,8 @@ from laconic.maths import grid, hessian, rate
 @dataclass(frozen=True)
 class Rate:
     """`price` is the error that saving a bit may cost, as a share of the squared weights: 0.015, 0.06 and 0.23 leave
-    about the error of nearest rounding to 4, 3 and 2 bits. `bits` is the most that a grid may have.
+    about the error of nearest rounding to 4, 3 and 2 bits. `bits` is the most that a grid may have. `propagate` is the
+    part, 0 to 1, of what this step has changed so far that a layer takes back, as for `gptq`.
     """
 
     bits: int = 8
@@ -31,6 +34,7 @@ class Rate:
     where: str = "all"
     true_sequential: bool = True
     damp: float = 0.01
+    propagate: float = 0.0
     samples: int = 256
     length: int | None = None
 
@@ -46,6 +50,7 @@ class Rate:
         calibration.check(self.samples, self.length)
         grid.check(self.bits, self.group)
         hessian.check(self.damp)
+        compare.check(self.propagate)
         if not 0 <= self.price <= 1:
             raise RecipeError(f"price is {self.price}; give a share of the squared weights, 0 to 1")
 
@@ -56,15 +61,14 @@ class Rate:
 
     def apply(self, work: Work) -> None:
         """Layer by layer; a grid has the bits that its layer uses."""
-        sequential, length = self.true_sequential, self.length
-        for found in calibration.inputs(work, self.where, self.samples, sequential=sequential, length=length):
-            for path, module in found.pairs:
-                layers.swap(work.model, path, self._rounded(module, found.gram))
+        how: dict[str, Any] = {"sequential": self.true_sequential, "length": self.length}
+        for found in compare.weights(work, self.where, self.samples, self.propagate, **how):
+            for (path, module), weight in zip(found.pairs, found.weights, strict=True):
+                layers.swap(work.model, path, self._rounded(module, weight, found.gram))
 
     @torch.no_grad()
-    def _rounded(self, module: nn.Module, inputs: torch.Tensor | None) -> Quantized:
-        """The layer on its grid, weighed by `inputs` (in, in) where there are some."""
-        weight = layers.take(module).weight.detach().float()  # (out, in)
+    def _rounded(self, module: nn.Module, weight: torch.Tensor, inputs: torch.Tensor | None) -> Quantized:
+        """The layer with that weight (out, in) on its grid, weighed by `inputs` (in, in) where there are some."""
         squares = None if inputs is None else inputs.diagonal()  # (in,)
         scale, zero, worth = rate.fit(weight, self.bits, self.group, self.symmetric, self.price, squares)
         latent = rate.solve(
