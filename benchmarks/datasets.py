@@ -177,6 +177,7 @@ SETTINGS: dict[str, Setting] = {
     "sst2": Setting("classify", _training(3, 1e-4), 0.90, files=PHRASES),
     "banking77": Setting("classify", _training(8, 2e-4, 16), 0.92, unlabelled=intents),
     "trec": Setting("classify", _training(8, 2e-4), 0.95, changes=WORDS + LARGER + LONGER, unlabelled=questions),
+    "trec_decoder": Setting("classify", _training(10, 1e-3), model=DECODER, data="trec", changes=WHOLE),
     "ag_news": Setting("classify", _training(4, 2e-4), 0.91),
     "waimai_10k_zh": Setting(
         "classify", _training(4, 3e-4, 16), model=chinese, changes=("7.epochs=6",), precision="float32",
