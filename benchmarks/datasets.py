@@ -227,7 +227,9 @@ SETTINGS: dict[str, Setting] = {
         "choice", _training(3, 3e-4), data="arc_easy", options={"prompt": "Question: {}\nAnswer:"}, changes=LARGER
     ),
     "openbookqa": Setting("choice", _training(3, 3e-4), model=DECODER, changes=WHOLE, precision="float32"),
-    "piqa": Setting("choice", _training(3, 3e-4), model=DECODER, changes=WHOLE, files=Files("validation")),
+    "piqa": Setting(
+        "choice", _training(3, 3e-4), model=DECODER, changes=(*WHOLE, "5.bits=5"), files=Files("validation"),
+    ),
     "lambada": Setting(
         "choice", _training(2, 3e-4), model=DECODER, changes=WHOLE, files=VALIDATED, precision="float32",
     ),
