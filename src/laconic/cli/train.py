@@ -14,10 +14,10 @@ BITS = "2=null 3=null 4=null 6.bits=4 7.batch=8 7.learning_rate=0.0005 7.variant
 CHANGES = {  # to `balanced`, that make it the recipe of the task's page; a task without has it as it is
     "qa": "1.min_count=1 1.extra=15000 3=null 4.keep=0.75",
     "relation": "1.min_count=1 1.extra=15000 7.epochs=8 7.variants=2",
-    "translate": "1.min_count=1 4.keep=0.75 6.bits=4 7.epochs=10 7.batch=64 7.learning_rate=0.001 7.variants=0",
+    "translate": "1.min_count=1 4.keep=0.75 3=null 6.bits=4 7.epochs=6 7.batch=64 7.learning_rate=0.001 7.variants=0",
     "summarize": "1.min_count=1 4.keep=0.75 7.batch=16 7.learning_rate=0.001 7.variants=0",
     "span_corruption": "1.min_count=1 4.keep=0.75 7.learning_rate=0.001 7.variants=0",
-    "mlm": "1.min_count=1 3.keep=0.84 4.keep=0.67 7.batch=16 7.variants=0",
+    "mlm": "1.min_count=1 3=null 4.keep=0.75 7.batch=16 7.variants=0",
     **dict.fromkeys(("lm", "dialogue", "choice", "code", "control"), BITS),
 }
 
