@@ -66,7 +66,8 @@ def train(
     tokenizer, config = _basis(model, plan, task, splits, options.optimizer)
     task_options = _own(task, {**_fitting(task, splits, tokenizer, config), **given})
     built = tasks.build(task, labels=data.labels(splits.train, task), **task_options)
-    _check_start(getattr(built, "start", None), tokenizer, config)
+    if tasks.has(task, "start"):
+        _check_start(cast(Any, built).start, tokenizer, config)
     splits = data.read_splits(data_source, built, seed=seed, progress=False)  # the task knows how many labels fit
     if unlabelled is not None:
         splits = data.with_texts(splits, unlabelled, built, data.unseen(data_source, built, seed))
@@ -134,7 +135,12 @@ def _given(given: dict[str, Any], teachers: Sequence[str | Path], unlabelled: st
 
 
 def _check_start(start: str | None, tokenizer: PreTrainedTokenizerFast, config: PreTrainedConfig) -> None:
-    """Raise RecipeError for a token to begin with that the tokenizer lacks, or that the model has no use for."""
+    """Raise RecipeError for a token to begin with that the tokenizer lacks, that the model has no use for, or needs."""
+    if start is None and config.is_encoder_decoder:
+        raise RecipeError(
+            f"start is null, as it is for decoders; this model ({config.model_type}) is an encoder-decoder, which "
+            "begins to write with a token, so leave start out for that of its config"
+        )
     if start is None:
         return
     if not config.is_encoder_decoder:
