@@ -34,6 +34,17 @@ def test_a_label_that_is_neither_true_nor_said_is_not_averaged():
     assert Classify(LABELS, multiple=True).score([[]], [{"label": []}])["macro_f1"] == 0
 
 
+def test_a_single_label_is_scored_like_any_other():
+    """Of one that may be absent, by hand: right once, said twice, true twice."""
+    score = Classify(("spam",)).score(["spam", "spam"], [{"label": "spam"}, {"label": "spam"}])
+    assert score["accuracy"] == score["micro_f1"] == score["macro_f1"] == 1.0
+    assert score["table"]["spam"] == {"precision": 1, "recall": 1, "f1": 1, "support": 2}
+    said, true = [["spam"], ["spam"], [], []], [["spam"], [], ["spam"], []]
+    score = Classify(("spam",), multiple=True).score(said, [{"label": labels} for labels in true])
+    assert score["accuracy"] == score["micro_f1"] == score["macro_f1"] == 0.5
+    assert score["table"]["spam"] == {"precision": 0.5, "recall": 0.5, "f1": 0.5, "support": 2}
+
+
 several = st.lists(st.sampled_from(LABELS), unique=True)
 
 

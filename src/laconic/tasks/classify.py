@@ -98,15 +98,19 @@ class Classify:
         F1 is averaged as scikit-learn does: over the labels that are true or said somewhere; with `multiple` over all.
         """
         said, true = self._flags(predictions), self._flags([e["label"] for e in examples])
-        columns = precision_recall_fscore_support(true, said, average=None, zero_division=0.0)
+        sides = [
+            np.pad(side, ((0, 0), (0, 1))) for side in (true, said)
+        ]  # scikit-learn takes one column for two labels
+        each = np.arange(len(self.labels))
+        columns = precision_recall_fscore_support(*sides, labels=each, average=None, zero_division=0.0)
         table = {
             label: dict(zip(("precision", "recall", "f1", "support"), map(float, row), strict=True))
             for label, row in zip(self.labels, zip(*columns, strict=True), strict=True)
         }
         some = not self.multiple and (true | said).any()
-        there = np.flatnonzero((true | said).any(0)) if some else None  # labels that are averaged
+        there = np.flatnonzero((true | said).any(0)) if some else each  # labels that are averaged
         for average in ("micro", "macro", "weighted"):
-            p, r, f, _ = precision_recall_fscore_support(true, said, labels=there, average=average, zero_division=0.0)
+            p, r, f, _ = precision_recall_fscore_support(*sides, labels=there, average=average, zero_division=0.0)
             table[average] = {"precision": float(p), "recall": float(r), "f1": float(f), "support": float(true.sum())}
         figures = {
             "accuracy": float((said == true).all(1).mean()),
