@@ -202,6 +202,11 @@ def test_show_spells_entities():
     assert shown["entities"] == [{"type": "LOC", "text": "New York", "start": 2, "end": 4}]
 
 
+def test_marks_and_what_joins_words_part_none():
+    typed = "नई दिल्ली-वाला, Zoe\u0308’s"
+    assert NER(TAGS).parse(typed)["tokens"] == ["नई", "दिल्ली-वाला", ",", "Zoe\u0308’s"]
+
+
 def test_chinese_is_cut_into_characters():
     plain, tagged = NER(TAGS), NER(TAGS, characters=True)
     assert plain.parse("我在IBM上班。")["tokens"] == ["我", "在", "IBM", "上", "班", "。"]

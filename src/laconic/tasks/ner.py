@@ -6,7 +6,6 @@ by Viterbi over the tag scores. A text that is longer than the model reads is re
 word's scores are those of the window in which it has the most context: see `data.windows`.
 """
 
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -21,10 +20,10 @@ from transformers import AutoModelForTokenClassification, PreTrainedTokenizerFas
 from laconic import losses
 from laconic.contracts import Example, Feature
 from laconic.data.windows import Window, windows
-from laconic.data.words import HAN
+from laconic.data.words import RUN, parted
 from laconic.maths import counts
 
-WORD = re.compile(rf"[{HAN}]|[^\W{HAN}]+(?:[-'’.][^\W{HAN}]+)*|[^\w\s]")
+WORD = parted(rf"{RUN}(?:[-'’.]{RUN})*")
 SHAPES = 4  # lower, Title, UPPER, mIxed
 
 
