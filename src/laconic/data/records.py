@@ -128,6 +128,11 @@ def question(raw: Raw, where: str, kind: str) -> Example:
     raise DataError(f"{where}: no field 'text' or 'tokens'; it has: {has}; rename the field that holds the text")
 
 
+def awaited(record: Example, kind: str) -> Example:
+    """The record as it is asked: of a dialogue that ends with who asks, the turn that is to be answered is that one."""
+    return {**record, "turns": turns.awaited(record["turns"])} if kind == "dialogue" else record
+
+
 CONVERT: dict[str, Callable[[Any, str], Any]] = {
     "tokens": values.strings,
     "tags": values.strings,
