@@ -54,6 +54,12 @@ ASKED = {
 }  # fmt: skip
 """The fields that ask, where that is not the text or the words alone; of several, the first is a text."""
 
+ANSWERED = {
+    "ner": ("tags",), "classify": ("label",), "relation": ("label",), "qa": ("answers",), "translate": ("target",),
+    "summarize": ("summary",), "choice": ("label",), "code": ("test", "solution"), "control": ("text",),
+}  # fmt: skip
+"""The fields that answer; none where that is the text or the turns themselves."""
+
 WHOLE = ("control",)  # tasks that ask the same of many records, which differ by what answers it
 DEALT = {"control": "classify"}  # tasks whose records are those of another, and are dealt out as there
 UNREAD = ("test", "entry")  # fields that no model reads or writes
