@@ -106,6 +106,11 @@ def test_wordpiece_sets_chinese_characters_apart(tmp_path):
     assert ids == [reader.cls_token_id, reader.convert_tokens_to_ids("cat"), reader.sep_token_id]
 
 
+def test_a_document_has_line_feeds_whatever_ends_its_lines(tmp_path):
+    (tmp_path / "a.txt").write_bytes(b"one\r\ntwo\n\r\nthree\r\n")
+    assert [raw["text"] for _, raw in readers.read(tmp_path / "a.txt")] == ["one\ntwo", "three"]
+
+
 def test_plain_text_is_read_document_by_document(tmp_path):
     path = tmp_path / "a.txt"
     path.write_bytes(b"\xef\xbb\xbf\n\none\r\ntwo\r\n \r\n\r\nthree\n")
