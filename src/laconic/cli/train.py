@@ -11,14 +11,15 @@ import typer
 from laconic.cli.console import Quiet, give, say
 
 BITS = "2=null 3=null 4=null 6.bits=4 7.batch=8 7.learning_rate=0.0005 7.variants=0"  # of a decoder, nothing is cut
-CHANGES = {  # to `balanced`, that make it the recipe of the task's page; a task without has it as it is
+LARGER = "3.keep=0.84 4.keep=0.67"  # for a masked encoder that chooses
+WRITES = "1.min_count=1 4.keep=0.75 7.learning_rate=0.001 7.variants=0"  # for an encoder-decoder
+CHANGES = {  # to `balanced`, by task, where the model is no decoder; a task without has it as it is
     "qa": "1.min_count=1 1.extra=15000 3=null 4.keep=0.75",
     "relation": "1.min_count=1 1.extra=15000 7.epochs=8 7.variants=2",
     "translate": "1.min_count=1 4.keep=0.75 6.bits=4 7.epochs=10 7.batch=64 7.learning_rate=0.001 7.variants=0",
     "summarize": "1.min_count=1 4.keep=0.75 7.batch=16 7.learning_rate=0.001 7.variants=0",
-    "span_corruption": "1.min_count=1 4.keep=0.75 7.learning_rate=0.001 7.variants=0",
     "mlm": "1.min_count=1 3.keep=0.84 4.keep=0.67 7.batch=16 7.variants=0",
-    **dict.fromkeys(("lm", "dialogue", "choice", "code", "control"), BITS),
+    **dict.fromkeys(("span_corruption", "dialogue", "choice", "code", "control"), WRITES),
 }
 
 
@@ -63,6 +64,7 @@ def command(
     """Fine-tune MODEL and keep the weights that are best on validation. A killed run goes on with the same command."""
     import json
 
+    from laconic import checkpoint
     from laconic.finetune import train
     from laconic.tasks import named
     from laconic.trained import RUN_FILE
@@ -77,9 +79,18 @@ def command(
     )  # fmt: skip
     taught: dict[str, Any] = {"teachers": teacher or [], "unlabelled": unlabelled, "settings": chosen}
     train(model, task, data, out, options=training, seed=seed, progress=not quiet, log=say, **taught)
-    scores = json.loads((out / RUN_FILE).read_text(encoding="utf-8"))["validation"]
+    held = json.loads((out / RUN_FILE).read_text(encoding="utf-8"))
+    scores = held["validation"]
     if as_json:
         give(scores)
     say(f"{out}: validation " + ", ".join(f"{k} {v:.4f}" for k, v in scores.items() if isinstance(v, float)))
-    changed = "".join(f" --set {change}" for change in CHANGES.get(task, "").split())
+    fitting = _changes(held["task"], decoder=checkpoint.is_decoder(checkpoint.config(out)))
+    changed = "".join(f" --set {change}" for change in fitting.split())
     say(f"next: laconic compress {out} --recipe balanced -o OUT{changed}")
+
+
+def _changes(task: dict[str, Any], *, decoder: bool) -> str:
+    """The changes to `balanced` that suit a task as it is described, and the kind of model that learnt it."""
+    if decoder:
+        return BITS
+    return LARGER if task.get("masked") else CHANGES.get(task["name"], "")
