@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from laconic.data import readers
+from laconic.errors import DataError
 from laconic.pretrain import config, corpus, tokenizer
 
 TEXTS = ["One cat sat.", "两只猫坐着。", "Three\ncats  sat."] * 50
@@ -60,14 +61,16 @@ def test_a_folder_without_splits_is_read_whole_with_what_is_below(tmp_path):
     assert [*found["train"](), *found["validation"]()] == ["one", "three", "two"]
 
 
-def test_only_files_called_train_make_splits_of_a_folder(tmp_path):
-    """Folders called as splits are do not, nor do files of other splits."""
+def test_only_files_make_splits_of_a_folder(tmp_path):
+    """Folders named as splits are do not; and nobody learns from a lone file that is called test."""
     for name in ("train", "dev"):
         (tmp_path / name).mkdir()
         write(tmp_path / name / "a.txt", [name])
-    write(tmp_path / "test.txt", ["notes of a test"])
     found = corpus.splits(tmp_path)
-    assert sorted([*found["train"](), *found["validation"]()]) == ["dev", "notes of a test", "train"]
+    assert sorted([*found["train"](), *found["validation"]()]) == ["dev", "train"]
+    write(tmp_path / "test.txt", ["judged by"])
+    with pytest.raises(DataError, match="test"):
+        corpus.splits(tmp_path)
     write(tmp_path / "train.txt", ["alone"])
     assert list(corpus.splits(tmp_path)["train"]()) == ["alone"]
 

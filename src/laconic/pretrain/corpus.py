@@ -44,7 +44,7 @@ class Counts:
 
 
 def splits(source: str | Path) -> dict[str, Texts]:
-    """Texts to learn from and to judge by. A folder without files called train is read whole, every file below it.
+    """Texts to learn from and to judge by. A folder without files named for splits is read whole, all below it.
 
     Raises DataError where there is no text.
     """
@@ -59,10 +59,10 @@ def splits(source: str | Path) -> dict[str, Texts]:
 
 
 def is_whole(path: Path) -> bool:
-    """Whether a source is a folder without files called train, which is read whole."""
+    """Whether a source is a folder without files named for splits, which is read whole; folders may have any name."""
     if not path.is_dir() or sources.is_saved(path):
         return False
-    return not any(p.is_file() and sources.split_of(p) == "train" for p in path.iterdir())
+    return not any(p.is_file() and sources.split_of(p) for p in path.iterdir())
 
 
 def digest(source: str | Path) -> str | None:
