@@ -259,7 +259,7 @@ class Method(Protocol):
     """An algorithm that rewrites a model into cheaper layers, or heals it: a frozen dataclass of its options.
 
     One without `where` that leaves some of PARTS as they are says in `touches`, a class variable, which it rewrites.
-    Two pairs of marks, `= True`, say more of order: one that `adds` to weights comes before one that `pools` them, which
+    Two pairs of marks, `= True`, say more of order: one that `adds` to weights comes before one that `pools` them and
     leaves only values that many read; one that `levels` norms' gains before one that `scales` them.
     """
 
