@@ -114,13 +114,17 @@ def peaks(work: Work, paths: Sequence[str], samples: int, length: int | None = N
 def activation(
     work: Work, sites: Mapping[str, int], samples: int, length: int | None = None
 ) -> dict[str, torch.Tensor]:
-    """What the structures at `sites` add through the layers they enter, in one pass: {path: (structures,)}."""
+    """What the structures at `sites` add through the layers they enter, in one pass: {path: (structures,)}.
+
+    Where no example reaches a layer that is nothing.
+    """
     scores = {}
     for path, gram in original.singly(original.grams(work, list(sites), samples, length)):
         weight = layers.take(work.model.get_submodule(path)).weight.detach()  # (out, in)
         inputs = weight.shape[1]
         scores[path] = importance.contributions(gram[:inputs, :inputs], weight, sites[path])
-    return scores
+    missed = {path: layers.take(work.model.get_submodule(path)).weight for path in sites if path not in scores}
+    return scores | {path: weight.new_zeros(weight.shape[1] // sites[path]) for path, weight in missed.items()}
 
 
 def sizes(work: Work, paths: Sequence[str], samples: int, length: int | None = None) -> torch.Tensor:
