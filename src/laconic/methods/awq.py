@@ -51,8 +51,7 @@ class AWQ:
 
     def forecast(self, sketch: Sketch) -> Sketch:
         """Fewer bits a weight, scales included."""
-        cost = grid.cost(self.bits, self.group, self.symmetric, sketch.hidden)
-        return effects.lowered(sketch, self.where, cost)
+        return effects.on_grid(sketch, self.where, self.bits, self.group, self.symmetric)
 
     @torch.no_grad()
     def apply(self, work: Work) -> None:
