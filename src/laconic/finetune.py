@@ -136,19 +136,13 @@ def _given(given: dict[str, Any], teachers: Sequence[str | Path], unlabelled: st
 
 def _check_start(start: str | None, tokenizer: PreTrainedTokenizerFast, config: PreTrainedConfig) -> None:
     """Raise RecipeError for a token to begin with that the tokenizer lacks, that the model has no use for, or needs."""
-    if start is None and config.is_encoder_decoder:
+    if (start is not None) != config.is_encoder_decoder:
+        given, other = ("null", "an") if start is None else (repr(start), "no")
         raise RecipeError(
-            f"start is null, as it is for decoders; this model ({config.model_type}) is an encoder-decoder, which "
-            "begins to write with a token, so leave start out for that of its config"
+            f"start is {given}; with a token an encoder-decoder begins to write, and only it; this model "
+            f"({config.model_type}) is {other} encoder-decoder, so leave start out"
         )
-    if start is None:
-        return
-    if not config.is_encoder_decoder:
-        raise RecipeError(
-            f"start is {start!r}, with which an encoder-decoder begins to write; this model ({config.model_type}) is "
-            "none, so leave start out"
-        )
-    if start not in tokenizer.get_vocab():
+    if start is not None and start not in tokenizer.get_vocab():
         raise RecipeError(
             f"start is {start!r}, which is no token of the tokenizer; leave start out for that of the model's config, "
             "or give one that is"
