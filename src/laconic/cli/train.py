@@ -64,7 +64,6 @@ def command(
     """Fine-tune MODEL and keep the weights that are best on validation. A killed run goes on with the same command."""
     import json
 
-    from laconic import checkpoint
     from laconic.finetune import train
     from laconic.tasks import named
     from laconic.trained import RUN_FILE
@@ -84,13 +83,15 @@ def command(
     if as_json:
         give(scores)
     say(f"{out}: validation " + ", ".join(f"{k} {v:.4f}" for k, v in scores.items() if isinstance(v, float)))
-    fitting = _changes(held["task"], decoder=checkpoint.is_decoder(checkpoint.config(out)))
-    changed = "".join(f" --set {change}" for change in fitting.split())
-    say(f"next: laconic compress {out} --recipe balanced -o OUT{changed}")
+    say(f"next: laconic compress {out} --recipe balanced -o OUT{_changes(held['task'], out)}")
 
 
-def _changes(task: dict[str, Any], *, decoder: bool) -> str:
-    """The changes to `balanced` that suit a task as it is described, and the kind of model that learnt it."""
-    if decoder:
-        return BITS
-    return LARGER if task.get("masked") else CHANGES.get(task["name"], "")
+def _changes(task: dict[str, Any], run: Path) -> str:
+    """The options by which `balanced` suits a task as it is described, and the kind of model that learnt it."""
+    from laconic import checkpoint
+
+    if checkpoint.is_decoder(checkpoint.config(run)):
+        chosen = BITS
+    else:
+        chosen = LARGER if task.get("masked") else CHANGES.get(task["name"], "")
+    return "".join(f" --set {change}" for change in chosen.split())

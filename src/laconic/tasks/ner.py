@@ -78,7 +78,7 @@ class NER:
         known = {tag: i for i, tag in enumerate(self.labels)}
         features = []
         for i, window, encoding, cut in _windows([e["tokens"] for e in examples], tokenizer):
-            words = [None if w is None else window.start + w for w in encoding.word_ids] or [None]
+            words: list[Any] = [None if w is None else window.start + w for w in encoding.word_ids] or [None]
             here = set(window.words)
             slots = [p for p, w in enumerate(words) if w in here and (p == 0 or words[p - 1] != w)]
             feature = {"example": [i], "input_ids": filled(encoding.ids, tokenizer), "attention_mask": [1] * len(words)}
