@@ -66,8 +66,7 @@ def train(
     tokenizer, config = _basis(model, plan, task, splits, options.optimizer)
     task_options = _own(task, {**_fitting(task, splits, tokenizer, config), **given})
     built = tasks.build(task, labels=data.labels(splits.train, task), **task_options)
-    if tasks.has(task, "start"):
-        _check_start(cast(Any, built).start, tokenizer, config)
+    _check_start(built, tokenizer, config)
     splits = data.read_splits(data_source, built, seed=seed, progress=False)  # the task knows how many labels fit
     if unlabelled is not None:
         splits = data.with_texts(splits, unlabelled, built, data.unseen(data_source, built, seed))
@@ -134,8 +133,11 @@ def _given(given: dict[str, Any], teachers: Sequence[str | Path], unlabelled: st
     return given
 
 
-def _check_start(start: str | None, tokenizer: PreTrainedTokenizerFast, config: PreTrainedConfig) -> None:
+def _check_start(task: Task, tokenizer: PreTrainedTokenizerFast, config: PreTrainedConfig) -> None:
     """Raise RecipeError for a token to begin with that the tokenizer lacks, that the model has no use for, or needs."""
+    if not tasks.has(task.name, "start"):
+        return
+    start = cast(Any, task).start
     if (start is not None) != config.is_encoder_decoder:
         given, other = ("null", "an") if start is None else (repr(start), "no")
         raise RecipeError(
