@@ -13,8 +13,11 @@ from laconic.errors import RecipeError
 from laconic.layers.quantized import Quantized
 from laconic.layers.shared import Shared
 from laconic.maths import hessian
+from laconic.methods.heads import Heads
+from laconic.methods.neurons import Neurons
 from laconic.methods.tie import Tie
 from laconic.methods.wanda import Wanda
+from laconic.methods.width import Width
 from tests import slow, tiny
 from tests.workshop import work
 
@@ -231,6 +234,32 @@ def test_layers_that_no_example_reaches_are_named_and_left(monkeypatch):
     assert all(layers.take(w.model.get_submodule(path)).weight.equal(weight) for path, weight in before.items())
     assert all((w.model.get_submodule(path).weight == 0).any() for found in rest for path, _ in found.pairs)
     assert said == [f"no training example reaches {', '.join(before)}: left as it is"] * 2
+
+
+@pytest.mark.parametrize(
+    "method", [Heads(importance="activation"), Neurons(importance="activation"), Width(multiple=8)], ids=type
+)
+def test_with_a_length_methods_that_cut_see_the_first_tokens_only(method, monkeypatch):
+    """As where the task gives no more than these."""
+    w = work("bert", number=12)
+    whole, cut = (replace(w, model=copy.deepcopy(w.model)) for _ in range(2))
+    method.apply(whole)
+    replace(method, length=2).apply(w)
+    encode = type(w.task).encode
+    monkeypatch.setattr(
+        type(w.task), "encode",
+        lambda *given, **more: [{key: row[:2] for key, row in feature.items()} for feature in encode(*given, **more)],
+    )  # fmt: skip
+    method.apply(cut)
+    weights = w.model.state_dict()
+    assert all(value.equal(weights[name]) for name, value in cut.model.state_dict().items())
+    assert any(not value.equal(weights[name]) for name, value in whole.model.state_dict().items())
+
+
+@pytest.mark.parametrize("method", [Heads, Neurons, Width])
+def test_slopes_read_whole_examples(method):
+    with pytest.raises(RecipeError, match="length is 8, which nothing reads where importance is 'fisher'"):
+        method(importance="fisher", length=8).check()
 
 
 def test_without_training_examples_there_is_nothing_to_calibrate_on():

@@ -63,7 +63,8 @@ def test_an_encoder_that_cannot_write_is_told_of_both_kinds_that_can(base):
     ("family", "start", "words"),
     [
         ("t5", "<nosuch>", "start is '<nosuch>', which is no token of the tokenizer"),
-        ("gpt2", "[pad]", r"start is '\[pad\]', .* this model \(gpt2\) is none, so leave start out"),
+        ("gpt2", "[pad]", r"start is '\[pad\]'; .* this model \(gpt2\) is no encoder-decoder, so leave start out"),
+        ("t5", None, r"start is null; .* this model \(t5\) is an encoder-decoder, so leave start out"),
     ],
 )
 def test_a_start_that_no_model_could_begin_with_is_refused(family, start, words, tmp_path, monkeypatch):

@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from transformers import AutoModelForCausalLM
 
-from laconic import calibration, flow, scoring
+from laconic import calibration, flow, layers, scoring
 from laconic.calibration import examples, original
 from laconic.data.batching import batches, model_inputs
 from laconic.errors import AnatomyError
@@ -275,3 +275,25 @@ def test_deeper_models_run_each_block_no_more_often(name, tmp_path):
     steps = TAUGHT.get(name) or [SHORT[name]]
     few, many = (most_calls(steps, blocks, tmp_path) for blocks in (3, 8))
     assert 0 < many <= few
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, (before, _) in STEPS.items() if before is None and "round" not in name]
+)
+def test_layers_that_no_example_reaches_are_named_and_left(name, monkeypatch):
+    w, heard = workshop.work("bert", number=12), []
+    w.log = heard.append
+    missed = f"{w.anatomy.stacks[0].blocks[0].path}.attention.output.dense"
+    if name.startswith("neurons"):
+        missed = w.anatomy.stacks[0].blocks[0].ffn.output
+    groups = calibration.Stage.groups
+    monkeypatch.setattr(
+        calibration.Stage, "groups", lambda stage: [found for found in groups(stage) if missed not in found.paths]
+    )
+    bias = layers.take(w.model.get_submodule(missed)).bias.clone()
+    STEPS[name][1].apply(w)
+    assert f"no training example reaches {missed}: left as it is" in heard
+    assert type(w.model.get_submodule(missed)) is torch.nn.Linear
+    assert layers.take(w.model.get_submodule(missed)).bias.equal(bias)
+    for values in w.model.state_dict().values():
+        assert not values.is_floating_point() or torch.isfinite(values).all()

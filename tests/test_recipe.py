@@ -241,6 +241,12 @@ def test_a_file_that_yaml_stumbles_over_is_one_line(tmp_path, content):
     assert "\n" not in str(caught.value)
 
 
+def test_what_takes_gains_out_is_refused_after_what_scales_them():
+    with pytest.raises(RecipeError, match=r"^step 3 .rotate. .* step 2 .smoothquant. .* undoes it; move it before"):
+        Recipe.parse({"steps": ["positions", "smoothquant", "rotate"]})
+    Recipe.parse({"steps": ["rotate", "smoothquant", "rtn"]})
+
+
 @pytest.mark.parametrize("first", [{"kmeans": {"share": True}}, {"hash": {"keep": 0.5}}])
 def test_what_adds_to_weights_is_refused_after_what_leaves_none(first):
     (name,) = first

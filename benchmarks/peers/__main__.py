@@ -119,6 +119,7 @@ def one(
             figures |= scored(judged(folder), out / frame.DENSE, options.get("activations"), unit)
         except ValueError as error:
             figures = {**dict.fromkeys(FIGURES_OF), "failure": str(error)}
+    figures |= record.origin()
     if "failure" not in figures:  # which is tried again another time
         (out / FIGURES).write_text(json.dumps({"key": key, "figures": figures}))
     for big in (out / frame.DENSE, out / frame.OWN):
@@ -164,8 +165,8 @@ def run(tool: str, options: dict[str, Any], folder: Path, samples: Path, out: Pa
 
 
 def digest(tool: str) -> str:
-    """Of all that a tool's figures hang on beside the options: its script, and its packages or our source."""
-    files = [HERE / f"{tool}.py", HERE / "frame.py", HERE / "evaluate.py"]
+    """Of all that a tool's figures hang on beside the options: script, judge, and packages or our source."""
+    files = [HERE / f"{tool}.py", HERE / "frame.py", HERE / "evaluate.py", HERE / "inputs.py"]
     files += sorted((record.ROOT / "src").rglob("*.py")) if tool == "laconic" else []
     found = hashlib.sha256(b"".join(path.read_bytes() for path in files))
     found.update(json.dumps(environments.PACKAGES.get(tool)).encode())

@@ -73,7 +73,8 @@ def beside(rows: list[Row]) -> Section:
         f"embeddings that no tool rounds among them, as each tool saves them (ours codes them without loss). "
         "Methods have their defaults; `gptq-best` is `gptq: {scale: best}`, and `gptq-propagate` that with "
         f"`propagate: 1.0`, as `sparsegpt-propagate` is with it. The bar: at most "
-        f"{SLACK:.0%} above the best peer's, and below it in at least half of the rows. {' '.join(said)}"
+        f"{SLACK:.0%} above the best peer's, and below it in at least half of the rows. {' '.join(said)} "
+        "Rows are of several runs; the data say of which commit and date, of those that were measured since they do."
     )
     return "Ours beside the best peer", remark, table
 

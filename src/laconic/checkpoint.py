@@ -107,6 +107,11 @@ def reads_ahead(config: PreTrainedConfig) -> bool:
     return alone and type(config) in MODEL_FOR_MASKED_LM_MAPPING
 
 
+def is_decoder(config: PreTrainedConfig) -> bool:
+    """Whether a model of the configuration reads only what comes before a token, and writes behind it."""
+    return not config.is_encoder_decoder and not reads_ahead(config)
+
+
 def suits(auto: type, config: PreTrainedConfig, source: str | Path, mend: str = "") -> None:
     """Raise ArtifactError unless `auto` makes a model of the configuration: causal, a decoder; masked, an encoder."""
     kind = config.model_type

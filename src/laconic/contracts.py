@@ -259,8 +259,8 @@ class Method(Protocol):
     """An algorithm that rewrites a model into cheaper layers, or heals it: a frozen dataclass of its options.
 
     One without `where` that leaves some of PARTS as they are says in `touches`, a class variable, which it rewrites.
-    One that leaves layers without weights of their own, only values that many read, has `pools = True`, and one that
-    adds to weights, so that it must come before such a step, `adds = True`.
+    Two pairs of marks, `= True`, say more of order: one that `adds` to weights comes before one that `pools` them and
+    leaves only values that many read; one that `levels` norms' gains before one that `scales` them.
     """
 
     needs: ClassVar[frozenset[str]]  # of NEEDS

@@ -21,6 +21,11 @@ from laconic.layers.quantized import Quantized
 from laconic.layers.sparse import Sparse
 from laconic.maths import grid
 
+ON_GRID = frozenset({
+    "sparse", "narrow", "shallow", "tied", "small_vocabulary", "low_bit", "half", "low_rank", "grouped",
+})  # fmt: skip
+"""What rounding to a grid on which 0 is a point keeps of earlier steps."""
+
 FULL_BITS, HALF_BITS = 32, 16
 LEFT = 0.9  # of what a step made: less is a loss; a little may go, since shares and means count what later steps cut
 
@@ -111,6 +116,11 @@ def lowered(sketch: Sketch, where: str, bits: float) -> Sketch:
     linear = sketch.linear_bits + share * (min(bits, sketch.linear_bits) - sketch.linear_bits)
     table = min(bits, sketch.embedding_bits) if where in ("embeddings", "all") else sketch.embedding_bits
     return replace(sketch, linear_bits=linear, embedding_bits=table)
+
+
+def on_grid(sketch: Sketch, where: str, bits: int, group: grid.Group, symmetric: bool) -> Sketch:
+    """The sketch with weights on such a grid, scales and zeros counted."""
+    return lowered(sketch, where, grid.cost(bits, group, symmetric, sketch.hidden))
 
 
 def thinned(sketch: Sketch, where: str, sparsity: float) -> Sketch:

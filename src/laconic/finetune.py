@@ -66,7 +66,7 @@ def train(
     tokenizer, config = _basis(model, plan, task, splits, options.optimizer)
     task_options = _own(task, {**_fitting(task, splits, tokenizer, config), **given})
     built = tasks.build(task, labels=data.labels(splits.train, task), **task_options)
-    _check_start(getattr(built, "start", None), tokenizer, config)
+    _check_start(built, tokenizer, config)
     splits = data.read_splits(data_source, built, seed=seed, progress=False)  # the task knows how many labels fit
     if unlabelled is not None:
         splits = data.with_texts(splits, unlabelled, built, data.unseen(data_source, built, seed))
@@ -133,16 +133,18 @@ def _given(given: dict[str, Any], teachers: Sequence[str | Path], unlabelled: st
     return given
 
 
-def _check_start(start: str | None, tokenizer: PreTrainedTokenizerFast, config: PreTrainedConfig) -> None:
-    """Raise RecipeError for a token to begin with that the tokenizer lacks, or that the model has no use for."""
-    if start is None:
+def _check_start(task: Task, tokenizer: PreTrainedTokenizerFast, config: PreTrainedConfig) -> None:
+    """Raise RecipeError for a token to begin with that the tokenizer lacks, that the model has no use for, or needs."""
+    if not tasks.has(task.name, "start"):
         return
-    if not config.is_encoder_decoder:
+    start = cast(Any, task).start
+    if (start is not None) != config.is_encoder_decoder:
+        given, other = ("null", "an") if start is None else (repr(start), "no")
         raise RecipeError(
-            f"start is {start!r}, with which an encoder-decoder begins to write; this model ({config.model_type}) is "
-            "none, so leave start out"
+            f"start is {given}; with a token an encoder-decoder begins to write, and only it; this model "
+            f"({config.model_type}) is {other} encoder-decoder, so leave start out"
         )
-    if start not in tokenizer.get_vocab():
+    if start is not None and start not in tokenizer.get_vocab():
         raise RecipeError(
             f"start is {start!r}, which is no token of the tokenizer; leave start out for that of the model's config, "
             "or give one that is"

@@ -18,7 +18,7 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerF
 from laconic import engines, trained, writing
 from laconic.answers import answered, complete, kept, room
 from laconic.contracts import Engine, Example, Feature, Task, Writer
-from laconic.data import cuts
+from laconic.data import cuts, records
 from laconic.data.batching import MODEL_INPUTS, batches
 from laconic.data.progress import follow
 from laconic.engines.torch import Torch
@@ -75,7 +75,8 @@ class Loaded:
     ) -> list[dict[str, Any]]:
         """One record for each text, also for a text alone, or record of data: what `laconic predict` prints."""
         given = [texts] if isinstance(texts, str) else texts
-        examples = [self.task.parse(text) if isinstance(text, str) else text for text in given]
+        kind = self.task.name
+        examples = [self.task.parse(x) if isinstance(x, str) else records.awaited(x, kind) for x in given]
         if not examples:
             return []
         return [

@@ -125,11 +125,17 @@ class Recipe:
                     advice = f", and before step {called} it would be undone by another; leave it out"
                 names = [f"step {self.numbers[n - 1]} ({self.steps[n - 1].method})" for n in (number, first)]
                 raise RecipeError(f"{names[0]} would undo what {names[1]} made {lost}{advice}")
-            if pooled := _pooled(built[:number]):
+            if pooled := _first(built[:number], "pools", "adds"):
                 names = [f"step {n} ({self.steps[n - 1].method})" for n in (number, pooled)]
                 raise RecipeError(
                     f"{names[0]} adds to weights, and {names[1]} leaves none, only values that many read; "
                     f"move it before step {pooled}, or use finetune or distill"
+                )
+            if scaled := _first(built[:number], "scales", "levels"):
+                names = [f"step {n} ({self.steps[n - 1].method})" for n in (number, scaled)]
+                raise RecipeError(
+                    f"{names[0]} takes out the norms' gains, where {names[1]} has put its scales, and so undoes it; "
+                    f"move it before step {scaled}"
                 )
         return built
 
@@ -181,11 +187,11 @@ def _undone(built: Sequence[Method]) -> tuple[int, str] | None:
     return None
 
 
-def _pooled(built: Sequence[Method]) -> int | None:
-    """The first step, counted from 1, that leaves the last one no weights to add to."""
+def _first(built: Sequence[Method], leaves: str, against: str) -> int | None:
+    """The first step, counted from 1, that leaves the model so, where the last one must come before such a step."""
     last = built[-1]
-    found = (i for i, method in enumerate(built[:-1], 1) if getattr(method, "pools", False) and meet(method, last))
-    return next(found, None) if getattr(last, "adds", False) else None
+    found = (i for i, method in enumerate(built[:-1], 1) if getattr(method, leaves, False) and meet(method, last))
+    return next(found, None) if getattr(last, against, False) else None
 
 
 def meet(first: Method, second: Method) -> bool:

@@ -6,11 +6,12 @@ their formulas are in `maths.importance`. Hsu et al. 2022, arXiv:2207.00112 (Fis
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import nn
 
-from laconic import layers, options
+from laconic import calibration, layers, options
 from laconic.answers import room, slot_labels, task_objective
 from laconic.calibration import draw, original
 from laconic.calibration.sums import tokens
@@ -25,11 +26,13 @@ IMPORTANCE = ("taylor", "fisher", "activation")
 Masks = tuple[torch.Tensor, ...]  # as `batching.masks` gives them
 
 
-def check(keep: float, importance: str, samples: int) -> None:
-    """Raise RecipeError unless these options can work."""
-    options.fraction("keep", keep)
-    options.choice("importance", importance, IMPORTANCE)
-    options.whole("samples", samples)
+def check(method: Any) -> None:
+    """Raise RecipeError unless its `keep`, `importance`, `samples` and `length` can work."""
+    options.fraction("keep", method.keep)
+    options.choice("importance", method.importance, IMPORTANCE)
+    calibration.check(method.samples, method.length)
+    if method.importance != "activation":  # slopes are of answers, which need whole examples
+        options.unread(method, "importance", "length")
 
 
 def gates(work: Work, sites: Mapping[str, int], samples: int, *, squared: bool = False) -> dict[str, torch.Tensor]:
@@ -108,20 +111,26 @@ def peaks(work: Work, paths: Sequence[str], samples: int, length: int | None = N
     return found
 
 
-def activation(work: Work, sites: Mapping[str, int], samples: int) -> dict[str, torch.Tensor]:
-    """What the structures at `sites` add through the layers they enter, in one pass: {path: (structures,)}."""
+def activation(
+    work: Work, sites: Mapping[str, int], samples: int, length: int | None = None
+) -> dict[str, torch.Tensor]:
+    """What the structures at `sites` add through the layers they enter, in one pass: {path: (structures,)}.
+
+    Where no example reaches a layer that is nothing.
+    """
     scores = {}
-    for path, gram in original.singly(original.grams(work, list(sites), samples)):
+    for path, gram in original.singly(original.grams(work, list(sites), samples, length)):
         weight = layers.take(work.model.get_submodule(path)).weight.detach()  # (out, in)
         inputs = weight.shape[1]
         scores[path] = importance.contributions(gram[:inputs, :inputs], weight, sites[path])
-    return scores
+    missed = {path: layers.take(work.model.get_submodule(path)).weight for path in sites if path not in scores}
+    return scores | {path: weight.new_zeros(weight.shape[1] // sites[path]) for path, weight in missed.items()}
 
 
-def sizes(work: Work, paths: Sequence[str], samples: int) -> torch.Tensor:
+def sizes(work: Work, paths: Sequence[str], samples: int, length: int | None = None) -> torch.Tensor:
     """Mean |x| of every channel that enters the layers at `paths`, summed over the layers: (in,) in float64."""
     total, count = torch.zeros((), dtype=torch.float64), 0
-    for seen, sides in _passes(work, paths, samples):
+    for seen, sides in _passes(work, paths, samples, length):
         for path in paths:
             for s in seen[path]:
                 x = tokens(s.given, sides)  # (tokens, in)

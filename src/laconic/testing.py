@@ -126,11 +126,13 @@ def same_twice(method: Method, fresh: Fresh) -> None:
 def every_option_matters(method: Method, *models: Fresh, unseen: Collection[str] = ()) -> None:
     """Some other value of every option changes what is left of some model; `unseen` options are left out.
 
-    An option that speaks only beside one that is None by default (a group, beside bits) is tried beside it. Means
-    nothing unless `same_twice` holds.
+    An option that speaks only beside one that is None by default (a group, beside bits), or beside another choice, is
+    tried beside it. Means nothing unless `same_twice` holds.
     """
     names = {f.name for f in fields(cast(Any, method)) if f.name not in unseen}
-    bases = [method, *(o for name in sorted(names) if getattr(method, name) is None for o in others(method, name))]
+    hints = typing.get_type_hints(type(method))
+    beside = [name for name in sorted(names) if getattr(method, name) is None or _literals(hints[name])]
+    bases = [method, *(other for name in beside for other in others(method, name))]
     for name in sorted(names):
         known = any(True for base in bases for _ in others(base, name))
         assert known, f"{type(method).__name__}: no other value of {name!r} is known; add some to testing.OTHERS"

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 import laconic
+from benchmarks.peers import __main__ as peers
 from benchmarks.peers import evaluate, frame, inputs, page
 from benchmarks.peers.settings import ENCODERS, LEFT_OUT, SETTINGS
 from tests.tiny import tiny
@@ -116,3 +117,23 @@ def test_the_bars_are_counted_for_decoders_and_encoders_apart():
     assert [line[-3:] for line in table[1:]] == [["1.030", "1.000", "missed"], ["", "1.000", "met"]]
     assert "at 0 of 1" in said
     assert answers[1][-1] == "2.000"
+
+
+def test_a_row_says_when_it_was_measured_and_kept_ones_stay_as_they_are(tmp_path, monkeypatch):
+    origin = {"commit": "0" * 40, "date": "2000-01-01"}
+    monkeypatch.setattr(peers, "run", lambda *_: {"seconds": 1.0})
+    monkeypatch.setattr(peers.record, "origin", lambda: origin)
+    setting = next(setting for setting in SETTINGS if setting.inputs == "random")
+    given = tmp_path, tmp_path / "samples", tmp_path / "out", "key"
+    assert peers.one("hqq", setting, {}, *given) == {"seconds": 1.0, **origin}
+    monkeypatch.setattr(peers.record, "origin", dict)
+    assert peers.held("key", tmp_path / "out") == {"seconds": 1.0, **origin}
+
+
+def test_a_change_of_what_the_judge_reads_counts_for_every_tool(tmp_path, monkeypatch):
+    for path in peers.HERE.glob("*.py"):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    monkeypatch.setattr(peers, "HERE", tmp_path)
+    before = peers.digest("hqq")
+    (tmp_path / "inputs.py").write_text("")
+    assert peers.digest("hqq") != before

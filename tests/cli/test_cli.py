@@ -276,6 +276,7 @@ BAD = {
     "neither": (["predict", "{tmp}", "ab"], "neither an artifact"),
     "engine": (["predict", "{base}/out", "ab", "--engine", "onnx"], "onnxruntime"),
     "task": ([*TRAIN, "--task", "nerr", "--data", "{base}/data", "{base}/encoder"], "did you mean 'ner'"),
+    "no records": (["predict", "{base}/out", "{tmp}/empty.jsonl"], "there is no text to answer"),
     "report": (["report", "{base}/run"], "there is no report; give an artifact that was measured"),
 }  # fmt: skip
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 import laconic.run
@@ -16,6 +17,8 @@ from laconic.cli import compress as compress_command
 from laconic.cli import pretrain as pretrain_command
 from laconic.cli import train as train_command
 from laconic.recipe import Recipe
+from tests.tiny import config
+from tests.workshop import tokenizer
 
 SHOWN = {"quiet", "as_json"}
 TRAIN = {
@@ -53,8 +56,7 @@ def test_every_option_of_train_reaches_training(tmp_path, monkeypatch):
 
     def train(model, task, data, out, **given):
         asked.update(given, model=model, task=task, data=data, out=out)
-        out.mkdir()
-        (out / "laconic.json").write_text('{"validation": {"accuracy": 0.5}}')
+        learnt(out, {"name": "ner"}, validation={"accuracy": 0.5})
 
     monkeypatch.setattr(finetune, "train", train)
     assert set(TRAIN) | SHOWN | {"settings"} == optional(train_command)
@@ -72,21 +74,59 @@ def test_every_option_of_train_reaches_training(tmp_path, monkeypatch):
     assert json.loads(ended.stdout) == {"accuracy": 0.5}
 
 
-@pytest.mark.parametrize("task", sorted(tasks.names()))
-def test_what_comes_next_is_the_recipe_of_the_tasks_page(tmp_path, monkeypatch, task):
-    def train(*_, **__):
-        (tmp_path / "run").mkdir()
-        (tmp_path / "run" / "laconic.json").write_text('{"validation": {}}')
+def learnt(folder, task, model="bert", validation=None):
+    """As much of a run folder as the command reads."""
+    folder.mkdir()
+    config(model).save_pretrained(folder)
+    save_file({}, folder / "model.safetensors")
+    tokenizer().save_pretrained(folder)
+    (folder / "laconic.json").write_text(json.dumps({"task": task, "validation": validation or {}}))
 
-    monkeypatch.setattr(finetune, "train", train)
-    ended = call("train", "MODEL", "--task", task, "--data", "DATA", "-o", tmp_path / "run")
+
+def next_changes(monkeypatch, out, task, model):
+    """What `laconic train` would change of `balanced` for a model that learnt a task."""
+    monkeypatch.setattr(finetune, "train", lambda *_, **__: learnt(out, task, model))
+    ended = call("train", "MODEL", "--task", task["name"], "--data", "DATA", "-o", out)
     (line,) = [line for line in ended.stderr.splitlines() if line.startswith("next: ")]
     _, run, *words = shlex.split(line.removeprefix("next: laconic"))
-    assert (run, words[:4]) == (str(tmp_path / "run"), ["--recipe", "balanced", "-o", "OUT"])
+    assert (run, words[:4]) == (str(out), ["--recipe", "balanced", "-o", "OUT"])
     assert words[4::2] == ["--set"] * len(words[5::2])
+    return words[5::2]
+
+
+def page_recipe(task):
+    """The recipe on a task's page."""
     page = (Path(__file__).parents[2] / "docs" / "tasks" / f"{task}.md").read_text()
-    own = Recipe.parse(yaml.safe_load(page.split("## Recipe")[1].split("```yaml\n")[1].split("```")[0]))
-    assert Recipe.read("balanced").override(words[5::2]).steps == own.steps
+    return Recipe.parse(yaml.safe_load(page.split("## Recipe")[1].split("```yaml\n")[1].split("```")[0]))
+
+
+MODELS = dict.fromkeys(("lm", "dialogue", "choice", "code", "control"), "llama")  # that the recipe of a page is for
+MODELS |= dict.fromkeys(("translate", "summarize", "span_corruption"), "t5")
+
+
+@pytest.mark.parametrize("task", sorted(tasks.names()))
+def test_what_comes_next_is_the_recipe_of_the_tasks_page(tmp_path, monkeypatch, task):
+    changes = next_changes(monkeypatch, tmp_path / "run", {"name": task}, MODELS.get(task, "bert"))
+    assert Recipe.read("balanced").override(changes).steps == page_recipe(task).steps
+
+
+@pytest.mark.parametrize(
+    ("task", "model", "page"),
+    [
+        ({"name": "classify"}, "gpt2", "lm"),  # of a decoder nothing is cut, whatever it learnt
+        ({"name": "summarize", "start": None}, "llama", "lm"),
+        ({"name": "dialogue", "start": "[pad]"}, "t5", "span_corruption"),
+    ],
+)
+def test_what_comes_next_is_for_the_kind_of_model(tmp_path, monkeypatch, task, model, page):
+    changes = next_changes(monkeypatch, tmp_path / "run", task, model)
+    assert Recipe.read("balanced").override(changes).steps == page_recipe(page).steps
+
+
+def test_an_encoder_that_chooses_keeps_what_its_page_says(tmp_path, monkeypatch):
+    changes = next_changes(monkeypatch, tmp_path / "run", {"name": "choice", "masked": True}, "bert")
+    page = (Path(__file__).parents[2] / "docs" / "tasks" / "choice.md").read_text()
+    assert f"(`{' '.join(f'--set {change}' for change in changes)}`)" in page
 
 
 def test_an_option_of_a_task_that_is_not_given_is_left_to_the_task(tmp_path, monkeypatch):
@@ -94,8 +134,7 @@ def test_an_option_of_a_task_that_is_not_given_is_left_to_the_task(tmp_path, mon
 
     def train(*_, **given):
         asked.update(given)
-        (tmp_path / "run").mkdir()
-        (tmp_path / "run" / "laconic.json").write_text('{"validation": {}}')
+        learnt(tmp_path / "run", {"name": "ner"})
 
     monkeypatch.setattr(finetune, "train", train)
     call("train", "MODEL", "--task", "ner", "--data", "DATA", "-o", tmp_path / "run")
@@ -162,3 +201,21 @@ def test_every_option_of_pretrain_reaches_it(tmp_path, monkeypatch):
     wanted = {"objective": "mlm", "config": Path("tiny.yaml"), "text": "TEXT", "source": "ENCODER", "seed": 3}
     assert {name: asked[name] for name in wanted} == wanted
     assert asked["progress"] is False
+
+
+@pytest.mark.parametrize(("name", "data"), [("train.txt", "{text}"), ("notes.txt", "DATA")])
+def test_what_comes_after_pretraining_is_data_that_train_takes(tmp_path, monkeypatch, name, data):
+    """A folder that is read whole has no splits, which the next command would refuse."""
+    text = tmp_path / "text"
+    text.mkdir()
+    (text / name).write_text("one\n")
+
+    def made(objective, config, text, out, **_):
+        out.mkdir()
+        figures = {"validation": {"loss": 1.0}, "speed": {"tokens_per_second": 9.0, "model_flops_utilization": 0.5}}
+        (out / pretrain.RECORD).write_text(json.dumps(figures))
+
+    monkeypatch.setattr(pretrain, "pretrain", made)
+    given = ("--objective", "clm", "--config", "tiny.yaml", "--text", text, "-o", tmp_path / "m")
+    said = call("pretrain", *given).stderr.splitlines()[-1]
+    assert said == f"next: laconic train {tmp_path / 'm'} --task lm --data {data.format(text=text)} -o RUN"

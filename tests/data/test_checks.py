@@ -1,6 +1,6 @@
 import pytest
 
-from laconic.data import subwords
+from laconic.data import records, subwords
 from laconic.data.checks import check
 from laconic.data.findings import SHOWN, Finding
 from tests.data.checkpoints import tokenizer
@@ -33,6 +33,38 @@ def test_a_planted_fault_is_the_only_one_found(planted, level, name, record):
     assert (level, name, "train", record) in findings
     serious = {f.check for f in findings.values() if f.level != "info"} - {name}
     assert serious <= {"rare classes"}
+
+
+CODE = {"prompt": "def a():", "test": "assert a()", "entry": "a", "solution": " return 1"}
+CHOICE = {"question": "q", "choices": ["a", "b"], "label": 1}
+QUESTION = {"context": "c", "question": "q", "answers": {"text": ["c"], "answer_start": [0]}}
+
+
+@pytest.mark.parametrize(
+    ("kind", "record", "other", "words"),
+    [
+        ("choice", CHOICE, {"label": 0}, "question of an earlier record, but not its label"),
+        ("code", CODE, {"test": "assert not a()"}, "prompt of an earlier record, but not its test and solution"),
+        ("translate", {"source": "a", "target": "b"}, {"target": "c"}, "but not its target"),
+        ("qa", QUESTION, {"answers": {"text": [], "answer_start": []}}, "but not its answers"),
+    ],
+)
+def test_records_that_ask_the_same_are_compared_by_what_answers(kind, record, other, words):
+    def repeats(rows):
+        return [f for f in check({"train": rows}, kind) if f.check in ("duplicates", "contradictions")]
+
+    (same,) = repeats([record, {**record}])
+    assert (same.check, same.level, same.record) == ("duplicates", "info", 2)
+    (finding,) = repeats([record, record | other])
+    assert (finding.check, finding.level, finding.record) == ("contradictions", "warning", 2)
+    assert words in finding.message
+
+
+@pytest.mark.parametrize("kind", sorted(records.FIELDS))
+def test_what_answers_is_a_field_that_does_not_ask(kind):
+    answering = records.ANSWERED.get(kind, ())
+    assert set(answering) <= {*records.fields(kind), records.NAMED.get(kind)} - set(records.ASKED.get(kind, ()))
+    assert answering or kind in (*records.PLAIN, "dialogue")
 
 
 @pytest.mark.parametrize(

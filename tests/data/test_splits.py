@@ -343,7 +343,8 @@ CAT = {"text": "cat", "start": 0, "end": 3}
 @pytest.mark.parametrize(
     ("kind", "raw", "words"),
     [
-        ("dialogue", {"turns": [HI]}, "field 'turns': only one speaks"),
+        ("dialogue", {"turns": [HI | {"speaker": "assistant"}]}, "field 'turns': only one speaks"),
+        ("dialogue", {"turns": [HI, HI | {"text": " "}]}, "field 'turns': turn 2 is empty"),
         ("dialogue", {"turns": []}, "field 'turns': only one speaks"),
         ("choice", {"question": "q", "choices": []}, "field 'choices': there is no choice"),
         ("choice", {"question": "q"}, "no field 'choices' or 'target'; a text for choice has: question, choices"),

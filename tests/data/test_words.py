@@ -1,5 +1,9 @@
 """Words of running text, Chinese among them, and what the checks count by them."""
 
+import re
+import unicodedata
+
+import pytest
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
@@ -15,6 +19,29 @@ def test_white_space_and_chinese_characters_part_words():
     assert cut("a  b-c\td.") == ["a", "b-c", "d."]
     assert cut("我爱 NLP课") == ["我", "爱", "NLP", "课"]
     assert cut(" ") == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "नई दिल्ली भारत की राजधानी है",
+        "বাংলাদেশের রাজধানী ঢাকা",
+        "كَتَبَ الوَلَدُ الدَّرْسَ",
+        "می\u200cروم خانه",  # a joiner that parts nothing
+        unicodedata.normalize("NFD", "Él vivió en Málaga 1996"),
+        "葛\U000e0100 \u2764\ufe0f x",  # a Chinese character and a sign, each with a mark of how it looks
+    ],
+)
+def test_marks_stay_with_their_word(text):
+    assert words.parted().findall(text) == text.split()
+
+
+def test_every_mark_is_known():
+    """All of Unicode, character by character, against the ranges."""
+    known = re.compile(f"[{words.MARKS}]")
+    every = "".join(map(chr, range(0x110000)))
+    said = [c for c in every if unicodedata.category(c).startswith("M") or c in "\u200c\u200d"]
+    assert known.findall(every) == said
 
 
 def test_a_text_is_chinese_by_its_letters():

@@ -2,6 +2,8 @@
 
 import json
 import math
+import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -53,6 +55,17 @@ def test_a_file_is_its_bytes_and_records_are_documents(tmp_path):
     (tmp_path / "a.jsonl").write_text("".join(json.dumps({"text": line}) + "\n" for line in TEXT))
     assert bits.documents(tmp_path / "a.txt") == [b"one\n\ntwo\xff"]
     assert bits.documents(tmp_path / "a.jsonl") == [line.encode() for line in TEXT]
+
+
+def test_columns_are_bytes_and_what_is_no_record_says_how_to_weigh_it(tmp_path):
+    (tmp_path / "a.conll").write_bytes(b"the O\n")
+    assert bits.documents(tmp_path / "a.conll") == [b"the O\n"]
+    (tmp_path / "a.json").write_text('{\n "a": 1\n}\n')
+    with pytest.raises(DataError, match=r"a.json, line 1: not JSON .* under a name that ends in .bin"):
+        bits.documents(tmp_path / "a.json")
+    reference = (Path(__file__).parents[2] / "docs" / "reference.md").read_text()
+    told = reference.split("### `laconic bits MODEL TEXT`")[1].split("\n| option")[0]
+    assert set(re.findall(r"`(\.\w+)`", told)) - {".bin"} == bits.RECORDS
 
 
 def test_a_folder_gives_the_split_that_is_asked_for(tmp_path):

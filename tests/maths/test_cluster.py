@@ -179,3 +179,20 @@ def test_a_sample_of_the_weights_does_nearly_as_well(monkeypatch):
         [(codes, scale)], values, _ = cluster.common([weight], 4, 32, [None])
         errors.append(float((multiples(codes, scale, values, 32) - weight).square().sum()))
     assert errors[1] < 1.1 * errors[0]
+
+
+@pytest.mark.parametrize("weigh", [torch.tensor([1.0, 1, 1, 1, 0, 0, 0, 0]), torch.zeros(8), None])
+def test_a_group_of_inputs_that_never_fire_keeps_its_values(weigh):
+    weight = torch.tensor([[0.5, -0.3, 0.1, 0.9, 0.2, -0.7, 0.4, 0.8, 0.3]])
+    squares = None if weigh is None else torch.cat([weigh, torch.zeros(1)])  # the last group is filled up
+    codes, values, _ = cluster.fit(weight, 2, 4, squares)
+    found = values[0].gather(1, torch.nn.functional.pad(codes.long(), (0, 3)).reshape(3, 4)).flatten()[:9]
+    torch.testing.assert_close(found, weight[0], rtol=1e-3, atol=1e-3)
+
+
+def test_inputs_that_never_fire_leave_a_common_codebook_as_it_is_without_weights():
+    weights = [torch.randn(6, 8, generator=torch.Generator().manual_seed(0))]
+    (dead,), table, _ = cluster.common(weights, 3, 4, [torch.zeros(8)])
+    (plain,), same, _ = cluster.common(weights, 3, 4, [None])
+    assert torch.equal(table, same)
+    assert torch.equal(dead[0], plain[0])

@@ -54,6 +54,26 @@ def test_steps_are_those_of_the_slope(price):
     assert float(scale) == pytest.approx((12 * worth / (2 * math.log(2))) ** 0.5, rel=0.2)
 
 
+@pytest.mark.parametrize("symmetric", [True, False])
+def test_a_row_of_zeros_changes_nothing_for_the_others(symmetric):
+    """Nor does one group of zeros in a row; weights are small, as they are in models."""
+    weight = 0.02 * torch.randn(500, 64, generator=torch.Generator().manual_seed(0))
+    longer = torch.cat([weight, torch.zeros(1, 64)])
+    scale, zero, worth = rate.fit(weight, 8, "channel", symmetric, 0.05)
+    wide, middle, dearer = rate.fit(longer, 8, "channel", symmetric, 0.05 * 501 / 500)
+    assert dearer == pytest.approx(worth, rel=1e-5)
+    assert torch.equal(wide[:-1], scale)
+    assert zero is None or torch.equal(middle[:-1], zero)
+    spent = []
+    for rows, *fitted in ((weight, scale, zero), (longer, wide, middle)):
+        found = rate.solve(rows, None, *fitted, 8, "channel", worth=worth)
+        codes = grid.codes(found, *fitted, 8, "channel")[:500]
+        spent.append(float(rate.lengths(codes, 8)[codes.long()].mean()))
+    assert spent[1] == pytest.approx(spent[0], rel=0.01)
+    holed = torch.cat([weight, torch.zeros(500, 16)], 1)
+    assert torch.equal(rate.fit(holed, 8, 16, True, 0.0625)[0][:, :4], rate.fit(weight, 8, 16, True, 0.05)[0])
+
+
 @pytest.mark.parametrize("known", [False, True])
 def test_error_and_bits_together_are_never_above_the_nearest_points(known):
     torch.manual_seed(1)

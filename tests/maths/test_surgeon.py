@@ -139,6 +139,22 @@ def test_zeros_stay_and_count_and_dead_inputs_go_first():
     assert (found != 0).sum(1).eq(6).all()
 
 
+@pytest.mark.parametrize("damp", [1e-4, 1e-6, 1e-8, 1e-12, 1e-300])
+@pytest.mark.parametrize("tokens", [1, 2, 8])
+def test_few_tokens_and_hardly_any_damping_do_no_harm(tokens, damp, monkeypatch):
+    """Nothing outgrows what there was, and the refit leaves no more error than the surgeon's own weights."""
+    weight, x, _ = problem(8, 64, tokens=tokens)
+    x[:, 3], x[:, 5] = 0.0, x[:, 4]
+    for scope in ("layer", "row", "2:4"):
+        found = surgeon.prune([weight], x.T @ x, 0.5, scope, damp=damp)[0]
+        assert float(found.abs().max()) < 3 * float(weight.abs().max())
+        with monkeypatch.context() as patch:
+            patch.setattr(surgeon, "STEPS", 0)
+            before = surgeon.prune([weight], x.T @ x, 0.5, scope, damp=damp)[0]
+        outputs = [((weight - w).double() @ x.double().T).square().sum() for w in (found, before)]
+        assert outputs[0] <= 1.01 * outputs[1] + 1e-9 * (weight @ x.T).square().sum()
+
+
 def test_asked_for_nothing_it_changes_nothing():
     weight, _, matrix = problem(4, 8)
     assert torch.equal(surgeon.prune([weight], matrix, 0.0, "layer")[0], weight)

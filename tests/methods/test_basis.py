@@ -11,7 +11,7 @@ from laconic.maths import factor
 from laconic.methods.basis import Basis
 from laconic.methods.gptq import GPTQ
 from laconic.methods.svd import SVD
-from tests import slow
+from tests import slow, workshop
 from tests.methods import small
 
 PATHS = [f"bert.encoder.layer.{i}.attention.self.query" for i in range(2)]
@@ -92,3 +92,12 @@ def test_the_forecast_shrinks_what_is_replaced():
     sketch = small.sketch()
     assert Basis(keep=0.25, where="ffn").forecast(sketch).ffn == 0.25 * sketch.ffn
     assert Basis(rank=16).forecast(sketch).attention == pytest.approx(0.375 * sketch.attention)
+
+
+def test_more_blocks_than_there_are_is_refused_before_anything_changes():
+    for family, share in (("albert", 2), ("bert", 9)):
+        given = workshop.work(family)
+        before = effects.measure(given.model)
+        with pytest.raises(RecipeError, match=rf"share is {share}, and no stack .* or leave basis out"):
+            Basis(share=share).apply(given)
+        assert effects.measure(given.model) == before

@@ -1,4 +1,4 @@
-"""Rounding by error and bits: fewer stored bytes at equal error than nearest rounding, on weights and on a model."""
+"""Rounding by error and bits: fewer stored bytes at less error than nearest rounding, and a dearer bit buys fewer."""
 
 import pytest
 import torch

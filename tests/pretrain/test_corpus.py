@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from laconic.data import readers
+from laconic.errors import DataError
 from laconic.pretrain import config, corpus, tokenizer
 
 TEXTS = ["One cat sat.", "两只猫坐着。", "Three\ncats  sat."] * 50
@@ -60,6 +61,28 @@ def test_a_folder_without_splits_is_read_whole_with_what_is_below(tmp_path):
     assert [*found["train"](), *found["validation"]()] == ["one", "three", "two"]
 
 
+def test_only_files_make_splits_of_a_folder(tmp_path):
+    """Folders named as splits are do not; and nobody learns from a lone file that is called test."""
+    for name in ("train", "dev"):
+        (tmp_path / name).mkdir()
+        write(tmp_path / name / "a.txt", [name])
+    found = corpus.splits(tmp_path)
+    assert sorted([*found["train"](), *found["validation"]()]) == ["dev", "train"]
+    write(tmp_path / "test.txt", ["judged by"])
+    with pytest.raises(DataError, match="test"):
+        corpus.splits(tmp_path)
+    write(tmp_path / "train.txt", ["alone"])
+    assert list(corpus.splits(tmp_path)["train"]()) == ["alone"]
+
+
+def test_a_config_beside_it_does_not_hide_what_a_text_holds(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    write(tmp_path / "a.txt", ["one"])
+    before = corpus.digest(tmp_path)
+    write(tmp_path / "a.txt", ["two"])
+    assert corpus.digest(tmp_path) != before
+
+
 @pytest.mark.parametrize(("kind", "vocabulary"), [("bpe", 300), ("unigram", 60)])
 def test_packed_tokens_are_the_texts(tmp_path, kind, vocabulary):
     """Two cats sit in Chinese too; ends part the documents, and a second writing reads what the first left."""
@@ -84,6 +107,11 @@ def test_wordpiece_sets_chinese_characters_apart(tmp_path):
     assert reader.tokenize("两只猫 CAT") == ["两", "只", "猫", "cat"]
     ids = reader("cat")["input_ids"]
     assert ids == [reader.cls_token_id, reader.convert_tokens_to_ids("cat"), reader.sep_token_id]
+
+
+def test_a_document_has_line_feeds_whatever_ends_its_lines(tmp_path):
+    (tmp_path / "a.txt").write_bytes(b"one\r\ntwo\n\r\nthree\r\n")
+    assert [raw["text"] for _, raw in readers.read(tmp_path / "a.txt")] == ["one\ntwo", "three"]
 
 
 def test_plain_text_is_read_document_by_document(tmp_path):

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from tokenizers import processors
 
 import laconic
 from laconic import answers, artifact, data, predict, prove, tasks, training
@@ -70,6 +71,21 @@ def test_the_choice_with_the_fewest_bits_is_taken(family):
     wanted = -math.log2(shares[0]) - math.log2(shares[1]) + whole[2][0]
     assert given.task.bits(outputs, features, ROWS) == pytest.approx(wanted, rel=1e-4)
     assert [given.task.answers(row) for row in ROWS] == [1, 1, 5]
+
+
+@pytest.mark.parametrize("family", ["gpt2", "t5"])
+def test_a_tokenizer_without_an_end_of_texts_is_enough(family):
+    """Nothing is written, so nothing has to end."""
+    given = fresh(family)
+    given.tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(single="$A")
+    told = given.task.encode(ROWS, given.tokenizer, answers=True)
+    given.tokenizer.eos_token = None
+    assert given.tokenizer.eos_token_id is None
+    end = [] if family == "gpt2" else [3]  # an encoder-decoder reads it behind the prompt
+    wanted = [f | {"input_ids": f["input_ids"][: len(f["input_ids"]) - len(end)]} for f in told]
+    made = given.task.encode(ROWS, given.tokenizer, answers=True)
+    assert [{**f, "attention_mask": 0} for f in made] == [{**f, "attention_mask": 0} for f in wanted]
+    assert all(len(f["attention_mask"]) == len(f["input_ids"]) for f in made)
 
 
 def test_length_and_likelihood_can_disagree_and_unknown_pieces_cost_their_bytes():

@@ -6,10 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, f1_score
 from sklearn.preprocessing import MultiLabelBinarizer
+from tokenizers import processors
 
 from laconic import tasks
+from laconic.engines.torch import Torch
 from laconic.errors import RecipeError
+from laconic.predict import Loaded
 from laconic.tasks.classify import Classify
+from tests.workshop import work
 
 LABELS = ("ask", "buy", "cry")
 
@@ -32,6 +36,17 @@ def test_a_label_that_is_neither_true_nor_said_is_not_averaged():
     assert score["macro_f1"] == score["table"]["macro"]["precision"] == 1.0
     assert score["table"]["cry"] == {"precision": 0, "recall": 0, "f1": 0, "support": 0}
     assert Classify(LABELS, multiple=True).score([[]], [{"label": []}])["macro_f1"] == 0
+
+
+def test_a_single_label_is_scored_like_any_other():
+    """Of one that may be absent, by hand: right once, said twice, true twice."""
+    score = Classify(("spam",)).score(["spam", "spam"], [{"label": "spam"}, {"label": "spam"}])
+    assert score["accuracy"] == score["micro_f1"] == score["macro_f1"] == 1.0
+    assert score["table"]["spam"] == {"precision": 1, "recall": 1, "f1": 1, "support": 2}
+    said, true = [["spam"], ["spam"], [], []], [["spam"], [], ["spam"], []]
+    score = Classify(("spam",), multiple=True).score(said, [{"label": labels} for labels in true])
+    assert score["accuracy"] == score["micro_f1"] == score["macro_f1"] == 0.5
+    assert score["table"]["spam"] == {"precision": 0.5, "recall": 0.5, "f1": 0.5, "support": 2}
 
 
 several = st.lists(st.sampled_from(LABELS), unique=True)
@@ -71,6 +86,21 @@ def test_bits_by_hand():
     assert task.bits(outputs, [{}], [{"text": "x", "label": "buy"}]) == pytest.approx(2.0)
     both = Classify(LABELS, multiple=True)
     assert both.bits([np.zeros(3, dtype=np.float32)], [{}], [{"text": "x", "label": ["buy"]}]) == pytest.approx(3.0)
+
+
+def test_a_decoder_reads_an_empty_text_alone_and_among_others():
+    """Its tokenizer adds no token to a text; in batches of 32 the empty one of 33 is alone in the last."""
+    given = work("gpt2", head="sequence")
+    given.tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(single="$A")
+    loaded = Loaded(given.model, given.tokenizer, given.task, Torch(given.model), "")
+    rows = given.data.train * 3
+    texts = [*(row["text"] for row in rows[:16]), "", *(row["text"] for row in rows[16:32])]
+    said = loaded.predict(texts)
+    assert [one["text"] for one in said] == texts
+    assert loaded.predict([""]) == loaded.predict(["", texts[0]])[:1] == [said[16]]
+    features = given.task.encode([{"text": ""}, {"text": texts[0]}], given.tokenizer, answers=False)
+    together, alone = loaded.outputs(features), loaded.outputs(features, batch=1)
+    assert np.abs(np.stack(together) - np.stack(alone)).max() < 1e-4
 
 
 def test_mcc_and_what_is_out_of_scope_by_hand():

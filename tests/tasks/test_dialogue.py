@@ -9,12 +9,14 @@ import pytest
 import sacrebleu
 import torch
 from transformers import AutoTokenizer, pipeline
+from typer.testing import CliRunner
 
 import laconic
-from laconic import answers, artifact, predict, prove, tasks, training
+from laconic import answers, artifact, cli, predict, prove, tasks, training
 from laconic.data import records
 from laconic.data import turns as chat
 from laconic.data.variants import variants
+from laconic.engines.torch import Torch
 from laconic.errors import DataError, RecipeError
 from laconic.measures import quality
 from laconic.measures.memory import Memory
@@ -295,6 +297,33 @@ def test_a_typed_line_is_a_history():
     for line in ("ab\tac", "ab\t\tac"):
         with pytest.raises(DataError, match="turns"):
             task.parse(line)
+
+
+CHATS = [
+    ([("user", "ab")], ["h ab a"]),
+    ([("system", "ac ad"), ("user", "ab")], ["h ac ad ab a"]),  # of which CHAT has no message
+    ([("guest", "ab"), ("host", "ac"), ("guest", "ad"), ("guest", "ae")], ["h ab a ac h ad ae a"]),
+    ([("assistant", "ab"), ("user", "ac")], ["h ac a"]),
+    ([("user", "ab"), ("assistant", "ac"), ("user", "ad"), ("assistant", "ae")], ["h ab a", "h ab a ac h ad a"]),
+]
+
+
+@pytest.mark.parametrize(("turns", "read"), CHATS)
+def test_of_a_chat_that_ends_with_who_asks_the_last_turn_is_answered(tmp_path, monkeypatch, turns, read):
+    """From Python and on the command line alike; one that ends with who answers has all its replies written."""
+    given, record = fresh("gpt2"), spoken(*turns)
+    loaded = predict.Loaded(given.model, given.tokenizer, given.task, Torch(given.model), "")
+    features = given.task.encode([records.awaited(record, "dialogue")], given.tokenizer, answers=False)
+    prompts = [given.tokenizer.decode(f["input_ids"][: f["begins"][0]]) for f in features]
+    assert prompts == read
+    (said,) = loaded.predict([record])
+    assert said["turns"] == [words for _, words in turns]
+    assert len(said["replies"]) == len(read)
+    (tmp_path / "asked.jsonl").write_text(json.dumps(record) + "\n")
+    monkeypatch.setattr(predict, "load", lambda *_: loaded)
+    ended = CliRunner().invoke(cli.app, ["predict", str(tmp_path), str(tmp_path / "asked.jsonl"), "-q"])
+    assert ended.exit_code == 0, ended.output
+    assert json.loads(ended.stdout) == said
 
 
 @pytest.fixture(scope="module")

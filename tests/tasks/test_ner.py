@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from seqeval.metrics import f1_score
 from sklearn.metrics import f1_score as sklearn_f1
-from tokenizers import Tokenizer, models, pre_tokenizers
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
 from laconic.errors import RecipeError
@@ -200,6 +200,22 @@ def test_show_spells_entities():
     assert example["tokens"] == ["Flew", "to", "New", "York", "."]
     shown = NER(TAGS).show(["O", "O", "B-LOC", "I-LOC", "O"], example)
     assert shown["entities"] == [{"type": "LOC", "text": "New York", "start": 2, "end": 4}]
+
+
+def test_marks_and_what_joins_words_part_none():
+    typed = "नई दिल्ली-वाला, Zoe\u0308’s"
+    assert NER(TAGS).parse(typed)["tokens"] == ["नई", "दिल्ली-वाला", ",", "Zoe\u0308’s"]
+
+
+def test_words_of_which_a_tokenizer_makes_nothing_are_read_all_the_same():
+    """By a decoder, whose tokenizer adds no token: one token is read, and no word has a slot."""
+    reader = tokenizer()
+    reader.backend_tokenizer.post_processor = processors.TemplateProcessing(single="$A")
+    task = NER(TAGS, casing=True)
+    (feature,) = task.encode([task.parse("")], reader, answers=False)
+    read = {"input_ids": [reader.pad_token_id], "attention_mask": [1], "token_type_ids": [0]}
+    assert feature == {"example": [0], "cut": [0], "slots": [], "words": [], **read}
+    assert task.predict([np.zeros((0, len(TAGS)))], [feature], [{"tokens": [""]}]) == [["O"]]
 
 
 def test_chinese_is_cut_into_characters():

@@ -81,6 +81,21 @@ def test_words_that_share_a_piece_share_a_place():
     assert QA().predict([output], [feature], [given]) == [{"text": "9!!", "start": 3, "end": 6}]
 
 
+def test_an_answer_begins_and_ends_with_whole_words_of_hindi():
+    context = "नई दिल्ली भारत की राजधानी है"
+    feature = {"example": [0], "words": [-1, 0, 1, 2], "lasts": [-1, 0, 1, 2]}
+    output = np.full((4, 2), -9.0)
+    output[1, 0] = output[2, 1] = 0
+    (said,) = QA().predict([output], [feature], [{"context": context}])
+    assert said == {"text": "नई दिल्ली", "start": 0, "end": len("नई दिल्ली")}
+
+
+def test_a_typed_context_has_lines():
+    assert QA().parse("who?\tone\ntwo\n") == {"question": "who?", "context": "one\ntwo\n"}
+    with pytest.raises(DataError, match="holds no question and context"):
+        QA().parse("who?\t\n")
+
+
 def test_chinese_characters_are_words():
     given = {"context": "我爱北京。", "question": "ab", "answers": {"text": ["北京"], "answer_start": [2]}}
     words = [m.group() for m in tasks.qa.WORD.finditer("我爱北京。 in 1996")]

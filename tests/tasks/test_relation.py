@@ -144,6 +144,12 @@ def test_a_typed_text_has_its_entities_marked():
     task = Relation(LABELS)
     made = task.parse("the <e1>fire</e1> burnt a <e2>house</e2>")
     assert {**made, "label": "Other"} == example()
+    lines = task.parse("a <e1>big\nfire</e1>\nburnt <e2>it</e2>")
+    assert lines == {
+        "text": "a big\nfire\nburnt it",
+        "e1": {"text": "big\nfire", "start": 2, "end": 10},
+        "e2": {"text": "it", "start": 17, "end": 19},
+    }
     with pytest.raises(DataError, match="has no <e2>"):
         task.parse("the <e1>fire</e1> burnt")
     with pytest.raises(RecipeError, match="there is no loss"):

@@ -18,7 +18,7 @@ import torch
 from transformers import PreTrainedModel
 
 from laconic import layers, machine
-from laconic.calibration import Group, Stage, draw, staged
+from laconic.calibration import Group, Stage, draw, staged, unreached
 from laconic.calibration.examples import Examples, Part
 from laconic.calibration.sums import add, gram, mirrored, tokens
 from laconic.contracts import Work
@@ -45,7 +45,7 @@ def grams(
     The inputs of a layer with a bias end with a 1, so its matrix is (in + 1, in + 1) and the bias counts as a column.
     If `counted`, the inputs of all layers do, and the last number of a matrix is that of tokens.
     With `taps`, x is a token and those before it, (taps * in,), as `separable.behind` has them.
-    Layers that read one tensor have one matrix, not to be written into; that of a layer no example reaches is a 0.
+    Layers that read one tensor have one matrix, not to be written into; one that no example reaches has none.
     The caller may rewrite the layers it is handed, and takes out what it is done with, so that no more is held.
     """
     readers = layers.readers(work.model)
@@ -63,7 +63,8 @@ def grams(
                 left[owner[reader]].discard(reader)
             done = [path for path, some in left.items() if not some]
             left = {path: some for path, some in left.items() if some}
-            yield {path: held.pop(path, torch.zeros(())) for path in done}
+            _named(work, [path for path in done if path not in held])
+            yield {path: held.pop(path) for path in done if path in held}
 
 
 @torch.no_grad()
@@ -81,7 +82,9 @@ def crossed(
             for part, goal in zip(now.walk(stack), then.walk(other), strict=True):
                 for block in part.paths:
                     own = [(path, work.model.get_submodule(path)) for path in paths if path.startswith(block)]
-                    yield from each(_crossed(Stage(now, own, part.run, part), goal))
+                    found = _crossed(Stage(now, own, part.run, part), goal)
+                    _named(work, [path for path, _ in own if path not in found])
+                    yield from each(found)
 
 
 def each(found: dict[str, Found]) -> Iterator[tuple[str, Found]]:
@@ -94,6 +97,12 @@ def singly(blocks: Iterable[dict[str, Found]]) -> Iterator[tuple[str, Found]]:
     """`each` of one block after another."""
     for found in blocks:
         yield from each(found)
+
+
+def _named(work: Work, missed: Sequence[str]) -> None:
+    """Say in the log of layers that no example reaches that they are left."""
+    if missed:
+        unreached(work, [(path, work.model.get_submodule(path)) for path in missed])
 
 
 def _collect(stage: Stage, owner: Mapping[str, str], ones: Mapping[str, bool], held: Sums, taps: int) -> None:

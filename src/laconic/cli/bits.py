@@ -15,7 +15,10 @@ def command(
         str, typer.Argument(help="A causal model: a Hugging Face folder or id, a run folder, an artifact.")
     ],
     text: Annotated[
-        str, typer.Argument(help="Any file; records of jsonl, csv, tsv or parquet; or a folder of splits.")
+        str,
+        typer.Argument(
+            help="Any file; one that ends in .jsonl, .json, .ndjson, .csv, .tsv or .parquet is records; or a folder."
+        ),
     ],
     split: Annotated[
         str | None, typer.Option(help="Of a folder: test, validation or train.", show_default="test")

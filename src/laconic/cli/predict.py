@@ -39,10 +39,13 @@ def command(
     suffix = Path(given or "").suffix.lower()
     records = given is not None and os.path.isfile(given) and suffix in readers.known() and suffix not in plain.SUFFIXES
     lines = [] if records else _lines(given)
+    nothing = DataError("there is no text to answer; give one, a file with one a line or of records, or pipe some in")
     if not records and not any(line.strip() for line in lines):
-        raise DataError("there is no text to answer; give one, a file with one a line, or pipe some in")
+        raise nothing
     loaded = predict.load(folder, engine, threads, cache_bits)
     asked: Sequence[Any] = list(data.asked(str(given), loaded.task)) if records else [x for x in lines if x.strip()]
+    if not asked:
+        raise nothing
     say(f"engine: {loaded.engine.name}" + (f" ({loaded.note})" if loaded.note else ""))
     answers = iter(loaded.predict(asked, say, progress=not quiet))
     for line in lines or asked:

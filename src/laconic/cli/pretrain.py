@@ -25,7 +25,7 @@ def command(
     import json
 
     from laconic import ranks
-    from laconic.pretrain import RECORD, objectives, pretrain
+    from laconic.pretrain import RECORD, corpus, objectives, pretrain
 
     pretrain(objective, config, text, out, source=source, seed=seed, progress=not quiet, log=say)
     if ranks.rank() > 0:
@@ -37,4 +37,5 @@ def command(
     say(f"{out}: validation " + ", ".join(f"{k} {v:.4f}" for k, v in held["validation"].items()))
     rate, used = figures["tokens_per_second"], figures["model_flops_utilization"]
     say(f"{rate:,.0f} tokens a second, {used:.1%} of the measured peak of matrix products")
-    say(f"next: laconic train {out} --task {objectives.PRETEXTS[objective].task} --data {text} -o RUN")
+    data = "DATA" if corpus.is_whole(Path(text)) else text  # a folder without splits, which train does not take
+    say(f"next: laconic train {out} --task {objectives.PRETEXTS[objective].task} --data {data} -o RUN")

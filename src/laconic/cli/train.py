@@ -11,14 +11,15 @@ import typer
 from laconic.cli.console import Quiet, give, say
 
 BITS = "2=null 3=null 4=null 6.bits=4 7.batch=8 7.learning_rate=0.0005 7.variants=0"  # of a decoder, nothing is cut
-CHANGES = {  # to `balanced`, that make it the recipe of the task's page; a task without has it as it is
+LARGER = "3.keep=0.84 4.keep=0.67"  # for a masked encoder that chooses
+WRITES = "1.min_count=1 4.keep=0.75 7.learning_rate=0.001 7.variants=0"  # for an encoder-decoder
+CHANGES = {  # to `balanced`, by task, where the model is no decoder; a task without has it as it is
     "qa": "1.min_count=1 1.extra=15000 3=null 4.keep=0.75",
     "relation": "1.min_count=1 1.extra=15000 7.epochs=8 7.variants=2",
     "translate": "1.min_count=1 4.keep=0.75 3=null 6.bits=4 7.epochs=6 7.batch=64 7.learning_rate=0.001 7.variants=0",
     "summarize": "1.min_count=1 4.keep=0.75 7.batch=16 7.learning_rate=0.001 7.variants=0",
-    "span_corruption": "1.min_count=1 4.keep=0.75 7.learning_rate=0.001 7.variants=0",
     "mlm": "1.min_count=1 3=null 4.keep=0.75 7.batch=16 7.variants=0",
-    **dict.fromkeys(("lm", "dialogue", "choice", "code", "control"), BITS),
+    **dict.fromkeys(("span_corruption", "dialogue", "choice", "code", "control"), WRITES),
 }
 
 
@@ -77,9 +78,20 @@ def command(
     )  # fmt: skip
     taught: dict[str, Any] = {"teachers": teacher or [], "unlabelled": unlabelled, "settings": chosen}
     train(model, task, data, out, options=training, seed=seed, progress=not quiet, log=say, **taught)
-    scores = json.loads((out / RUN_FILE).read_text(encoding="utf-8"))["validation"]
+    held = json.loads((out / RUN_FILE).read_text(encoding="utf-8"))
+    scores = held["validation"]
     if as_json:
         give(scores)
     say(f"{out}: validation " + ", ".join(f"{k} {v:.4f}" for k, v in scores.items() if isinstance(v, float)))
-    changed = "".join(f" --set {change}" for change in CHANGES.get(task, "").split())
-    say(f"next: laconic compress {out} --recipe balanced -o OUT{changed}")
+    say(f"next: laconic compress {out} --recipe balanced -o OUT{_changes(held['task'], out)}")
+
+
+def _changes(task: dict[str, Any], run: Path) -> str:
+    """The options by which `balanced` suits a task as it is described, and the kind of model that learnt it."""
+    from laconic import checkpoint
+
+    if checkpoint.is_decoder(checkpoint.config(run)):
+        chosen = BITS
+    else:
+        chosen = LARGER if task.get("masked") else CHANGES.get(task["name"], "")
+    return "".join(f" --set {change}" for change in chosen.split())

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
+from transformers import PreTrainedTokenizerFast
 
 from laconic.contracts import Feature
 
@@ -23,6 +24,15 @@ def batches(
     """Yield (indices of the examples, padded tensors (batch, longest)); in random order when `seed` is given."""
     for chosen in order([len(f["input_ids"]) for f in features], size, seed=seed, sort=sort):
         yield chosen, pad([features[i] for i in chosen], pad_id)
+
+
+def filled(ids: list[int], tokenizer: PreTrainedTokenizerFast) -> list[int]:
+    """The ids of a text, or of one without any a token that says least: padding, or what ends texts, or else 0.
+
+    A tokenizer that adds nothing to a text makes none of an empty one, and a model reads at least one token.
+    """
+    blank = (tokenizer.pad_token_id, tokenizer.eos_token_id, 0)
+    return ids or [next(token for token in blank if token is not None)]
 
 
 def firsts(features: Sequence[Feature]) -> list[Feature]:

@@ -76,22 +76,21 @@ def _unknown(
 
 def _duplicates(split: str, examples: Sequence[Example], kind: str) -> Iterator[Finding]:
     """Records whose text occurred before in the split: with the same answer, and with another one."""
-    field, *others = records.fields(kind)
-    answer = others[-1:]  # those before it, if any, are what is asked, and part of the key
+    field, answer = next(iter(records.fields(kind))), records.ANSWERED.get(kind, ())
     first: dict[tuple[str, ...], Example] = {}
     same: list[int] = []
     other: list[int] = []
     for i, example in enumerate(examples):
         before = first.setdefault(records.key(example, kind), example)
         if before is not example:
-            (same if all(before[a] == example[a] for a in answer) else other).append(i)
+            (same if all(before.get(a) == example.get(a) for a in answer) else other).append(i)
     for level, name, found, cause in (
         ("info", "duplicates", same, "repeat an earlier record exactly"),
         (
             "warning",
             "contradictions",
             other,
-            f"repeat the {field} of an earlier record, but not its {' '.join(answer)}",
+            f"repeat the {field} of an earlier record, but not its {' and '.join(answer)}",
         ),
     ):
         if found:

@@ -54,6 +54,12 @@ ASKED = {
 }  # fmt: skip
 """The fields that ask, where that is not the text or the words alone; of several, the first is a text."""
 
+ANSWERED = {
+    "ner": ("tags",), "classify": ("label",), "relation": ("label",), "qa": ("answers",), "translate": ("target",),
+    "summarize": ("summary",), "choice": ("label",), "code": ("test", "solution"), "control": ("text",),
+}  # fmt: skip
+"""The fields that answer; none where that is the text or the turns themselves."""
+
 WHOLE = ("control",)  # tasks that ask the same of many records, which differ by what answers it
 DEALT = {"control": "classify"}  # tasks whose records are those of another, and are dealt out as there
 UNREAD = ("test", "entry")  # fields that no model reads or writes
@@ -126,6 +132,11 @@ def question(raw: Raw, where: str, kind: str) -> Example:
             return {field: _converted(kind, field, raw[name], f"{where}: field {name!r}")}
     has = ", ".join(repr(str(n)) for n in raw) or "none"
     raise DataError(f"{where}: no field 'text' or 'tokens'; it has: {has}; rename the field that holds the text")
+
+
+def awaited(record: Example, kind: str) -> Example:
+    """The record as it is asked: of a dialogue that ends with who asks, the turn that is to be answered is that one."""
+    return {**record, "turns": turns.awaited(record["turns"])} if kind == "dialogue" else record
 
 
 CONVERT: dict[str, Callable[[Any, str], Any]] = {

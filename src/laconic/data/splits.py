@@ -74,7 +74,7 @@ def asked(source: str | Path, task: Task, progress: bool = False) -> Iterator[Ex
     Raises DataError for the first that can't be asked.
     """
     for where, raw in follow(_questions(source, task), "reading texts", progress):
-        example = records.question(raw, where, task.name)
+        example = records.awaited(records.question(raw, where, task.name), task.name)
         _refuse(where, records.asking_faults(example, task.name))
         yield _as_task(example, task)
 

@@ -56,6 +56,13 @@ def replies(turns: Turns) -> list[int]:
     return [i for i, role in enumerate(told) if role == ASSISTANT and USER in told[:i]]
 
 
+def awaited(turns: Turns) -> Turns:
+    """The turns, and behind a last one of who asks the reply that is to be written: it alone is answered."""
+    if turns and turns[-1]["text"] is not None and roles(turns)[-1] == USER:
+        return [*turns, {"speaker": ASSISTANT, "text": None}]
+    return turns
+
+
 def _led(turns: Turns) -> int:
     """How many turns at the beginning say how to answer."""
     own = [turn["speaker"].lower() == SYSTEM for turn in turns]
@@ -69,7 +76,8 @@ def _speakers(turns: Turns) -> list[str]:
 
 def faults(record: dict[str, Any]) -> Iterator[values.Wrong]:
     """What is wrong with the turns of a dialogue."""
-    turns = record["turns"]
+    turns = [turn for turn in record["turns"] if turn["text"] is not None]
+    awaits = len(turns) < len(record["turns"])  # a reply is to be written, and who writes it need not have spoken
     speakers = _speakers(turns[_led(turns) :])
     if len(speakers) > 2:
         message = (
@@ -77,10 +85,10 @@ def faults(record: dict[str, Any]) -> Iterator[values.Wrong]:
             "most one of 'system', or remove the record"
         )
         yield "error", "many speakers", "turns", message
-    elif len(speakers) < 2:
+    elif len(speakers) < 2 and not awaits:
         message = "only one speaks, so nobody answers; give turns of two speakers or remove the record"
         yield "error", "no reply", "turns", message
-    elif not replies(turns):
+    elif not replies(record["turns"]):
         message = f"{turns[-1]['speaker']!r} asks last, and nobody answers; add the reply or remove the record"
         yield "error", "no reply", "turns", message
     empty = next((i for i, turn in enumerate(turns, 1) if not turn["text"].strip()), None)

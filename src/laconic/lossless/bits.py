@@ -18,12 +18,12 @@ from laconic import answers, data
 from laconic.contracts import Example, Task
 from laconic.data import readers, records, sources
 from laconic.data.progress import follow
-from laconic.data.readers import plain
+from laconic.data.readers import conll, plain
 from laconic.errors import DataError
 from laconic.lossless.archive import cut
 from laconic.lossless.causal import Causal
 
-RECORDS = frozenset(readers.known("lm")) - frozenset(plain.SUFFIXES)
+RECORDS = frozenset(readers.known("lm")) - frozenset((*plain.SUFFIXES, *conll.SUFFIXES))  # files that hold texts
 TOGETHER = 256  # windows that run before the bar moves
 
 
@@ -82,7 +82,8 @@ class Weighed:
 def documents(source: str | Path, split: str | None = None) -> list[bytes]:
     """The texts of a source: the parts of a file, or each record of one, or of a split; DataError where there is none.
 
-    A file that holds no records is read as the bytes it is, plain text too. `split` is of a folder, by default test.
+    A file is of records by its suffix, one of RECORDS; any other is read as the bytes it is, plain text too. `split` is
+    of a folder, by default test.
     """
     path = Path(source)
     if path.is_file() and split is not None:
@@ -91,13 +92,21 @@ def documents(source: str | Path, split: str | None = None) -> list[bytes]:
     if not path.is_file():
         found = [example["text"].encode() for example in data.read_split(source, "lm", split)]
     elif path.suffix.lower() in RECORDS:
-        (rows,) = sources.find(path, "lm").values()
-        found = [records.example(raw, "lm", where)["text"].encode() for where, raw in rows()]
+        found = _records(path)
     else:
         found = cut(path.read_bytes())
     if not any(found):
         raise DataError(f"{source}: there is no text in it; give a file, or a folder with a {split} split")
     return found
+
+
+def _records(path: Path) -> list[bytes]:
+    """The text of each record of a file."""
+    (rows,) = sources.find(path, "lm").values()
+    try:
+        return [records.example(raw, "lm", where)["text"].encode() for where, raw in rows()]
+    except DataError as error:
+        raise DataError(f"{error}; or copy the file under a name that ends in .bin, to weigh it as bytes") from error
 
 
 def weigh(causal: Causal, texts: Sequence[bytes], *, progress: bool = False) -> Weighed:

@@ -31,7 +31,7 @@ def fit(
     pruned = bits > 1 and bool((weight == 0).any())
     weight = weight.float().contiguous()
     parts = grid.split(weight, group)  # (R, G, n)
-    mass = grid.split((torch.ones_like(weight) if weigh is None else weigh.expand_as(weight)).float(), group)
+    mass = _mass(weight, group, weigh)
     lines, masses = parts.flatten(0, 1), mass.expand_as(parts).flatten(0, 1)  # (L, n)
     if pruned:
         masses = masses * (lines != 0)  # they have a value already
@@ -71,9 +71,16 @@ def common(
 
 
 def _mass(weight: torch.Tensor, group: grid.Group, weigh: torch.Tensor | None) -> torch.Tensor:
-    """What each weight's squared error counts, (R or 1, G, n); nothing where a group is filled up."""
-    row = weight.new_ones(1, weight.shape[1], dtype=torch.float32) if weigh is None else weigh.float()[None]
-    return grid.split(row.expand(len(weight), -1) if group == "tensor" else row, group)
+    """What each weight's squared error counts, (R or 1, G, n); nothing where a group is filled up.
+
+    In a group of which no input ever fires, all count alike.
+    """
+    ones = weight.new_ones(len(weight) if group == "tensor" else 1, weight.shape[1], dtype=torch.float32)
+    alike = grid.split(ones, group)
+    if weigh is None:
+        return alike
+    mass = grid.split(weigh.float().expand_as(ones), group)
+    return torch.where(mass.sum(-1, keepdim=True) > 0, mass, alike)
 
 
 def _begun(

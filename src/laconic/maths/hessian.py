@@ -60,9 +60,9 @@ def inverse_factor(hessian: torch.Tensor, damp: float) -> torch.Tensor:
     )
 
 
-def damped(hessian: torch.Tensor, damp: float) -> torch.Tensor:
-    """With that part of its mean diagonal added, so that what hardly enters carries no errors of others; float32."""
-    firm = hessian.float().clone()
+def damped(hessian: torch.Tensor, damp: float, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    """With that part of its mean diagonal added, so that what hardly enters carries no errors of others."""
+    firm = hessian.to(dtype, copy=True)
     firm.diagonal().add_(damp * firm.diagonal().mean())
     return firm
 

@@ -66,7 +66,9 @@ def fit(
     """
     scale, zero = grid.fit(weight, bits, group, symmetric, squares)
     worth = price * float(weight.square().mean())
-    wanted = max(math.sqrt(worth / SLOPE / float(scale.square().mean())), 1.0)  # in steps of that grid
+    alive = grid.split(weight, group).any(-1)  # (R, G): the scale of a group of zeros says nothing of steps
+    own = float(scale[alive].square().mean()) if worth else 1.0
+    wanted = max(math.sqrt(worth / SLOPE / own), 1.0)  # in steps of that grid
     near = round(4 * math.log2(wanted))
     best, least = (scale, zero), math.inf
     for i in range(max(0, near - 4), near + 5) if worth else ():

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import torch
 
+from laconic.errors import RecipeError
 from laconic.maths import factor
 
 SWEEPS = 4  # of the alternation; each only lowers the loss
@@ -23,6 +24,15 @@ def sets(total: int, share: int, pattern: str) -> list[list[int]]:
         return [list(range(start, min(start + share, total))) for start in range(0, total, share)]
     apart = -(-total // share)
     return [list(range(start, total, apart)) for start in range(apart)]
+
+
+def check(share: int, stacks: Sequence[int], method: str) -> None:
+    """Raise RecipeError where none of the stacks, of so many blocks each, has `share` of them."""
+    if share > max(stacks):
+        raise RecipeError(
+            f"share is {share}, and no stack of the model has more than {max(stacks)} blocks of its own; "
+            f"give at most that many, or leave {method} out"
+        )
 
 
 def common(

@@ -51,8 +51,7 @@ class AWQ:
 
     def forecast(self, sketch: Sketch) -> Sketch:
         """Fewer bits a weight, scales included."""
-        cost = grid.cost(self.bits, self.group, self.symmetric, sketch.hidden)
-        return effects.lowered(sketch, self.where, cost)
+        return effects.on_grid(sketch, self.where, self.bits, self.group, self.symmetric)
 
     @torch.no_grad()
     def apply(self, work: Work) -> None:
@@ -76,8 +75,6 @@ class AWQ:
     def _fold(self, work: Work, feed: Feed, grams: dict[str, torch.Tensor]) -> None:
         """Fold the best scales of one feed; its inputs are then those divided by them."""
         gram = grams[feed.readers[0]]
-        if gram.dim() == 0:
-            return  # none of the examples gets there
         weights = [layers.take(work.model.get_submodule(p)).weight.detach().float() for p in feed.readers]
         columns = torch.tensor(feed.columns, device=gram.device)
         scales = self._scales(weights, gram[: len(columns), : len(columns)], columns, len(feed.rows))
@@ -120,6 +117,6 @@ class AWQ:
         weight = layers.take(module).weight.detach().float().contiguous()  # (out, in)
         columns = weight.shape[1]
         scale, zero = grid.fit(weight, self.bits, self.group, self.symmetric)
-        if self.clipping and gram.dim():
+        if self.clipping:
             scale, zero, _ = clip.fit(weight, gram[:columns, :columns], self.bits, self.group, self.symmetric)
         return Quantized.of(module, bits=self.bits, group=self.group, symmetric=self.symmetric, scale=scale, zero=zero)

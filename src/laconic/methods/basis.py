@@ -50,8 +50,12 @@ class Basis:
         return effects.shrunk(sketch, self.where, rank, rank)
 
     def apply(self, work: Work) -> None:
-        """Split every set of matrices when its last block's inputs have come, which are those of the original."""
+        """Split every set of matrices when its last block's inputs have come, which are those of the original.
+
+        RecipeError where no stack has so many blocks.
+        """
         anatomy = work.anatomy
+        sharing.check(self.share, [len(stack.blocks) for stack in anatomy.stacks], "basis")
         alike: list[list[str]] = []
         for stack in anatomy.stacks:
             for indices in sharing.sets(len(stack.blocks), self.share, "sequence"):

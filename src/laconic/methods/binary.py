@@ -25,9 +25,7 @@ class Binary:
 
     needs: ClassVar[frozenset[str]] = frozenset()
     makes: ClassVar[frozenset[str]] = frozenset({"low_bit"})
-    keeps: ClassVar[frozenset[str]] = frozenset(
-        {"narrow", "shallow", "tied", "small_vocabulary", "low_bit", "half", "low_rank", "grouped"}
-    )
+    keeps: ClassVar[frozenset[str]] = effects.ON_GRID - {"sparse"}
 
     def check(self) -> None:
         """Raise RecipeError for a group or a place that cannot work."""

@@ -47,9 +47,7 @@ class GPTQ:
 
     needs: ClassVar[frozenset[str]] = frozenset({"calibration"})
     makes: ClassVar[frozenset[str]] = frozenset({"low_bit"})
-    keeps: ClassVar[frozenset[str]] = frozenset(
-        {"sparse", "narrow", "shallow", "tied", "small_vocabulary", "low_bit", "half", "low_rank", "grouped"}
-    )
+    keeps: ClassVar[frozenset[str]] = effects.ON_GRID
 
     def check(self) -> None:
         """Raise RecipeError for an option that cannot work."""
@@ -62,8 +60,7 @@ class GPTQ:
 
     def forecast(self, sketch: Sketch) -> Sketch:
         """Fewer bits a weight, scales included."""
-        cost = grid.cost(self.bits, self.group, self.symmetric, sketch.hidden)
-        return effects.lowered(sketch, self.where, cost)
+        return effects.on_grid(sketch, self.where, self.bits, self.group, self.symmetric)
 
     @torch.no_grad()
     def apply(self, work: Work) -> None:

@@ -30,6 +30,7 @@ class Heads:
     scope: Literal["block", "global"] = "block"
     reconstruct: bool = True
     samples: int = 256
+    length: int | None = None
 
     needs: ClassVar[frozenset[str]] = frozenset({"calibration"})
     makes: ClassVar[frozenset[str]] = frozenset({"narrow"})
@@ -38,7 +39,7 @@ class Heads:
 
     def check(self) -> None:
         """Raise RecipeError for a fraction, a choice or a count that cannot work."""
-        scoring.check(self.keep, self.importance, self.samples)
+        scoring.check(self)
         options.choice("scope", self.scope, SCOPES)
 
     def forecast(self, sketch: Sketch) -> Sketch:
@@ -51,7 +52,7 @@ class Heads:
         parts = list(_parts(anatomy))
         sites = {a.o: a.head_size * _each(a) for _, _, attentions in parts for a in attentions}
         if self.importance == "activation":
-            scores = scoring.activation(work, sites, self.samples)
+            scores = scoring.activation(work, sites, self.samples, self.length)
         else:
             scores = scoring.gates(work, sites, self.samples, squared=self.importance == "fisher")
         summed = [torch.stack([scores[a.o] for a in attentions]).sum(0) for _, _, attentions in parts]  # (structures,)
@@ -64,7 +65,9 @@ class Heads:
                 cuts.append((part, gone, cross))
                 stay |= {a.o: a.columns([h for h in heads if h not in gone]) for a in attentions}
         if self.reconstruct and stay:
-            for path, gram in original.singly(original.grams(work, list(stay), self.samples, counted=True)):
+            for path, gram in original.singly(
+                original.grams(work, list(stay), self.samples, self.length, counted=True)
+            ):
                 scoring.refit(work.model.get_submodule(path), gram, stay[path])
         for part, gone, cross in cuts:
             anatomy.remove_heads(part, gone, cross=cross)

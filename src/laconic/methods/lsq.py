@@ -26,9 +26,7 @@ class LSQ:
 
     needs: ClassVar[frozenset[str]] = frozenset()
     makes: ClassVar[frozenset[str]] = frozenset({"low_bit"})
-    keeps: ClassVar[frozenset[str]] = frozenset(
-        {"sparse", "narrow", "shallow", "tied", "small_vocabulary", "low_bit", "half", "low_rank", "grouped"}
-    )
+    keeps: ClassVar[frozenset[str]] = effects.ON_GRID
 
     def check(self) -> None:
         """Raise RecipeError for bits, a group or a place that cannot work."""
@@ -37,8 +35,7 @@ class LSQ:
 
     def forecast(self, sketch: Sketch) -> Sketch:
         """Fewer bits a weight, scales included."""
-        cost = grid.cost(self.bits, self.group, self.symmetric, sketch.hidden)
-        return effects.lowered(sketch, self.where, cost)
+        return effects.on_grid(sketch, self.where, self.bits, self.group, self.symmetric)
 
     def apply(self, work: Work) -> None:
         """Replace each layer by its rounded self; what trains later trains the scales too."""

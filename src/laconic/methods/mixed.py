@@ -35,9 +35,7 @@ class Mixed:
 
     needs: ClassVar[frozenset[str]] = frozenset({"calibration"})
     makes: ClassVar[frozenset[str]] = frozenset({"low_bit"})
-    keeps: ClassVar[frozenset[str]] = frozenset(
-        {"sparse", "narrow", "shallow", "tied", "small_vocabulary", "low_bit", "half", "low_rank", "grouped"}
-    )
+    keeps: ClassVar[frozenset[str]] = effects.ON_GRID
 
     def check(self) -> None:
         """Raise RecipeError for an option that cannot work."""

@@ -24,6 +24,7 @@ class Neurons:
     scope: Literal["block", "global"] = "block"
     reconstruct: bool = True
     samples: int = 256
+    length: int | None = None
 
     needs: ClassVar[frozenset[str]] = frozenset({"calibration"})
     makes: ClassVar[frozenset[str]] = frozenset({"narrow"})
@@ -32,7 +33,7 @@ class Neurons:
 
     def check(self) -> None:
         """Raise RecipeError for a fraction, a choice or a count that cannot work."""
-        scoring.check(self.keep, self.importance, self.samples)
+        scoring.check(self)
         options.choice("scope", self.scope, SCOPES)
 
     def forecast(self, sketch: Sketch) -> Sketch:
@@ -45,13 +46,15 @@ class Neurons:
         blocks = [block for stack in anatomy.stacks for block in stack.blocks]
         sites = {block.ffn.output: 1 for block in blocks}
         if self.importance == "activation":
-            scores = scoring.activation(work, sites, self.samples)
+            scores = scoring.activation(work, sites, self.samples, self.length)
         else:
             scores = scoring.gates(work, sites, self.samples, squared=self.importance == "fisher")
         shares = dict(zip(sites, share([scores[p] for p in sites], self.keep, self.scope), strict=True))
         kept = {path: some for path, some in shares.items() if len(some) < len(scores[path])}
         if self.reconstruct and kept:
-            for path, gram in original.singly(original.grams(work, list(kept), self.samples, counted=True)):
+            for path, gram in original.singly(
+                original.grams(work, list(kept), self.samples, self.length, counted=True)
+            ):
                 scoring.refit(work.model.get_submodule(path), gram, kept[path])
         for block in blocks:
             if block.ffn.output in kept:

@@ -40,9 +40,7 @@ class Rate:
 
     needs: ClassVar[frozenset[str]] = frozenset({"calibration"})
     makes: ClassVar[frozenset[str]] = frozenset({"low_bit"})
-    keeps: ClassVar[frozenset[str]] = frozenset(
-        {"sparse", "narrow", "shallow", "tied", "small_vocabulary", "low_bit", "half", "low_rank", "grouped"}
-    )
+    keeps: ClassVar[frozenset[str]] = effects.ON_GRID
 
     def check(self) -> None:
         """Raise RecipeError for an option that cannot work."""
@@ -56,8 +54,7 @@ class Rate:
 
     def forecast(self, sketch: Sketch) -> Sketch:
         """At most the grid's bits, scales included."""
-        cost = grid.cost(self.bits, self.group, self.symmetric, sketch.hidden)
-        return effects.lowered(sketch, self.where, cost)
+        return effects.on_grid(sketch, self.where, self.bits, self.group, self.symmetric)
 
     def apply(self, work: Work) -> None:
         """Layer by layer; a grid has the bits that its layer uses."""

@@ -24,6 +24,7 @@ class Rotate:
     needs: ClassVar[frozenset[str]] = frozenset()
     makes: ClassVar[frozenset[str]] = frozenset()
     keeps: ClassVar[frozenset[str]] = frozenset({"narrow", "shallow", "small_vocabulary"})
+    levels: ClassVar[bool] = True
 
     def check(self) -> None:
         """There is nothing to check before the model is seen."""

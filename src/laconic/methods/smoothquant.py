@@ -32,6 +32,7 @@ class SmoothQuant:
     keeps: ClassVar[frozenset[str]] = frozenset(
         {"sparse", "narrow", "shallow", "tied", "small_vocabulary", "low_rank", "grouped"}
     )
+    scales: ClassVar[bool] = True
 
     def check(self) -> None:
         """Raise RecipeError for an option that cannot work."""

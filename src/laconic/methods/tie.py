@@ -18,7 +18,6 @@ from torch import nn
 from laconic import calibration, effects, layers, options, scoring
 from laconic.anatomy.cut import size
 from laconic.contracts import IN_BLOCKS, Sketch, Work
-from laconic.errors import RecipeError
 from laconic.layers.delta import Delta
 from laconic.layers.dense import Dense
 from laconic.layers.shared import Shared
@@ -65,12 +64,7 @@ class Tie:
         RecipeError where no stack has so many blocks.
         """
         anatomy = work.anatomy
-        most = max(len(stack.blocks) for stack in anatomy.stacks)
-        if self.share > most:
-            raise RecipeError(
-                f"share is {self.share}, and no stack of the model has more than {most} blocks of its own; "
-                "give at most that many, or leave tie out"
-            )
+        sharing.check(self.share, [len(stack.blocks) for stack in anatomy.stacks], "tie")
         alike: list[list[str]] = []
         for stack in anatomy.stacks:
             for indices in sharing.sets(len(stack.blocks), self.share, self.pattern):

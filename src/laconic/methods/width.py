@@ -25,6 +25,7 @@ class Width:
     importance: Literal["activation", "taylor", "fisher"] = "activation"
     multiple: int = 32
     samples: int = 256
+    length: int | None = None
 
     needs: ClassVar[frozenset[str]] = frozenset({"calibration"})
     makes: ClassVar[frozenset[str]] = frozenset({"narrow"})
@@ -32,7 +33,7 @@ class Width:
 
     def check(self) -> None:
         """Raise RecipeError for a fraction, a choice or a count that cannot work."""
-        scoring.check(self.keep, self.importance, self.samples)
+        scoring.check(self)
         options.whole("multiple", self.multiple)
 
     def forecast(self, sketch: Sketch) -> Sketch:
@@ -55,7 +56,7 @@ class Width:
             return
         paths = readers(anatomy)
         if self.importance == "activation":
-            scores = scoring.sizes(work, paths, self.samples)  # (hidden,)
+            scores = scoring.sizes(work, paths, self.samples, self.length)  # (hidden,)
         else:
             squared, sites = self.importance == "fisher", dict.fromkeys(paths, 1)
             slopes = scoring.gates(work, sites, self.samples, squared=squared)

@@ -44,7 +44,7 @@ class Counts:
 
 
 def splits(source: str | Path) -> dict[str, Texts]:
-    """Texts to learn from and to judge by. A folder without named splits is read whole, every file below it.
+    """Texts to learn from and to judge by. A folder without files named for splits is read whole, all below it.
 
     Raises DataError where there is no text.
     """
@@ -59,8 +59,10 @@ def splits(source: str | Path) -> dict[str, Texts]:
 
 
 def is_whole(path: Path) -> bool:
-    """Whether a source is a folder without named splits, which is read whole."""
-    return path.is_dir() and not any(sources.split_of(p) for p in path.iterdir()) and not sources.is_saved(path)
+    """Whether a source is a folder without files named for splits, which is read whole; folders may have any name."""
+    if not path.is_dir() or sources.is_saved(path):
+        return False
+    return not any(p.is_file() and sources.split_of(p) for p in path.iterdir())
 
 
 def digest(source: str | Path) -> str | None:
@@ -76,10 +78,10 @@ def digest(source: str | Path) -> str | None:
 
 
 def _files(path: Path) -> list[Path]:
-    """The files of text, or of a checkpoint or a saved data set, in a folder."""
+    """The files of text, or of a saved data set, in a folder."""
     if not path.is_dir():
         return [path]
-    if is_whole(path) and not (path / "config.json").is_file():
+    if is_whole(path):
         return _texts_below(path)
     named = (p for p in path.iterdir() if p.is_file() and sources.split_of(p))
     return sorted(named if not sources.is_saved(path) else (p for p in path.rglob("*") if p.is_file()))

@@ -14,6 +14,7 @@ from transformers import AutoModelForSequenceClassification, PreTrainedTokenizer
 
 from laconic import losses
 from laconic.contracts import Example, Feature
+from laconic.data.batching import filled
 from laconic.data.cuts import cut
 from laconic.errors import RecipeError
 from laconic.maths import counts
@@ -64,8 +65,8 @@ class Classify:
         encoded = tokenizer([e["text"] for e in examples], truncation=True, return_token_type_ids=False)
         features = []
         for i, example in enumerate(examples):
-            feature = {"input_ids": encoded["input_ids"][i], "attention_mask": encoded["attention_mask"][i]}
-            feature["cut"] = cut(encoded, i)
+            ids = filled(encoded["input_ids"][i], tokenizer)
+            feature = {"input_ids": ids, "attention_mask": [1] * len(ids), "cut": cut(encoded, i)}
             if answers:
                 chosen = {self.labels.index(label) for label in _of(example)}
                 feature["labels"] = [int(k in chosen) for k in range(len(self.labels))] if self.multiple else [*chosen]
@@ -98,15 +99,19 @@ class Classify:
         F1 is averaged as scikit-learn does: over the labels that are true or said somewhere; with `multiple` over all.
         """
         said, true = self._flags(predictions), self._flags([e["label"] for e in examples])
-        columns = precision_recall_fscore_support(true, said, average=None, zero_division=0.0)
+        sides = [
+            np.pad(side, ((0, 0), (0, 1))) for side in (true, said)
+        ]  # scikit-learn takes one column for two labels
+        each = np.arange(len(self.labels))
+        columns = precision_recall_fscore_support(*sides, labels=each, average=None, zero_division=0.0)
         table = {
             label: dict(zip(("precision", "recall", "f1", "support"), map(float, row), strict=True))
             for label, row in zip(self.labels, zip(*columns, strict=True), strict=True)
         }
-        some = not self.multiple and (true | said).any()
-        there = np.flatnonzero((true | said).any(0)) if some else None  # labels that are averaged
+        occurring = not self.multiple and (true | said).any()
+        there = np.flatnonzero((true | said).any(0)) if occurring else each  # labels that are averaged
         for average in ("micro", "macro", "weighted"):
-            p, r, f, _ = precision_recall_fscore_support(true, said, labels=there, average=average, zero_division=0.0)
+            p, r, f, _ = precision_recall_fscore_support(*sides, labels=there, average=average, zero_division=0.0)
             table[average] = {"precision": float(p), "recall": float(r), "f1": float(f), "support": float(true.sum())}
         figures = {
             "accuracy": float((said == true).all(1).mean()),

@@ -6,7 +6,6 @@ by Viterbi over the tag scores. A text that is longer than the model reads is re
 word's scores are those of the window in which it has the most context: see `data.windows`.
 """
 
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -20,11 +19,12 @@ from transformers import AutoModelForTokenClassification, PreTrainedTokenizerFas
 
 from laconic import losses
 from laconic.contracts import Example, Feature
+from laconic.data.batching import filled
 from laconic.data.windows import Window, windows
-from laconic.data.words import HAN
+from laconic.data.words import RUN, parted
 from laconic.maths import counts
 
-WORD = re.compile(rf"[{HAN}]|[^\W{HAN}]+(?:[-'’.][^\W{HAN}]+)*|[^\w\s]")
+WORD = parted(rf"{RUN}(?:[-'’.]{RUN})*")
 SHAPES = 4  # lower, Title, UPPER, mIxed
 
 
@@ -78,10 +78,10 @@ class NER:
         known = {tag: i for i, tag in enumerate(self.labels)}
         features = []
         for i, window, encoding, cut in _windows([e["tokens"] for e in examples], tokenizer):
-            words = [None if w is None else window.start + w for w in encoding.word_ids]
+            words: list[Any] = [None if w is None else window.start + w for w in encoding.word_ids] or [None]
             here = set(window.words)
             slots = [p for p, w in enumerate(words) if w in here and (p == 0 or words[p - 1] != w)]
-            feature = {"example": [i], "input_ids": encoding.ids, "attention_mask": encoding.attention_mask}
+            feature = {"example": [i], "input_ids": filled(encoding.ids, tokenizer), "attention_mask": [1] * len(words)}
             feature["cut"] = [int(cut)]
             if self.casing:
                 feature["token_type_ids"] = [0 if w is None else shape(examples[i]["tokens"][w]) for w in words]

@@ -26,15 +26,15 @@ from transformers import AutoModelForQuestionAnswering, PreTrainedTokenizerFast
 from laconic import losses, options
 from laconic.contracts import Example, Feature
 from laconic.data.records import ENDS
-from laconic.data.words import CHARACTER, HAN
+from laconic.data.words import CHARACTER, parted
 from laconic.errors import DataError, RecipeError
 from laconic.maths import counts
 
-WORD = re.compile(f"[{HAN}]|[^\\W{HAN}]+|[^\\w\\s]")
+WORD = parted()
 ARTICLE = re.compile(r"\b(a|an|the)\b")
 PUNCTUATION = dict.fromkeys(map(ord, string.punctuation))
 WIDE = {**PUNCTUATION, **dict.fromkeys(ord(mark) + 0xFEE0 for mark in string.punctuation)}  # with full-width forms
-TYPED = re.compile(r"^(?P<question>[^\t]*\S[^\t]*)\t(?P<context>.*\S.*)$")
+TYPED = re.compile(r"(?P<question>[^\t]*\S[^\t]*)\t(?P<context>.*\S.*)\Z", re.DOTALL)
 LONGEST = 30  # places of an answer
 ASKED = 64  # tokens of a question that are read
 TEXTS = 256  # split into tokens at once

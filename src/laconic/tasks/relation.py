@@ -23,7 +23,7 @@ from laconic.data.cuts import cut
 from laconic.errors import DataError, RecipeError
 
 DIRECTION = re.compile(r"\(e[12],e[12]\)$")
-MARKED = re.compile(r"<(e[12])>(.+?)</\1>")
+MARKED = re.compile(r"<(e[12])>(.+?)</\1>", re.DOTALL)
 ENTITIES = ("e1", "e2")
 OTHER = "Other"  # which data need not have: in some, all entities have a relation
 

@@ -36,7 +36,7 @@ def features(
     an answer longer than `tokens` the first are said; its other bytes, and those without a token, are `uncoded`.
     Where an answer is None, there is a prompt only. An answer is `ended` by the token that ends texts.
     """
-    if tokenizer.eos_token_id is None:
+    if ended and tokenizer.eos_token_id is None:
         raise RecipeError("the tokenizer has no token that ends a text, so no model could end what it writes")
     found: list[Feature] = []
     for first in range(0, len(prompts), TEXTS):
@@ -91,10 +91,10 @@ def encodings(texts: Sequence[str], tokenizer: PreTrainedTokenizerFast) -> list[
 
 
 def _open(ids: list[int], tokenizer: PreTrainedTokenizerFast, *, keep: bool) -> list[int]:
-    """Ids without the end of a text, or with one."""
+    """Ids without the end of a text, or with one where there is a token for it."""
     end = tokenizer.eos_token_id
     bare = ids[:-1] if ids[-1:] == [end] else ids
-    return [*bare, end] if keep else bare
+    return [*bare, end] if keep and end is not None else bare
 
 
 def lost(text: str, encoding: Any, skip: int, end: int, start: int, unknown: int | None) -> list[int]:

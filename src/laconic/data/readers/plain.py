@@ -1,7 +1,7 @@
 """Read plain text: a blank line parts one document from the next.
 
-No paper: how books and dumps are laid out. Lines of a document keep their ends between them, so a document is what
-stands in the file; a file without a blank line is one document.
+No paper: how books and dumps are laid out. Lines of a document stay lines, with a line feed between whatever ends
+them in the file; a file without a blank line is one document.
 """
 
 import math
