@@ -224,7 +224,8 @@ SETTINGS: dict[str, Setting] = {
         precision="float32",
     ),
     "arc_easy_encoder": Setting(
-        "choice", _training(3, 3e-4), data="arc_easy", options={"prompt": "Question: {}\nAnswer:"}, changes=LARGER
+        "choice", _training(3, 3e-4), data="arc_easy", options={"prompt": "Question: {}\nAnswer:"},
+        changes=(*LARGER, "7.epochs=2", "7.variants=0"),
     ),
     "openbookqa": Setting("choice", _training(3, 3e-4), model=DECODER, changes=WHOLE, precision="float32"),
     "piqa": Setting(
