@@ -177,7 +177,9 @@ SETTINGS: dict[str, Setting] = {
     "sst2": Setting("classify", _training(3, 1e-4), 0.90, files=PHRASES),
     "banking77": Setting("classify", _training(8, 2e-4, 16), 0.92, unlabelled=intents),
     "trec": Setting("classify", _training(8, 2e-4), 0.95, changes=WORDS + LARGER + LONGER, unlabelled=questions),
-    "trec_decoder": Setting("classify", _training(10, 1e-3), model=DECODER, data="trec", changes=WHOLE),
+    "trec_decoder": Setting(
+        "classify", _training(10, 1e-3), model=DECODER, data="trec", changes=(*WHOLE, "5.bits=5", "7.epochs=8"),
+    ),
     "ag_news": Setting("classify", _training(4, 2e-4), 0.91),
     "waimai_10k_zh": Setting(
         "classify", _training(4, 3e-4, 16), model=chinese, changes=("7.epochs=6",), precision="float32",
@@ -210,7 +212,7 @@ SETTINGS: dict[str, Setting] = {
     ),
     "tiny_shakespeare_mlm": Setting(
         "mlm", _training(3, 5e-4, 16), data="tiny_shakespeare", options={"context": 256}, files=PLAYS,
-        changes=("1.min_count=1", *DEEP, "7.batch=16", "7.variants=0"),  # distill leaves out texts of words that go
+        changes=(*WORDS, *DEEP, "7.batch=16", "7.variants=0"),  # distill leaves out texts of words that go
     ),
     "tinystories_span_corruption": Setting(
         "span_corruption", _training(2, 1e-3), model=stories, data="tinystories", options={"context": 128},

@@ -18,7 +18,7 @@ CHANGES = {  # to `balanced`, by task, where the model is no decoder; a task wit
     "relation": "1.min_count=1 1.extra=15000 7.epochs=8 7.variants=2",
     "translate": "1.min_count=1 4.keep=0.75 3=null 6.bits=4 7.epochs=6 7.batch=64 7.learning_rate=0.001 7.variants=0",
     "summarize": "1.min_count=1 4.keep=0.75 7.batch=16 7.learning_rate=0.001 7.variants=0",
-    "mlm": "1.min_count=1 3=null 4.keep=0.75 7.batch=16 7.variants=0",
+    "mlm": "1.min_count=1 1.extra=15000 3=null 4.keep=0.75 7.batch=16 7.variants=0",
     **dict.fromkeys(("span_corruption", "dialogue", "choice", "code", "control"), WRITES),
 }
 
