@@ -195,7 +195,7 @@ SETTINGS: dict[str, Setting] = {
     "multi30k_en_de": Setting(
         "translate", replace(_training(16, 1e-3, 64), warmup=0.08), 0.28, model=marian,
         options={"beams": 4, "length": 64, "loss_name": "label_smoothing"},
-        changes=(*ANEW, "6.bits=4", "7.epochs=10", "7.batch=64"),
+        changes=(*ANEW, "3=null", "6.bits=4", "7.epochs=6", "7.batch=64"),
     ),
     "scitldr": Setting(
         "summarize", _training(10, 1e-3, 16), model=abstracts, options={"length": 64},
@@ -209,7 +209,7 @@ SETTINGS: dict[str, Setting] = {
     ),
     "tiny_shakespeare_mlm": Setting(
         "mlm", _training(3, 5e-4, 16), data="tiny_shakespeare", options={"context": 256}, files=PLAYS,
-        changes=("1.min_count=1", *LARGER, "7.batch=16", "7.variants=0"),  # distill leaves out texts of words that go
+        changes=("1.min_count=1", *DEEP, "7.batch=16", "7.variants=0"),  # distill leaves out texts of words that go
     ),
     "tinystories_span_corruption": Setting(
         "span_corruption", _training(2, 1e-3), model=stories, data="tinystories", options={"context": 128},
