@@ -154,7 +154,7 @@ def timed(rows: list[Row]) -> Section:
         "llm-compressor runs it twice, and sums half of each symmetric matrix. That is a little more than half of the "
         "products, so that twice as fast is about the most there is to have of the same samples in float32. Passes "
         "that wait for their layers hold what a block has computed of all samples, which takes memory; freed memory "
-        "goes back to the system at once, which takes time."
+        "goes back to the system at once, which takes time, and so do pages of the weights' file that are read no more."
     )
     return "Timings", remark, table
 
