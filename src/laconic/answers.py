@@ -108,7 +108,8 @@ def kept(logits: np.ndarray, row: int, feature: Feature, task: Task) -> np.ndarr
 
 def answered(features: Sequence[Feature], task: Task) -> list[Feature]:
     """The features whose logits say something: of a task that writes, those with a right answer."""
-    return [] if writing.of(task) is not None and "said" not in features[0] else list(features)
+    unsaid = writing.of(task) is not None and bool(features) and "said" not in features[0]
+    return [] if unsaid else list(features)
 
 
 @torch.no_grad()

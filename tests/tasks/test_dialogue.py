@@ -385,3 +385,10 @@ def test_a_tokenizers_own_template_is_taken_and_kept(road, tmp_path):
     laconic.train(tmp_path / "chat", "dialogue", road / "data", tmp_path / "run", progress=False, log=str, length=12,
                   options=laconic.Training(epochs=1, batch=16))  # fmt: skip
     assert json.loads((tmp_path / "run" / "laconic.json").read_text())["task"]["template"] == CHAT
+
+
+def test_where_nobody_asks_nothing_is_answered():
+    given = fresh("gpt2")
+    loaded = predict.Loaded(given.model, given.tokenizer, given.task, Torch(given.model), "")
+    (said,) = loaded.predict([{"turns": [{"speaker": "assistant", "text": "hi"}]}])
+    assert said == {"turns": ["hi"], "replies": []}

@@ -99,9 +99,7 @@ class Classify:
         F1 is averaged as scikit-learn does: over the labels that are true or said somewhere; with `multiple` over all.
         """
         said, true = self._flags(predictions), self._flags([e["label"] for e in examples])
-        sides = [
-            np.pad(side, ((0, 0), (0, 1))) for side in (true, said)
-        ]  # scikit-learn takes one column for two labels
+        sides = [np.pad(side, ((0, 0), (0, 1))) for side in (true, said)]  # a lone column would stand for two labels
         each = np.arange(len(self.labels))
         columns = precision_recall_fscore_support(*sides, labels=each, average=None, zero_division=0.0)
         table = {
